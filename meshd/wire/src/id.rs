@@ -1,0 +1,130 @@
+//! Identifiers and public keys: 32 bytes each, told apart by type.
+
+use std::fmt;
+use std::str::FromStr;
+
+use data_encoding::BASE32_NOPAD;
+use minicbor::{Decode, Encode};
+use sha2::{Digest, Sha256};
+
+/// Reports a text that is not an identifier.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("not an identifier: expected {expected} base32 characters")]
+pub struct ParseIdError {
+    /// Number of characters an identifier of this type has.
+    pub expected: usize,
+}
+
+macro_rules! bytes_newtype {
+    ($(#[$doc:meta])* $name:ident, $len:literal, $chars:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(pub [u8; $len]);
+
+        impl $name {
+            /// First characters, enough to tell a few apart in a table or a log line.
+            pub fn short(&self) -> String {
+                self.to_string().chars().take(10).collect()
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&BASE32_NOPAD.encode(&self.0).to_ascii_lowercase())
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!(stringify!($name), "({})"), self.short())
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = ParseIdError;
+
+            fn from_str(text: &str) -> Result<Self, ParseIdError> {
+                let bytes = BASE32_NOPAD
+                    .decode(text.trim().to_ascii_uppercase().as_bytes())
+                    .map_err(|_| ParseIdError { expected: $chars })?;
+                bytes.try_into().map(Self).map_err(|_| ParseIdError { expected: $chars })
+            }
+        }
+
+        impl<C> Encode<C> for $name {
+            fn encode<W: minicbor::encode::Write>(
+                &self,
+                e: &mut minicbor::Encoder<W>,
+                _: &mut C,
+            ) -> Result<(), minicbor::encode::Error<W::Error>> {
+                e.bytes(&self.0)?.ok()
+            }
+        }
+
+        impl<'b, C> Decode<'b, C> for $name {
+            fn decode(
+                d: &mut minicbor::Decoder<'b>,
+                _: &mut C,
+            ) -> Result<Self, minicbor::decode::Error> {
+                let bytes = d.bytes()?;
+                bytes
+                    .try_into()
+                    .map(Self)
+                    .map_err(|_| minicbor::decode::Error::message("wrong length of an identifier"))
+            }
+        }
+    };
+}
+
+bytes_newtype!(
+    /// Names a mesh: the record id of its genesis.
+    MeshId, 32, 52
+);
+bytes_newtype!(
+    /// Names an organisation: the record id of its first root.
+    OrgId, 32, 52
+);
+bytes_newtype!(
+    /// Names a node: the key id of its first identity key.
+    NodeId, 32, 52
+);
+bytes_newtype!(
+    /// Names a signing key.
+    KeyId, 32, 52
+);
+bytes_newtype!(
+    /// Names a record: the hash of its signed message, never of its signatures.
+    RecordId, 32, 52
+);
+bytes_newtype!(
+    /// Names a join token at the steward that issued it.
+    TokenId, 8, 13
+);
+bytes_newtype!(
+    /// A public key: Ed25519 for signing and TLS, X25519 for tunnels.
+    PublicKey, 32, 52
+);
+bytes_newtype!(
+    /// 64 bytes of an Ed25519 signature.
+    SignatureBytes, 64, 103
+);
+
+/// Algorithm byte of Ed25519 inside a key id.
+const ALG_ED25519: u8 = 0x01;
+
+impl PublicKey {
+    /// Key id of this Ed25519 key.
+    pub fn key_id(&self) -> KeyId {
+        let mut hash = Sha256::new();
+        hash.update(b"meshd-v1/key\0");
+        hash.update([ALG_ED25519]);
+        hash.update(self.0);
+        KeyId(hash.finalize().into())
+    }
+}
+
+impl From<KeyId> for NodeId {
+    fn from(key: KeyId) -> Self {
+        Self(key.0)
+    }
+}

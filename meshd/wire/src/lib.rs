@@ -1,0 +1,23 @@
+//! The bytes of meshd: identifiers, the signed envelope, records, enrolment frames and join tokens.
+//!
+//! Everything here is pure: bytes in, values out. Verification of signatures lives in `meshd-trust`.
+
+pub mod bundle;
+pub mod cbor;
+pub mod enrol;
+pub mod envelope;
+pub mod id;
+pub mod kind;
+pub mod limits;
+pub mod record;
+pub mod time;
+pub mod token;
+
+pub use bundle::PeerBundle;
+pub use cbor::DecodeError;
+pub use envelope::{Envelope, Signature};
+pub use id::{KeyId, MeshId, NodeId, OrgId, PublicKey, RecordId, TokenId};
+pub use kind::Kind;
+pub use record::Record;
+pub use time::Timestamp;
+pub use token::JoinToken;

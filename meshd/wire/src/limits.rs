@@ -1,0 +1,12 @@
+//! Bounds that hold before anything is allocated (trust design, rule R3).
+
+/// Largest encoded envelope.
+pub const RECORD_BYTES_MAX: usize = 64 * 1024;
+/// Elements of one array.
+pub const ARRAY_LEN_MAX: usize = 4096;
+/// Nesting of arrays.
+pub const DEPTH_MAX: usize = 8;
+/// Largest enrolment frame: a chain of records and a little more.
+pub const FRAME_BYTES_MAX: usize = 1024 * 1024;
+/// Longest name of a mesh, organisation or node, and of a label's key or value.
+pub const NAME_BYTES_MAX: usize = 63;
