@@ -1,0 +1,209 @@
+//! A small file that survives crashes and flipped bytes: two equal copies, each checked and replaced whole.
+//!
+//! A write replaces copy `a`, then copy `b`, each by rename after fsync. A crash between the two leaves
+//! a newer and an older valid copy, and the newer one counts. A damaged copy is ignored as long as the
+//! other is sound, so a flipped bit never brings an older state back.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
+
+/// First bytes of each copy.
+const MAGIC: &[u8; 8] = b"meshd-g1";
+/// Magic, generation and checksum.
+const HEADER_LEN: usize = 8 + 8 + 32;
+/// Largest file: a roster of 16,384 nodes at about 1.5 KiB each, with room.
+const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// Reports a state file that can't be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum GenerationsError {
+    /// An operation on a file failed.
+    #[error("{what} {}", path.display())]
+    Io {
+        /// Verb of the operation.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Files exist, but no copy is sound.
+    #[error("both copies of {} are damaged", path.display())]
+    Damaged {
+        /// Path without the copy's suffix.
+        path: PathBuf,
+    },
+}
+
+/// The pair of files `NAME.a` and `NAME.b` in one directory.
+#[derive(Debug)]
+pub struct Generations {
+    dir: PathBuf,
+    name: &'static str,
+    generation: u64,
+}
+
+impl Generations {
+    /// Opens the pair and reads the newest sound copy, if any copy exists.
+    pub fn open(
+        dir: &Path,
+        name: &'static str,
+    ) -> Result<(Self, Option<Zeroizing<Vec<u8>>>), GenerationsError> {
+        let mut this = Self { dir: dir.to_owned(), name, generation: 0 };
+        let mut newest: Option<Zeroizing<Vec<u8>>> = None;
+        let mut damaged = false;
+        for path in this.copies() {
+            let Some(bytes) = read_if_exists(&path)? else { continue };
+            match parse(&bytes) {
+                Some((generation, payload)) if newest.is_none() || generation > this.generation => {
+                    this.generation = generation;
+                    newest = Some(Zeroizing::new(payload.to_vec()));
+                }
+                Some(_) => {}
+                None => {
+                    tracing::warn!(file = %path.display(), "state file is damaged, using its other copy");
+                    damaged = true;
+                }
+            }
+        }
+        if newest.is_none() && damaged {
+            return Err(GenerationsError::Damaged { path: dir.join(name) });
+        }
+        Ok((this, newest))
+    }
+
+    /// Replaces the content; when this returns, it is on disk.
+    pub fn write(&mut self, payload: &[u8]) -> Result<(), GenerationsError> {
+        let generation = self.generation + 1;
+        let mut bytes = Zeroizing::new(Vec::with_capacity(HEADER_LEN + payload.len()));
+        bytes.extend_from_slice(MAGIC);
+        bytes.extend_from_slice(&generation.to_be_bytes());
+        bytes.extend_from_slice(&checksum(generation, payload));
+        bytes.extend_from_slice(payload);
+        for path in self.copies() {
+            replace(&self.dir, &path, &bytes)?;
+        }
+        self.generation = generation;
+        Ok(())
+    }
+
+    /// Removes both copies.
+    pub fn remove(self) -> Result<(), GenerationsError> {
+        for path in self.copies() {
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(GenerationsError::Io { what: "remove", path, source: error });
+                }
+                Ok(()) | Err(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn copies(&self) -> [PathBuf; 2] {
+        ["a", "b"].map(|copy| self.dir.join(format!("{}.{copy}", self.name)))
+    }
+}
+
+fn checksum(generation: u64, payload: &[u8]) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    hash.update(MAGIC);
+    hash.update(generation.to_be_bytes());
+    hash.update(payload);
+    hash.finalize().into()
+}
+
+fn parse(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let (header, payload) = bytes.split_at_checked(HEADER_LEN)?;
+    let (magic, rest) = header.split_at_checked(MAGIC.len())?;
+    let (generation, sum) = rest.split_at_checked(8)?;
+    let generation = u64::from_be_bytes(generation.try_into().ok()?);
+    (magic == MAGIC && sum == checksum(generation, payload)).then_some((generation, payload))
+}
+
+fn read_if_exists(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, GenerationsError> {
+    let io = |source| GenerationsError::Io { what: "read", path: path.to_owned(), source };
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(io(error)),
+    };
+    let mut bytes = Zeroizing::new(Vec::new());
+    file.take(FILE_BYTES_MAX).read_to_end(&mut bytes).map_err(io)?;
+    Ok(Some(bytes))
+}
+
+/// Writes beside, syncs, renames, syncs the directory: readers see the old or the new bytes, never a part.
+fn replace(dir: &Path, path: &Path, bytes: &[u8]) -> Result<(), GenerationsError> {
+    let beside = path.with_extension("new");
+    let io = |what, path: &Path| {
+        let path = path.to_owned();
+        move |source| GenerationsError::Io { what, path, source }
+    };
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&beside)
+        .map_err(io("create", &beside))?;
+    file.write_all(bytes).map_err(io("write", &beside))?;
+    file.sync_all().map_err(io("sync", &beside))?;
+    fs::rename(&beside, path).map_err(io("rename", &beside))?;
+    File::open(dir).and_then(|dir| dir.sync_all()).map_err(io("sync", dir))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open(dir: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, GenerationsError> {
+        Generations::open(dir, "state").map(|(_, bytes)| bytes)
+    }
+
+    #[test]
+    fn what_was_written_is_read_again() {
+        let dir = tempfile::tempdir().expect("directory");
+        assert!(open(dir.path()).expect("empty").is_none());
+        let (mut file, _) = Generations::open(dir.path(), "state").expect("opens");
+        file.write(b"one").expect("writes");
+        file.write(b"two").expect("writes");
+        assert_eq!(open(dir.path()).expect("reads").as_deref().map(Vec::as_slice), Some(&b"two"[..]));
+    }
+
+    #[test]
+    fn any_flipped_byte_of_one_copy_brings_back_the_same_state() {
+        let dir = tempfile::tempdir().expect("directory");
+        let (mut file, _) = Generations::open(dir.path(), "state").expect("opens");
+        file.write(b"old").expect("writes");
+        file.write(b"new").expect("writes");
+        for copy in ["state.a", "state.b"] {
+            let path = dir.path().join(copy);
+            let sound = fs::read(&path).expect("reads");
+            for at in 0..sound.len() {
+                let mut bytes = sound.clone();
+                bytes[at] ^= 0x40;
+                fs::write(&path, &bytes).expect("writes");
+                assert_eq!(open(dir.path()).expect("reads").as_deref().map(Vec::as_slice), Some(&b"new"[..]));
+            }
+            fs::write(&path, &sound).expect("writes");
+        }
+    }
+
+    #[test]
+    fn two_damaged_copies_are_an_error_and_not_a_fresh_start() {
+        let dir = tempfile::tempdir().expect("directory");
+        let (mut file, _) = Generations::open(dir.path(), "state").expect("opens");
+        file.write(b"new").expect("writes");
+        for copy in ["state.a", "state.b"] {
+            fs::write(dir.path().join(copy), b"meshd-g1 torn").expect("writes");
+        }
+        assert!(matches!(open(dir.path()), Err(GenerationsError::Damaged { .. })));
+    }
+}
