@@ -1,0 +1,86 @@
+//! A member's connection to the embedded registry.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use meshd_wire::PublicKey;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
+use tonic::transport::server::Connected;
+
+use super::admission::Admission;
+
+/// A TLS stream whose client key is in the admission set, now and at each read and write.
+#[derive(Debug)]
+pub struct RegistryConn {
+    stream: Box<TlsStream<TcpStream>>,
+    client: PublicKey,
+    admission: Admission,
+}
+
+impl RegistryConn {
+    pub(super) fn new(stream: TlsStream<TcpStream>, client: PublicKey, admission: Admission) -> Self {
+        Self { stream: Box::new(stream), client, admission }
+    }
+
+    /// Transport key of the member.
+    pub fn client(&self) -> PublicKey {
+        self.client
+    }
+
+    fn admitted(&self) -> io::Result<()> {
+        if self.admission.admits(&self.client) {
+            return Ok(());
+        }
+        Err(io::Error::new(io::ErrorKind::PermissionDenied, "the client is no member any more"))
+    }
+}
+
+impl Connected for RegistryConn {
+    type ConnectInfo = PublicKey;
+
+    fn connect_info(&self) -> Self::ConnectInfo {
+        self.client
+    }
+}
+
+impl AsyncRead for RegistryConn {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.admitted()?;
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for RegistryConn {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.admitted()?;
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.admitted()?;
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
