@@ -1,1 +1,11 @@
-//! Skeleton.
+//! Who may say what: keys, signatures, founding, admission and the verified view of a mesh.
+//!
+//! Everything here is pure: the caller gives bytes, the time and random bytes, and gets values back.
+//! Nothing reads a clock, a file or a socket, so every verification can be repeated and tested exactly.
+
+#![forbid(unsafe_code)]
+
+pub mod address;
+mod key;
+
+pub use key::{SigningKey, is_signing_key, sign, verify_signature};
