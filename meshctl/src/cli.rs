@@ -1,0 +1,75 @@
+//! What may be typed.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+use meshd_api::{Exit, SOCKET_DEFAULT};
+
+use crate::command::{
+    admit, completions, config, invite, join, leave, man, peers, ping, status, wait, watch,
+};
+
+/// Talk to meshd, the mesh VPN of this host.
+#[derive(Debug, Parser)]
+#[command(name = "meshctl", version, max_term_width = 100, after_help = exit_codes(), propagate_version = false)]
+pub struct Cli {
+    /// Socket of the daemon.
+    #[arg(
+        long,
+        global = true,
+        env = "MESHD_SOCKET",
+        default_value = SOCKET_DEFAULT,
+        hide_env_values = true,
+        value_name = "PATH",
+        help_heading = "Everywhere"
+    )]
+    pub socket: PathBuf,
+
+    /// Print JSON with a schema name instead of text for people.
+    #[arg(long, global = true, help_heading = "Everywhere")]
+    pub json: bool,
+
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// A verb.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make a one-time token that lets one host join (on a steward).
+    Invite(invite::Invite),
+    /// Join a mesh, with a token or by files.
+    Join(join::Join),
+    /// Admit a host whose request came as a file (on a steward).
+    Admit(admit::Admit),
+    /// Leave the mesh and forget its keys.
+    Leave(leave::Leave),
+    /// Show this node and its mesh.
+    Status(status::Status),
+    /// Show the other nodes.
+    Peers(peers::Peers),
+    /// Measure round trips through the tunnel to a node.
+    Ping(ping::Ping),
+    /// Print events as they happen.
+    Watch(watch::Watch),
+    /// Wait until this node is a member, or until others are connected.
+    Wait(wait::Wait),
+    /// Show the settings of the daemon.
+    #[command(subcommand)]
+    Config(config::Config),
+    /// Print a completion script for a shell.
+    Completions(completions::Completions),
+    /// Print the manual page, or write one a verb into a directory.
+    Man(man::Man),
+}
+
+/// Table of exit codes for help and manual.
+fn exit_codes() -> String {
+    let mut text = String::from("Exit codes:\n");
+    for exit in Exit::ALL {
+        text.push_str(&format!("  {}  {}\n", exit.code(), exit.meaning()));
+    }
+    text.pop();
+    text
+}

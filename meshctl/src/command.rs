@@ -1,0 +1,68 @@
+//! The verbs, one a file, and what they share: the daemon to talk to and the form of what is printed.
+
+pub mod admit;
+pub mod completions;
+pub mod config;
+pub mod invite;
+pub mod join;
+pub mod leave;
+pub mod man;
+pub mod peers;
+pub mod ping;
+pub mod status;
+pub mod wait;
+pub mod watch;
+
+use std::future::Future;
+
+use data_encoding::BASE64;
+use meshd_api::{Client, Exit, Signed};
+
+use crate::cli::{Cli, Command};
+use crate::failure::Failure;
+use crate::output::Form;
+
+/// What every verb that talks to the daemon needs.
+#[derive(Debug)]
+pub struct Daemon {
+    /// The daemon of this host.
+    pub client: Client,
+    /// How to print.
+    pub form: Form,
+}
+
+/// Does what was typed.
+pub fn run(cli: Cli) -> Result<(), Failure> {
+    let form = if cli.json { Form::Json } else { Form::Human };
+    let daemon = Daemon { client: Client::new(cli.socket), form };
+    match cli.command {
+        Command::Invite(invite) => online(invite.run(&daemon)),
+        Command::Join(join) => online(join.run(&daemon)),
+        Command::Admit(admit) => online(admit.run(&daemon)),
+        Command::Leave(leave) => online(leave.run(&daemon)),
+        Command::Status(status) => online(status.run(&daemon)),
+        Command::Peers(peers) => online(peers.run(&daemon)),
+        Command::Ping(ping) => online(ping.run(&daemon)),
+        Command::Watch(watch) => online(watch.run(&daemon)),
+        Command::Wait(wait) => online(wait.run(&daemon)),
+        Command::Config(config) => online(config.run(&daemon)),
+        Command::Completions(completions) => completions.run(),
+        Command::Man(man) => man.run(),
+    }
+}
+
+/// Runs a verb that talks to the daemon; one thread is enough for one socket.
+fn online(verb: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(Exit::Failed, "can't start").because(&error))?
+        .block_on(verb)
+}
+
+/// Decodes a record that the daemon sent.
+fn unbase64(signed: &Signed) -> Result<Vec<u8>, Failure> {
+    BASE64
+        .decode(signed.0.as_bytes())
+        .map_err(|error| Failure::new(Exit::Failed, "can't understand the daemon's answer").because(&error))
+}

@@ -1,0 +1,109 @@
+//! `meshctl peers`.
+
+use clap::Args;
+use meshd_api::{GetPeers, Peer};
+
+use super::Daemon;
+use crate::failure::Failure;
+use crate::table::Table;
+use crate::time;
+
+/// Show the other nodes.
+#[derive(Debug, Args)]
+pub struct Peers {
+    /// Show ids, IPv6 addresses, labels and certificates as well.
+    #[arg(short, long)]
+    long: bool,
+}
+
+impl Peers {
+    /// Asks and prints.
+    pub async fn run(self, daemon: &Daemon) -> Result<(), Failure> {
+        let answer = daemon.client.call(&GetPeers {}).await?;
+        daemon.form.answer(&answer, |peers| human(&peers.peers, self.long))
+    }
+}
+
+const SHORT: [&str; 9] = ["NAME", "ORG", "ADDRESS", "STATE", "PATH", "RTT", "HANDSHAKE", "RECEIVED", "SENT"];
+const LONG: [&str; 14] = [
+    "NAME",
+    "ORG",
+    "ADDRESS",
+    "STATE",
+    "PATH",
+    "RTT",
+    "HANDSHAKE",
+    "RECEIVED",
+    "SENT",
+    "IPV6",
+    "EPOCH",
+    "CERTIFICATE UNTIL",
+    "LABELS",
+    "ID",
+];
+
+fn human(peers: &[Peer], long: bool) -> String {
+    if peers.is_empty() {
+        return "no other nodes".to_owned();
+    }
+    let mut table = Table::new(if long { &LONG } else { &SHORT });
+    for peer in peers {
+        let none = || "-".to_owned();
+        let mut cells = vec![
+            peer.name.clone(),
+            peer.org.clone(),
+            peer.addr4.to_string(),
+            peer.state.to_string(),
+            peer.path.clone().unwrap_or_else(none),
+            peer.rtt_ms.map_or_else(none, |rtt| format!("{rtt:.2} ms")),
+            peer.last_handshake_s.map_or_else(none, |ago| format!("{} ago", time::span(ago))),
+            bytes(peer.rx_bytes),
+            bytes(peer.tx_bytes),
+        ];
+        if long {
+            let labels: Vec<String> =
+                peer.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+            cells.extend([
+                peer.addr6.to_string(),
+                peer.key_epoch.map_or_else(none, |epoch| epoch.to_string()),
+                time::utc(peer.cert_expires_at),
+                if labels.is_empty() { none() } else { labels.join(",") },
+                peer.id.clone(),
+            ]);
+        }
+        table.row(cells);
+    }
+    table.to_text()
+}
+
+/// A number of bytes in the unit that leaves up to four digits.
+fn bytes(count: u64) -> String {
+    const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    if count < 1024 {
+        return format!("{count} B");
+    }
+    let mut tenths = u128::from(count) * 10;
+    let mut text = String::new();
+    for unit in UNITS {
+        tenths /= 1024;
+        text = format!("{}.{} {unit}", tenths / 10, tenths % 10);
+        if tenths < 10_240 {
+            break;
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::bytes;
+
+    #[test]
+    fn byte_counts_keep_a_readable_number_of_digits() {
+        assert_eq!(bytes(0), "0 B");
+        assert_eq!(bytes(1023), "1023 B");
+        assert_eq!(bytes(1536), "1.5 KiB");
+        assert_eq!(bytes(5 * 1024 * 1024 * 1024), "5.0 GiB");
+        assert_eq!(bytes(u64::MAX), "15.9 EiB");
+    }
+}

@@ -1,0 +1,75 @@
+//! Standard output for data, standard error for talk.
+
+use std::io::{self, Write};
+
+use meshd_api::{Answer, Body, Document, Exit};
+
+use crate::failure::Failure;
+
+/// Whether data is printed for people or for programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// Tables and sentences.
+    Human,
+    /// JSON documents.
+    Json,
+}
+
+impl Form {
+    /// Prints an answer: its JSON as it came, or what `human` makes of it.
+    pub fn answer<T>(self, answer: &Answer<T>, human: impl FnOnce(&T) -> String) -> Result<(), Failure> {
+        match self {
+            Self::Human => text(&human(&answer.body)),
+            Self::Json => data(answer.json.trim_end()),
+        }
+    }
+
+    /// Prints what meshctl itself has found out.
+    pub fn own<T: Body>(self, body: T, human: impl FnOnce(&T) -> String) -> Result<(), Failure> {
+        match self {
+            Self::Human => text(&human(&body)),
+            Self::Json => {
+                let json = serde_json::to_string(&Document::new(body))
+                    .map_err(|error| Failure::new(Exit::Failed, "can't write JSON").because(&error))?;
+                data(&json)
+            }
+        }
+    }
+}
+
+/// Prints text for people on standard output, harmless to a terminal.
+pub fn text(text: &str) -> Result<(), Failure> {
+    data(&harmless(text))
+}
+
+/// Prints data on standard output as it is, with a line end.
+pub fn data(data: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    match out.write_all(data.as_bytes()).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush()) {
+        Ok(()) => Ok(()),
+        // Whoever reads has seen enough, as `head` does.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
+        Err(error) => Err(Failure::new(Exit::Failed, "can't write to standard output").because(&error)),
+    }
+}
+
+/// Says something on standard error.
+pub fn talk(text: &str) {
+    // Nobody is left to tell when standard error fails.
+    let _ = writeln!(io::stderr().lock(), "{}", harmless(text));
+}
+
+/// Replaces control characters: names and reasons may come from other hosts and must not steer a terminal.
+fn harmless(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() && c != '\n' { '?' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::harmless;
+
+    #[test]
+    fn escape_sequences_do_not_reach_the_terminal() {
+        assert_eq!(harmless("a\u{1b}[31mb\u{9b}c\rd\ne"), "a?[31mb?c?d\ne");
+    }
+}
