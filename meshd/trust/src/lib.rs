@@ -7,5 +7,9 @@
 
 pub mod address;
 mod key;
+mod roster;
 
 pub use key::{SigningKey, is_signing_key, sign, verify_signature};
+pub use roster::{
+    Accepted, Change, Floor, Freshness, NodeView, OrgView, Refusal, Roster, RosterFileError, Standing,
+};

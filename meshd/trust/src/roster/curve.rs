@@ -1,0 +1,41 @@
+//! Which 32 bytes are a tunnel key.
+
+use meshd_wire::PublicKey;
+
+/// 2^255 − 19, little-endian: the first number that is no coordinate.
+const PRIME: [u8; 32] = {
+    let mut bytes = [0xff; 32];
+    bytes[0] = 0xed;
+    bytes[31] = 0x7f;
+    bytes
+};
+
+/// Coordinates below the prime whose points have a small order: a tunnel with one has no secret.
+const SMALL_ORDER: [[u8; 32]; 5] = [
+    [0; 32],
+    {
+        let mut one = [0; 32];
+        one[0] = 1;
+        one
+    },
+    [
+        0xe0, 0xeb, 0x7a, 0x7c, 0x3b, 0x41, 0xb8, 0xae, 0x16, 0x56, 0xe3, 0xfa, 0xf1, 0x9f, 0xc4, 0x6a, 0xda,
+        0x09, 0x8d, 0xeb, 0x9c, 0x32, 0xb1, 0xfd, 0x86, 0x62, 0x05, 0x16, 0x5f, 0x49, 0xb8, 0x00,
+    ],
+    [
+        0x5f, 0x9c, 0x95, 0xbc, 0xa3, 0x50, 0x8c, 0x24, 0xb1, 0xd0, 0xb1, 0x55, 0x9c, 0x83, 0xef, 0x5b, 0x04,
+        0x44, 0x5c, 0xc4, 0x58, 0x1c, 0x8e, 0x86, 0xd8, 0x22, 0x4e, 0xdd, 0xd0, 0x9f, 0x11, 0x57,
+    ],
+    {
+        let mut minus_one = PRIME;
+        minus_one[0] = 0xec;
+        minus_one
+    },
+];
+
+/// Whether bytes are an X25519 public key in its one canonical form, and not of small order. Two forms
+/// of one key would let it have two holders.
+pub(super) fn is_tunnel_key(key: &PublicKey) -> bool {
+    let is_canonical = key.0.iter().rev().lt(PRIME.iter().rev());
+    is_canonical && !SMALL_ORDER.contains(&key.0)
+}

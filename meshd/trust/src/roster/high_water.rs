@@ -1,0 +1,109 @@
+//! The newest version seen of everything that has versions.
+//!
+//! Marks outlive the records they were taken from, and only grow.
+
+use std::collections::BTreeMap;
+
+use meshd_wire::{NodeId, OrgId, PublicKey, RecordId};
+use minicbor::{Decode, Encode};
+
+use super::limits::NODE_MARKS_MAX;
+use super::refusal::Refusal;
+
+/// Newest version of one record, and which content it had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub(super) struct Mark {
+    /// Root version; zero where records are counted without one.
+    #[n(0)]
+    pub(super) root_version: u32,
+    #[n(1)]
+    pub(super) count: u64,
+    #[n(2)]
+    pub(super) id: RecordId,
+}
+
+impl Mark {
+    /// Refuses what lies below the mark, and other content at the mark.
+    pub(super) fn admit(
+        mark: Option<&Self>,
+        root_version: u32,
+        count: u64,
+        id: RecordId,
+    ) -> Result<(), Refusal> {
+        let Some(mark) = mark else { return Ok(()) };
+        match (root_version, count).cmp(&(mark.root_version, mark.count)) {
+            std::cmp::Ordering::Less => Err(Refusal::Stale),
+            std::cmp::Ordering::Equal if id != mark.id => Err(Refusal::Equivocation),
+            std::cmp::Ordering::Equal | std::cmp::Ordering::Greater => Ok(()),
+        }
+    }
+}
+
+/// Newest tunnel key of a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub(super) struct EpochMark {
+    #[n(0)]
+    pub(super) epoch: u32,
+    #[n(1)]
+    pub(super) key: PublicKey,
+}
+
+/// Marks of an organisation. Its roots are all kept, so they are their own mark, and that of its
+/// delegations: only those of the newest root are accepted.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub(super) struct OrgMarks {
+    #[n(0)]
+    pub(super) state: Option<Mark>,
+    #[n(1)]
+    pub(super) revocations: Option<Mark>,
+}
+
+/// Marks of a node.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub(super) struct NodeMarks {
+    /// The organisation that enrolled it first.
+    #[n(0)]
+    pub(super) org: OrgId,
+    #[n(1)]
+    pub(super) cert: Mark,
+    #[n(2)]
+    pub(super) keys: Option<Mark>,
+    #[n(3)]
+    pub(super) epoch: Option<EpochMark>,
+    #[n(4)]
+    pub(super) paths: Option<Mark>,
+}
+
+/// Marks of everything in one mesh.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub(super) struct HighWater {
+    #[n(0)]
+    pub(super) orgs: BTreeMap<OrgId, OrgMarks>,
+    #[n(1)]
+    pub(super) nodes: BTreeMap<NodeId, NodeMarks>,
+}
+
+impl HighWater {
+    pub(super) fn check_room(&self, node: &NodeId) -> Result<(), Refusal> {
+        if self.nodes.len() < NODE_MARKS_MAX || self.nodes.contains_key(node) {
+            Ok(())
+        } else {
+            Err(Refusal::TooMany("nodes that once were enrolled"))
+        }
+    }
+
+    pub(super) fn raise_cert(&mut self, node: NodeId, org: OrgId, mark: Mark) {
+        self.nodes.entry(node).and_modify(|marks| marks.cert = mark).or_insert(NodeMarks {
+            org,
+            cert: mark,
+            keys: None,
+            epoch: None,
+            paths: None,
+        });
+    }
+}

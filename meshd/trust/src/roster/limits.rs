@@ -1,0 +1,38 @@
+//! Bounds of a roster, each with its reason.
+
+/// Nodes of a mesh that are held at once: sixteen times the largest mesh the design names.
+pub const NODES_MAX: usize = 16_384;
+/// Nodes whose high-water marks are remembered after their records were forgotten.
+pub const NODE_MARKS_MAX: usize = 4 * NODES_MAX;
+/// Organisations of one agreement; more signatures than this do not fit on a genesis.
+pub const ORGS_MAX: usize = 64;
+/// Versions of one organisation's root: more than a century at the longest permitted life.
+pub const ROOT_VERSIONS_MAX: usize = 64;
+/// Keys of one root; more signatures than this do not fit on a root.
+pub const ROOT_KEYS_MAX: usize = 32;
+/// Delegations of one organisation that are held, those of older root versions included.
+pub const DELEGATIONS_MAX: usize = 64;
+/// Records of unknown kinds that are kept to be passed on; nobody can tell whether they are worth it.
+pub const OPAQUE_MAX: usize = 16;
+/// Prefixes one certificate may claim besides its addresses.
+pub const CLAIMS_MAX: usize = 64;
+/// Labels of one certificate.
+pub const LABELS_MAX: usize = 64;
+/// Underlay addresses one node may announce; each of them costs its peers probes.
+pub const CANDIDATES_MAX: usize = 32;
+/// Home relays one node may announce.
+pub const RELAYS_MAX: usize = 8;
+/// Rounds over a set of records that arrived in any order. Records are sorted by what they build on
+/// first, so a second round is rare.
+pub const PASSES_MAX: usize = 16;
+
+/// How far a record may be dated ahead of this node's time.
+pub const CLOCK_SKEW_S: u64 = 5 * 60;
+/// Longest life of a root. It names no beginning, so its end is measured from now.
+pub const ROOT_LIFE_MAX_S: u64 = 2 * 366 * 86_400;
+/// Longest life of a delegation; an issuer may date it back by the skew.
+pub const DELEGATION_LIFE_MAX_S: u64 = 90 * 86_400 + CLOCK_SKEW_S;
+/// Longest life of a node certificate; an issuer may date it back by the skew.
+pub const CERT_LIFE_MAX_S: u64 = 7 * 86_400 + CLOCK_SKEW_S;
+/// How long expired records stay visible before they are forgotten; their marks stay.
+pub const EXPIRED_KEPT_S: u64 = 7 * 86_400;
