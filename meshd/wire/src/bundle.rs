@@ -10,13 +10,17 @@ use crate::limits::RECORD_BYTES_MAX;
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(array)]
 pub struct PeerBundle {
-    #[n(0)] format: u8,
+    #[n(0)]
+    format: u8,
     /// Envelope of the NodeCert.
-    #[cbor(n(1), with = "minicbor::bytes")] pub cert: Vec<u8>,
+    #[cbor(n(1), with = "minicbor::bytes")]
+    pub cert: Vec<u8>,
     /// Envelope of the NodeKeys.
-    #[cbor(n(2), with = "minicbor::bytes")] pub keys: Vec<u8>,
+    #[cbor(n(2), with = "minicbor::bytes")]
+    pub keys: Vec<u8>,
     /// Log proofs beside the records; empty where no log exists yet.
-    #[n(3)] pub proofs: Vec<ByteVec>,
+    #[n(3)]
+    pub proofs: Vec<ByteVec>,
 }
 
 impl PeerBundle {

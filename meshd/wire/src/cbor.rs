@@ -95,7 +95,14 @@ fn check_shape(bytes: &[u8]) -> Result<(), DecodeError> {
         open[depth] -= 1;
         let at = decoder.position();
         match decoder.datatype().map_err(malformed)? {
-            Type::U8 | Type::U16 | Type::U32 | Type::U64 | Type::Bool | Type::Null | Type::Bytes | Type::String => {
+            Type::U8
+            | Type::U16
+            | Type::U32
+            | Type::U64
+            | Type::Bool
+            | Type::Null
+            | Type::Bytes
+            | Type::String => {
                 decoder.skip().map_err(malformed)?;
             }
             Type::Array => {

@@ -16,35 +16,42 @@ pub enum EnrolRequest {
     #[n(0)]
     Chain {
         /// The mesh meant.
-        #[n(0)] mesh: MeshId,
+        #[n(0)]
+        mesh: MeshId,
     },
     /// Asks for admission with a token.
     #[n(1)]
     Enrol {
         /// Token used.
-        #[n(0)] token: TokenId,
+        #[n(0)]
+        token: TokenId,
         /// Envelope of a JoinRequest.
-        #[cbor(n(1), with = "minicbor::bytes")] request: Vec<u8>,
+        #[cbor(n(1), with = "minicbor::bytes")]
+        request: Vec<u8>,
         /// HMAC-SHA256 under the token's key over request and TLS exporter.
-        #[cbor(n(2), with = "minicbor::bytes")] mac: [u8; 32],
+        #[cbor(n(2), with = "minicbor::bytes")]
+        mac: [u8; 32],
     },
     /// Asks for a new certificate; the request is signed by the certified identity and transport keys.
     #[n(2)]
     Renew {
         /// Envelope of a JoinRequest.
-        #[cbor(n(0), with = "minicbor::bytes")] request: Vec<u8>,
+        #[cbor(n(0), with = "minicbor::bytes")]
+        request: Vec<u8>,
     },
     /// Says farewell.
     #[n(3)]
     Leave {
         /// Envelope of a NodeLeave.
-        #[cbor(n(0), with = "minicbor::bytes")] leave: Vec<u8>,
+        #[cbor(n(0), with = "minicbor::bytes")]
+        leave: Vec<u8>,
     },
     /// Hands over records, so that this node's registry knows who may use it.
     #[n(4)]
     Introduce {
         /// Envelopes.
-        #[n(0)] records: Vec<ByteVec>,
+        #[n(0)]
+        records: Vec<ByteVec>,
     },
 }
 
@@ -53,9 +60,11 @@ pub enum EnrolRequest {
 #[cbor(array)]
 pub struct RegistryHint {
     /// `meshd://host:port` of an embedded one, `http://…` or `https://…` of an etcd.
-    #[n(0)] pub url: String,
+    #[n(0)]
+    pub url: String,
     /// Raw public key of an embedded one.
-    #[n(1)] pub tls_key: Option<PublicKey>,
+    #[n(1)]
+    pub tls_key: Option<PublicKey>,
 }
 
 /// Why a steward refused.
@@ -63,25 +72,35 @@ pub struct RegistryHint {
 #[cbor(index_only)]
 pub enum Refused {
     /// The request can't be read or its signatures do not verify.
-    #[n(0)] Malformed,
+    #[n(0)]
+    Malformed,
     /// Another mesh, or an organisation this steward does not serve.
-    #[n(1)] WrongMesh,
+    #[n(1)]
+    WrongMesh,
     /// No such token, or its proof does not fit.
-    #[n(2)] TokenUnknown,
+    #[n(2)]
+    TokenUnknown,
     /// The token was used before.
-    #[n(3)] TokenUsed,
+    #[n(3)]
+    TokenUsed,
     /// The token's time is over.
-    #[n(4)] TokenExpired,
+    #[n(4)]
+    TokenExpired,
     /// The clocks differ too much.
-    #[n(5)] Clock,
+    #[n(5)]
+    Clock,
     /// The name is taken by another node.
-    #[n(6)] NameTaken,
+    #[n(6)]
+    NameTaken,
     /// No address is left in the organisation's prefix.
-    #[n(7)] NoAddress,
+    #[n(7)]
+    NoAddress,
     /// The node is revoked or unknown.
-    #[n(8)] NotMember,
+    #[n(8)]
+    NotMember,
     /// The steward can't do it now (disk full, clock suspect).
-    #[n(9)] Unavailable,
+    #[n(9)]
+    Unavailable,
 }
 
 /// What the steward answers.
@@ -92,27 +111,34 @@ pub enum EnrolReply {
     #[n(0)]
     Chain {
         /// The steward's clock.
-        #[n(0)] now: Timestamp,
+        #[n(0)]
+        now: Timestamp,
         /// Envelopes, roots first.
-        #[n(1)] records: Vec<ByteVec>,
+        #[n(1)]
+        records: Vec<ByteVec>,
     },
     /// Admitted, or renewed.
     #[n(1)]
     Admitted {
         /// Envelope of the NodeCert.
-        #[cbor(n(0), with = "minicbor::bytes")] cert: Vec<u8>,
+        #[cbor(n(0), with = "minicbor::bytes")]
+        cert: Vec<u8>,
         /// Envelopes of the chain, newest OrgState included.
-        #[n(1)] records: Vec<ByteVec>,
+        #[n(1)]
+        records: Vec<ByteVec>,
         /// Where the mesh's registries are.
-        #[n(2)] registries: Vec<RegistryHint>,
+        #[n(2)]
+        registries: Vec<RegistryHint>,
         /// `host:port` of stewards, to renew at.
-        #[n(3)] stewards: Vec<String>,
+        #[n(3)]
+        stewards: Vec<String>,
     },
     /// Refused.
     #[n(2)]
     Refused {
         /// Why.
-        #[n(0)] why: Refused,
+        #[n(0)]
+        why: Refused,
     },
     /// Done, nothing to hand back.
     #[n(3)]

@@ -17,19 +17,25 @@ const FORMAT: u8 = 1;
 #[cbor(array)]
 pub struct Signature {
     /// Names the key.
-    #[n(0)] pub key: KeyId,
+    #[n(0)]
+    pub key: KeyId,
     /// Ed25519 signature over the signed message.
-    #[n(1)] pub bytes: SignatureBytes,
+    #[n(1)]
+    pub bytes: SignatureBytes,
 }
 
 /// A payload of some kind with its signatures: `[1, kind, payload, [[key id, signature], …]]`.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(array)]
 pub struct Envelope {
-    #[n(0)] format: u8,
-    #[n(1)] kind: u16,
-    #[cbor(n(2), with = "minicbor::bytes")] payload: Vec<u8>,
-    #[n(3)] sigs: Vec<Signature>,
+    #[n(0)]
+    format: u8,
+    #[n(1)]
+    kind: u16,
+    #[cbor(n(2), with = "minicbor::bytes")]
+    payload: Vec<u8>,
+    #[n(3)]
+    sigs: Vec<Signature>,
 }
 
 impl Envelope {

@@ -37,29 +37,41 @@ impl Roles {
 #[cbor(array)]
 pub struct StewardDelegation {
     /// Version of this format.
-    #[n(0)] pub version: u8,
+    #[n(0)]
+    pub version: u8,
     /// Organisation that delegates.
-    #[n(1)] pub org: OrgId,
+    #[n(1)]
+    pub org: OrgId,
     /// Root version that signed.
-    #[n(2)] pub root_version: u32,
+    #[n(2)]
+    pub root_version: u32,
     /// Counts the delegations of this root version.
-    #[n(3)] pub serial: u32,
+    #[n(3)]
+    pub serial: u32,
     /// Signs records.
-    #[n(4)] pub record_key: PublicKey,
+    #[n(4)]
+    pub record_key: PublicKey,
     /// Signs the heads of the audit log.
-    #[n(5)] pub log_key: PublicKey,
+    #[n(5)]
+    pub log_key: PublicKey,
     /// Countersigns the heads of other organisations' logs.
-    #[n(6)] pub witness_key: PublicKey,
+    #[n(6)]
+    pub witness_key: PublicKey,
     /// Raw public key of the steward's TLS server.
-    #[n(7)] pub tls_key: PublicKey,
+    #[n(7)]
+    pub tls_key: PublicKey,
     /// What the steward may sign.
-    #[n(8)] pub roles: Roles,
+    #[n(8)]
+    pub roles: Roles,
     /// Label keys start with this; empty means any.
-    #[n(9)] pub label_namespace: String,
+    #[n(9)]
+    pub label_namespace: String,
     /// First moment of validity.
-    #[n(10)] pub not_before: Timestamp,
+    #[n(10)]
+    pub not_before: Timestamp,
     /// Last moment of validity.
-    #[n(11)] pub not_after: Timestamp,
+    #[n(11)]
+    pub not_after: Timestamp,
 }
 
 impl Record for StewardDelegation {

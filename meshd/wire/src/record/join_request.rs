@@ -12,21 +12,29 @@ use crate::time::Timestamp;
 #[cbor(array)]
 pub struct JoinRequest {
     /// Version of this format.
-    #[n(0)] pub version: u8,
+    #[n(0)]
+    pub version: u8,
     /// The mesh to join.
-    #[n(1)] pub mesh: MeshId,
+    #[n(1)]
+    pub mesh: MeshId,
     /// The organisation to join for.
-    #[n(2)] pub org: OrgId,
+    #[n(2)]
+    pub org: OrgId,
     /// Wanted host name.
-    #[n(3)] pub name: String,
+    #[n(3)]
+    pub name: String,
     /// Identity key.
-    #[n(4)] pub identity: PublicKey,
+    #[n(4)]
+    pub identity: PublicKey,
     /// Transport key.
-    #[n(5)] pub transport: PublicKey,
+    #[n(5)]
+    pub transport: PublicKey,
     /// When it was made.
-    #[n(6)] pub issued_at: Timestamp,
+    #[n(6)]
+    pub issued_at: Timestamp,
     /// Envelope of the node's first NodeKeys.
-    #[cbor(n(7), with = "minicbor::bytes")] pub keys: Vec<u8>,
+    #[cbor(n(7), with = "minicbor::bytes")]
+    pub keys: Vec<u8>,
 }
 
 impl Record for JoinRequest {

@@ -14,9 +14,11 @@ use crate::time::Timestamp;
 #[cbor(array)]
 pub struct Prefix {
     /// Address in network byte order, host bits zero.
-    #[cbor(n(0), with = "minicbor::bytes")] pub addr: Vec<u8>,
+    #[cbor(n(0), with = "minicbor::bytes")]
+    pub addr: Vec<u8>,
     /// Number of leading bits.
-    #[n(1)] pub len: u8,
+    #[n(1)]
+    pub len: u8,
 }
 
 impl Prefix {
@@ -46,9 +48,11 @@ impl Prefix {
 #[cbor(array)]
 pub struct Label {
     /// Key.
-    #[n(0)] pub key: String,
+    #[n(0)]
+    pub key: String,
     /// Value.
-    #[n(1)] pub value: String,
+    #[n(1)]
+    pub value: String,
 }
 
 /// Certificate of a node.
@@ -56,35 +60,50 @@ pub struct Label {
 #[cbor(array)]
 pub struct NodeCert {
     /// Version of this format.
-    #[n(0)] pub version: u8,
+    #[n(0)]
+    pub version: u8,
     /// The node; stays when its identity key is renewed.
-    #[n(1)] pub node: NodeId,
+    #[n(1)]
+    pub node: NodeId,
     /// Its organisation.
-    #[n(2)] pub org: OrgId,
+    #[n(2)]
+    pub org: OrgId,
     /// Root version under which the steward signed.
-    #[n(3)] pub root_version: u32,
+    #[n(3)]
+    pub root_version: u32,
     /// Counts the certificates of this organisation and root version.
-    #[n(4)] pub serial: u64,
+    #[n(4)]
+    pub serial: u64,
     /// Host name, `[a-z0-9-]{1,63}`, unique in the organisation.
-    #[n(5)] pub name: String,
+    #[n(5)]
+    pub name: String,
     /// Signs the node's records.
-    #[n(6)] pub identity: PublicKey,
+    #[n(6)]
+    pub identity: PublicKey,
     /// Raw public key of its TLS.
-    #[n(7)] pub transport: PublicKey,
+    #[n(7)]
+    pub transport: PublicKey,
     /// Overlay IPv4 address.
-    #[cbor(n(8), with = "minicbor::bytes")] pub addr4: [u8; 4],
+    #[cbor(n(8), with = "minicbor::bytes")]
+    pub addr4: [u8; 4],
     /// Overlay IPv6 address.
-    #[cbor(n(9), with = "minicbor::bytes")] pub addr6: [u8; 16],
+    #[cbor(n(9), with = "minicbor::bytes")]
+    pub addr6: [u8; 16],
     /// Further prefixes the node may claim for its endpoints.
-    #[n(10)] pub prefixes: Vec<Prefix>,
+    #[n(10)]
+    pub prefixes: Vec<Prefix>,
     /// Labels, sorted by key, distinct keys.
-    #[n(11)] pub labels: Vec<Label>,
+    #[n(11)]
+    pub labels: Vec<Label>,
     /// Label keys the node may attest for its endpoints.
-    #[n(12)] pub may_attest: Vec<String>,
+    #[n(12)]
+    pub may_attest: Vec<String>,
     /// First moment of validity.
-    #[n(13)] pub not_before: Timestamp,
+    #[n(13)]
+    pub not_before: Timestamp,
     /// Last moment of validity.
-    #[n(14)] pub not_after: Timestamp,
+    #[n(14)]
+    pub not_after: Timestamp,
 }
 
 impl NodeCert {

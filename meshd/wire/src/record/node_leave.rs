@@ -12,11 +12,14 @@ use crate::time::Timestamp;
 #[cbor(array)]
 pub struct NodeLeave {
     /// Version of this format.
-    #[n(0)] pub version: u8,
+    #[n(0)]
+    pub version: u8,
     /// The node that leaves.
-    #[n(1)] pub node: NodeId,
+    #[n(1)]
+    pub node: NodeId,
     /// When it was said.
-    #[n(2)] pub issued_at: Timestamp,
+    #[n(2)]
+    pub issued_at: Timestamp,
 }
 
 impl Record for NodeLeave {

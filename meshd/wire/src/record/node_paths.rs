@@ -14,13 +14,17 @@ use crate::time::Timestamp;
 #[cbor(index_only)]
 pub enum CandidateKind {
     /// Address of an interface.
-    #[n(1)] Host,
+    #[n(1)]
+    Host,
     /// From the configuration.
-    #[n(2)] Static,
+    #[n(2)]
+    Static,
     /// A mapping asked of the router.
-    #[n(3)] Mapped,
+    #[n(3)]
+    Mapped,
     /// As others see it.
-    #[n(4)] Observed,
+    #[n(4)]
+    Observed,
 }
 
 /// One underlay address and port of the node's tunnel socket.
@@ -28,11 +32,14 @@ pub enum CandidateKind {
 #[cbor(array)]
 pub struct Candidate {
     /// How it was found.
-    #[n(0)] pub kind: CandidateKind,
+    #[n(0)]
+    pub kind: CandidateKind,
     /// 4 or 16 bytes.
-    #[cbor(n(1), with = "minicbor::bytes")] pub addr: Vec<u8>,
+    #[cbor(n(1), with = "minicbor::bytes")]
+    pub addr: Vec<u8>,
     /// UDP port.
-    #[n(2)] pub port: u16,
+    #[n(2)]
+    pub port: u16,
 }
 
 impl Candidate {
@@ -61,21 +68,29 @@ impl Candidate {
 #[cbor(array)]
 pub struct NodePaths {
     /// Version of this format.
-    #[n(0)] pub version: u8,
+    #[n(0)]
+    pub version: u8,
     /// The node.
-    #[n(1)] pub node: NodeId,
+    #[n(1)]
+    pub node: NodeId,
     /// Orders the node's NodePaths.
-    #[n(2)] pub seq: u64,
+    #[n(2)]
+    pub seq: u64,
     /// When it was signed; a hint after ten minutes.
-    #[n(3)] pub issued_at: Timestamp,
+    #[n(3)]
+    pub issued_at: Timestamp,
     /// Underlay addresses of the tunnel socket, best first.
-    #[n(4)] pub candidates: Vec<Candidate>,
+    #[n(4)]
+    pub candidates: Vec<Candidate>,
     /// Home relays, best first.
-    #[n(5)] pub relays: Vec<NodeId>,
+    #[n(5)]
+    pub relays: Vec<NodeId>,
     /// Kind of NAT: 0 unknown; others belong to the path agent.
-    #[n(6)] pub nat: u8,
+    #[n(6)]
+    pub nat: u8,
     /// TCP port of the node's control listener on the same addresses.
-    #[n(7)] pub control_port: Option<u16>,
+    #[n(7)]
+    pub control_port: Option<u16>,
 }
 
 impl Record for NodePaths {

@@ -12,19 +12,26 @@ use crate::time::Timestamp;
 #[cbor(array)]
 pub struct OrgRoot {
     /// Version of this format.
-    #[n(0)] pub version: u8,
+    #[n(0)]
+    pub version: u8,
     /// Counts the organisation's roots from 1.
-    #[n(1)] pub root_version: u32,
+    #[n(1)]
+    pub root_version: u32,
     /// Name for people.
-    #[n(2)] pub name: String,
+    #[n(2)]
+    pub name: String,
     /// Ed25519 keys, sorted, distinct.
-    #[n(3)] pub keys: Vec<PublicKey>,
+    #[n(3)]
+    pub keys: Vec<PublicKey>,
     /// How many distinct keys must sign.
-    #[n(4)] pub threshold: u8,
+    #[n(4)]
+    pub threshold: u8,
     /// Last moment of validity.
-    #[n(5)] pub not_after: Timestamp,
+    #[n(5)]
+    pub not_after: Timestamp,
     /// Record id of the version before; none for version 1.
-    #[n(6)] pub prev: Option<RecordId>,
+    #[n(6)]
+    pub prev: Option<RecordId>,
 }
 
 impl Record for OrgRoot {

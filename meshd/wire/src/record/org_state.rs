@@ -12,9 +12,11 @@ use crate::time::Timestamp;
 #[cbor(array)]
 pub struct Versioned {
     /// Its count (or, of a checkpoint, its size).
-    #[n(0)] pub n: u64,
+    #[n(0)]
+    pub n: u64,
     /// Its record id.
-    #[n(1)] pub id: RecordId,
+    #[n(1)]
+    pub id: RecordId,
 }
 
 /// Signed by the head steward every 60 s.
@@ -22,23 +24,32 @@ pub struct Versioned {
 #[cbor(array)]
 pub struct OrgState {
     /// Version of this format.
-    #[n(0)] pub version: u8,
+    #[n(0)]
+    pub version: u8,
     /// The organisation.
-    #[n(1)] pub org: OrgId,
+    #[n(1)]
+    pub org: OrgId,
     /// Root version under which it was signed.
-    #[n(2)] pub root_version: u32,
+    #[n(2)]
+    pub root_version: u32,
     /// Orders the states of this root version.
-    #[n(3)] pub seq: u64,
+    #[n(3)]
+    pub seq: u64,
     /// When it was signed.
-    #[n(4)] pub issued_at: Timestamp,
+    #[n(4)]
+    pub issued_at: Timestamp,
     /// Version of agreement 0.
-    #[n(5)] pub agreement_version: u32,
+    #[n(5)]
+    pub agreement_version: u32,
     /// Policy in force.
-    #[n(6)] pub policy: Option<Versioned>,
+    #[n(6)]
+    pub policy: Option<Versioned>,
     /// Revocations in force.
-    #[n(7)] pub revocations: Option<Versioned>,
+    #[n(7)]
+    pub revocations: Option<Versioned>,
     /// Newest head of the audit log.
-    #[n(8)] pub checkpoint: Option<Versioned>,
+    #[n(8)]
+    pub checkpoint: Option<Versioned>,
 }
 
 impl Record for OrgState {

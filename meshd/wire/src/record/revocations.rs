@@ -12,21 +12,29 @@ use crate::time::Timestamp;
 #[cbor(array)]
 pub struct Revocations {
     /// Version of this format.
-    #[n(0)] pub version: u8,
+    #[n(0)]
+    pub version: u8,
     /// The organisation.
-    #[n(1)] pub org: OrgId,
+    #[n(1)]
+    pub org: OrgId,
     /// Root version under which it was signed.
-    #[n(2)] pub root_version: u32,
+    #[n(2)]
+    pub root_version: u32,
     /// Counts the revocations of this root version.
-    #[n(3)] pub n: u64,
+    #[n(3)]
+    pub n: u64,
     /// When it was signed.
-    #[n(4)] pub issued_at: Timestamp,
+    #[n(4)]
+    pub issued_at: Timestamp,
     /// Revoked nodes, sorted.
-    #[n(5)] pub nodes: Vec<NodeId>,
+    #[n(5)]
+    pub nodes: Vec<NodeId>,
     /// Revoked certificate serials, sorted.
-    #[n(6)] pub certs: Vec<u64>,
+    #[n(6)]
+    pub certs: Vec<u64>,
     /// Organisations this one no longer talks to, sorted.
-    #[n(7)] pub severed: Vec<OrgId>,
+    #[n(7)]
+    pub severed: Vec<OrgId>,
 }
 
 impl Record for Revocations {
