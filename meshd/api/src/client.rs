@@ -76,7 +76,10 @@ impl ClientError {
     /// How a command ends that meets this.
     pub fn exit(&self) -> Exit {
         match self {
-            Self::NotReachable { .. } => Exit::NotReachable,
+            Self::NotReachable { source, path: _ } => match source.kind() {
+                io::ErrorKind::PermissionDenied => Exit::Refused,
+                _ => Exit::NotReachable,
+            },
             Self::Api(error) => error.code.exit(),
             Self::Protocol(_) => Exit::Failed,
             Self::TimedOut { .. } => Exit::TimedOut,
