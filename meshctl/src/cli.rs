@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand};
 use meshd_api::{Exit, SOCKET_DEFAULT};
 
 use crate::command::{
-    admit, completions, config, invite, join, leave, man, peers, ping, status, wait, watch,
+    admit, completions, config, invite, join, leave, man, mesh, org, peers, ping, status, wait, watch,
 };
 
 /// Talk to meshd, the mesh VPN of this host.
@@ -37,6 +37,12 @@ pub struct Cli {
 /// A verb.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Found a mesh, alone or with other organisations.
+    #[command(subcommand)]
+    Mesh(mesh::Mesh),
+    /// Make the root of an organisation.
+    #[command(subcommand)]
+    Org(org::Org),
     /// Make a one-time token that lets one host join (on a steward).
     Invite(invite::Invite),
     /// Join a mesh, with a token or by files.

@@ -7,6 +7,8 @@ pub mod invite;
 pub mod join;
 pub mod leave;
 pub mod man;
+pub mod mesh;
+pub mod org;
 pub mod peers;
 pub mod ping;
 pub mod status;
@@ -36,6 +38,8 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
     let form = if cli.json { Form::Json } else { Form::Human };
     let daemon = Daemon { client: Client::new(cli.socket), form };
     match cli.command {
+        Command::Mesh(mesh) => mesh.run(&daemon),
+        Command::Org(org) => org.run(form),
         Command::Invite(invite) => online(invite.run(&daemon)),
         Command::Join(join) => online(join.run(&daemon)),
         Command::Admit(admit) => online(admit.run(&daemon)),

@@ -10,6 +10,7 @@ use rustix::fs::{CWD, RenameFlags};
 use rustix::io::Errno;
 
 use crate::failure::Failure;
+use crate::output;
 
 /// Largest file read: a draft of many organisations is far smaller.
 const TEXT_BYTES_MAX: u64 = 1024 * 1024;
@@ -32,11 +33,21 @@ impl Readers {
     }
 }
 
+/// Fails early where a new file is to be written; the writing itself is what never overwrites.
+pub fn absent(path: &Path) -> Result<(), Failure> {
+    if path.symlink_metadata().is_ok() { Err(exists(path)) } else { Ok(()) }
+}
+
+/// Removes a file that this command has just written and that turned out to be of no use.
+pub fn remove(path: &Path) {
+    if let Err(error) = fs::remove_file(path) {
+        output::talk(&format!("warning: can't remove {}: {error}", path.display()));
+    }
+}
+
 /// Writes a file that must not exist yet.
 pub fn write_new(path: &Path, text: &str, readers: Readers) -> Result<(), Failure> {
-    if path.symlink_metadata().is_ok() {
-        return Err(exists(path));
-    }
+    absent(path)?;
     let written = in_place(path, text, readers, |temporary| {
         match rustix::fs::renameat_with(CWD, temporary, CWD, path, RenameFlags::NOREPLACE) {
             // Not every file system can; a hard link refuses an existing name as well.

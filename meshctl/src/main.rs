@@ -9,9 +9,12 @@ mod command;
 mod duration;
 mod failure;
 mod file;
+mod founding;
 mod name;
 mod output;
 mod passphrase;
+mod prefix;
+mod root_key;
 mod table;
 mod time;
 
