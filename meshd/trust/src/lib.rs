@@ -6,7 +6,10 @@
 #![forbid(unsafe_code)]
 
 pub mod address;
+pub mod founding;
+pub mod join;
 mod key;
+pub mod root_file;
 mod roster;
 
 pub use key::{SigningKey, is_signing_key, sign, verify_signature};
