@@ -96,9 +96,8 @@ impl ServerTls {
         if !enrol {
             return Ok(Accepted::Registry(RegistryConn::new(stream, client, self.admission.clone())));
         }
-        let exporter = session
-            .export_keying_material([0; 32], EXPORTER_LABEL, None)
-            .map_err(AcceptError::Exporter)?;
+        let exporter =
+            session.export_keying_material([0; 32], EXPORTER_LABEL, None).map_err(AcceptError::Exporter)?;
         let exporter = Zeroizing::new(exporter);
         Ok(Accepted::Enrol(EnrolConn { stream: Box::new(stream), client, exporter }))
     }

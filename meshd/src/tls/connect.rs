@@ -99,11 +99,7 @@ pub async fn connect(
         .unwrap_or(Err(ConnectError::TimedOut { at }))
 }
 
-async fn shake_hands(
-    at: SocketAddr,
-    config: ClientConfig,
-    alpn: &[u8],
-) -> Result<Connection, ConnectError> {
+async fn shake_hands(at: SocketAddr, config: ClientConfig, alpn: &[u8]) -> Result<Connection, ConnectError> {
     let stream = TcpStream::connect(at).await.map_err(|source| match source.kind() {
         io::ErrorKind::ConnectionRefused => ConnectError::Refused { at, source },
         _ => ConnectError::Unreachable { at, source },
@@ -116,7 +112,8 @@ async fn shake_hands(
         .await
         .map_err(|source| handshake_error(at, source))?;
     let session = stream.get_ref().1;
-    let protocol_error = |what: &str| ConnectError::Protocol { at, source: io::Error::other(what.to_owned()) };
+    let protocol_error =
+        |what: &str| ConnectError::Protocol { at, source: io::Error::other(what.to_owned()) };
     if session.alpn_protocol() != Some(alpn) {
         return Err(protocol_error("another ALPN protocol"));
     }

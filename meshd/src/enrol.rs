@@ -1,0 +1,18 @@
+//! Enrolment: how a host joins, renews, leaves, and how a steward's host listens for it.
+//!
+//! Frames are a length of four bytes, big-endian, and that many bytes of [`meshd_wire::enrol`]. The
+//! listener owns a task for each connection; it decides nothing and holds no state: every request goes
+//! to the daemon's event loop as an [`EnrolCall`] and waits for its reply.
+
+mod client;
+mod frame;
+mod join;
+mod places;
+mod serve;
+#[cfg(test)]
+mod tests;
+
+pub use client::{CallError, EnrolClient};
+pub use frame::FrameError;
+pub use join::{JoinError, Joined, Renewed, StewardCallError, introduce, join, leave, renew};
+pub use serve::{ControlCounters, EnrolCall, serve_control};

@@ -1,0 +1,3 @@
+//! What a host may be besides a node.
+
+pub mod steward;

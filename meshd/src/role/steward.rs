@@ -1,0 +1,453 @@
+//! The steward of an organisation: invites, admits, renews and takes back.
+//!
+//! Decisions that need no storage are in `decide`; each act is one transaction of the `book`, which is
+//! on disk before anyone hears of it. A token's secret is never kept: the book has the key derived
+//! from it. The steward owns no task and reads no clock: the daemon's event loop calls it.
+
+mod admission;
+mod book;
+mod decide;
+mod entry;
+mod issue;
+mod keys;
+#[cfg(test)]
+mod tests;
+
+use std::fs::DirBuilder;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+
+use meshd_trust::founding::StewardPublicKeys;
+use meshd_trust::{Accepted, Change, Floor, Roster, join};
+use meshd_wire::enrol::{EnrolReply, EnrolRequest, Refused, RegistryHint};
+use meshd_wire::record::{Label, StewardDelegation};
+use meshd_wire::token::TokenSecret;
+use meshd_wire::{DecodeError, Envelope, JoinToken, Kind, MeshId, OrgId, PublicKey, Timestamp, TokenId};
+use zeroize::Zeroizing;
+
+use self::book::Book;
+use self::decide::DAY_S;
+use self::entry::{Station, Token};
+use crate::generations::GenerationsError;
+use crate::tls::{RawKey, TlsSetupError};
+
+pub use self::book::BookError;
+pub use self::keys::StewardSeeds;
+
+/// Age at which the organisation's state is signed anew.
+pub const STATE_INTERVAL_S: u64 = 60;
+/// Longest life of a token.
+pub const TOKEN_TTL_MAX_S: u64 = DAY_S;
+/// How long a token is remembered after its end, to tell a late guest why.
+const TOKEN_KEPT_S: u64 = DAY_S;
+/// Tokens in the book: an invitation for each host of a large mesh.
+const TOKENS_MAX: u64 = 16_384;
+/// Hints in a token.
+const HINTS_MAX: usize = 4;
+/// How often what is over is swept out of the book.
+const SWEEP_INTERVAL_S: u64 = 60 * 60;
+/// Largest share of a reply frame that the chain of trust may take.
+const CHAIN_BYTES_MAX: usize = meshd_wire::limits::FRAME_BYTES_MAX - 64 * 1024;
+
+/// Reports a steward that can't be opened or set up.
+#[derive(Debug, thiserror::Error)]
+pub enum StewardError {
+    /// The directory can't be made.
+    #[error("make the steward's directory")]
+    Dir(#[source] io::Error),
+    /// The key file failed.
+    #[error(transparent)]
+    File(#[from] GenerationsError),
+    /// The key file holds something else.
+    #[error("read the steward's keys")]
+    Keys(#[source] DecodeError),
+    /// Keys exist already; they are never overwritten.
+    #[error("this host has a steward's keys already")]
+    Exists,
+    /// There are no keys.
+    #[error("this host has no steward's keys")]
+    Missing,
+    /// The book failed.
+    #[error(transparent)]
+    Book(#[from] BookError),
+    /// The TLS key can't be used.
+    #[error(transparent)]
+    Tls(#[from] TlsSetupError),
+}
+
+/// Reports records that make no steward of this host.
+#[derive(Debug, thiserror::Error)]
+pub enum AdoptError {
+    /// The mesh is not proven.
+    #[error("the genesis of the mesh is not known")]
+    NoGenesis,
+    /// The organisation is no member.
+    #[error("organisation {} is no member of this mesh", .0.short())]
+    NotMember(OrgId),
+    /// No delegation for these keys.
+    #[error("no delegation in force names the keys of this steward")]
+    NoDelegation,
+    /// The book failed.
+    #[error(transparent)]
+    Book(#[from] BookError),
+}
+
+/// Reports an invitation that can't be made.
+#[derive(Debug, thiserror::Error)]
+pub enum InviteError {
+    /// The steward belongs to no mesh yet.
+    #[error("this steward belongs to no mesh yet")]
+    NoStation,
+    /// No life, or too long a life.
+    #[error("a token lives 1 s to 24 h")]
+    Ttl,
+    /// Not a host name.
+    #[error("{0:?} is not a host name")]
+    Name(String),
+    /// Labels that a certificate can't have.
+    #[error("labels are distinct keys and values of [a-z0-9.-] in the steward's namespace")]
+    Labels,
+    /// No address for newcomers to turn to.
+    #[error("no address is known at which this steward can be reached")]
+    NoHint,
+    /// The book is full of tokens.
+    #[error("too many tokens are open")]
+    TooMany,
+    /// The book failed.
+    #[error(transparent)]
+    Book(#[from] BookError),
+}
+
+/// What a token admits to.
+#[derive(Debug, Clone, Default)]
+pub struct InviteSpec {
+    /// Seconds of life.
+    pub ttl_s: u64,
+    /// Name that the host gets, whatever it asks for.
+    pub name: Option<String>,
+    /// Labels that the host gets.
+    pub labels: Vec<Label>,
+}
+
+/// A reply, and the records that the mesh should hear of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// The reply.
+    pub reply: EnrolReply,
+    /// Envelopes for the daemon to accept and publish, in order.
+    pub publish: Vec<Vec<u8>>,
+}
+
+impl Answer {
+    fn silent(reply: EnrolReply) -> Self {
+        Self { reply, publish: Vec::new() }
+    }
+}
+
+/// An open steward.
+pub struct Steward {
+    seeds: StewardSeeds,
+    book: Book,
+    station: Option<Station>,
+    /// The chain of trust as verified; none before its first use.
+    roster: Option<Roster>,
+    registries: Vec<RegistryHint>,
+    stewards: Vec<String>,
+    swept_at: Timestamp,
+}
+
+impl Steward {
+    /// Makes keys and an empty book.
+    pub fn create(dir: &Path, seeds: StewardSeeds) -> Result<Self, StewardError> {
+        if !dir.exists() {
+            DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(StewardError::Dir)?;
+        }
+        if StewardSeeds::load(dir)?.is_some() {
+            return Err(StewardError::Exists);
+        }
+        let book = Book::open(&dir.join("book.redb"))?;
+        seeds.store(dir)?;
+        Ok(Self::new(seeds, book, None))
+    }
+
+    /// Opens what [`Self::create`] has made.
+    pub fn open(dir: &Path) -> Result<Self, StewardError> {
+        let seeds = if dir.exists() { StewardSeeds::load(dir)? } else { None };
+        let seeds = seeds.ok_or(StewardError::Missing)?;
+        let book = Book::open(&dir.join("book.redb"))?;
+        let station = book.station()?;
+        Ok(Self::new(seeds, book, station))
+    }
+
+    fn new(seeds: StewardSeeds, book: Book, station: Option<Station>) -> Self {
+        let (registries, stewards) = (Vec::new(), Vec::new());
+        Self { seeds, book, station, roster: None, registries, stewards, swept_at: Timestamp(0) }
+    }
+
+    /// Takes up the station that a root has given to these keys, or a newer one.
+    pub fn adopt(&mut self, proven: &Roster, org: &OrgId, now: Timestamp) -> Result<(), AdoptError> {
+        let agreement = proven.agreement().ok_or(AdoptError::NoGenesis)?;
+        let view = proven.org(org).ok_or(AdoptError::NotMember(*org))?;
+        let own_key = self.seeds.record().public();
+        let own = |steward: &&StewardDelegation| steward.record_key == own_key;
+        let delegation = view.delegations().filter(own).last().ok_or(AdoptError::NoDelegation)?;
+        let station = Station {
+            mesh: proven.mesh(),
+            org: *org,
+            root_version: delegation.root_version,
+            agreement_version: agreement.agreement_version,
+            prefix4: view.member().prefix4.clone(),
+            subnet6: view.member().subnet6,
+            label_namespace: delegation.label_namespace.clone(),
+            not_before: delegation.not_before,
+            not_after: delegation.not_after,
+        };
+        let chain = proven.chain();
+        self.book.write(|page| {
+            page.put_station(&station)?;
+            page.put_chain(&chain)
+        })?;
+        self.station = Some(station);
+        self.restore_chain(now)?;
+        Ok(())
+    }
+
+    /// Sets what newcomers are told: where registries and stewards are.
+    pub fn advertise(&mut self, registries: Vec<RegistryHint>, stewards: Vec<String>) {
+        self.registries = registries;
+        self.stewards = stewards;
+    }
+
+    /// Takes in roots, delegations, revocations and states of any organisation of the mesh.
+    ///
+    /// Other kinds and what does not verify are left out without a word: the daemon's own roster
+    /// judges and counts them.
+    pub fn merge(&mut self, envelopes: &[Vec<u8>], now: Timestamp) -> Result<(), BookError> {
+        self.wake(now)?;
+        let Some(roster) = &mut self.roster else { return Ok(()) };
+        let mut lasting = false;
+        for bytes in envelopes {
+            let kind = Envelope::from_bytes(bytes).ok().and_then(|envelope| envelope.kind());
+            if !kind.is_some_and(belongs_to_chain) {
+                continue;
+            }
+            match roster.accept(bytes, now) {
+                Ok(Accepted::New(change)) => lasting |= !matches!(change, Change::State(_)),
+                Ok(Accepted::Known | Accepted::Opaque) | Err(_) => {}
+            }
+        }
+        if lasting {
+            let chain = roster.chain();
+            self.book.write(|page| page.put_chain(&chain))?;
+        }
+        Ok(())
+    }
+
+    /// Makes a token for one host. `random` names the token and is its secret.
+    pub fn invite(
+        &mut self,
+        spec: &InviteSpec,
+        hints: &[SocketAddr],
+        now: Timestamp,
+        random: &Zeroizing<[u8; 24]>,
+    ) -> Result<JoinToken, InviteError> {
+        let station = self.station.as_ref().ok_or(InviteError::NoStation)?;
+        if !(1..=TOKEN_TTL_MAX_S).contains(&spec.ttl_s) {
+            return Err(InviteError::Ttl);
+        }
+        if let Some(name) = spec.name.as_ref().filter(|name| !decide::is_host_name(name)) {
+            return Err(InviteError::Name(name.clone()));
+        }
+        let labels = decide::scope_labels(station, &spec.labels).ok_or(InviteError::Labels)?;
+        let hints: Vec<SocketAddr> = hints.iter().take(HINTS_MAX).copied().collect();
+        if hints.is_empty() {
+            return Err(InviteError::NoHint);
+        }
+        let (mut id, mut secret) = (TokenId([0; 8]), TokenSecret([0; 16]));
+        let (id_bytes, secret_bytes) = random.split_at(id.0.len());
+        id.0.copy_from_slice(id_bytes);
+        secret.0.copy_from_slice(secret_bytes);
+        let not_after = now.plus(spec.ttl_s);
+        let key = join::token_key(&secret, &station.mesh, &id);
+        let token = Token { key, not_after, name: spec.name.clone(), labels, used_by: None };
+        self.book.write(|page| {
+            page.retain_tokens(|token| token.not_after.plus(TOKEN_KEPT_S) >= now)?;
+            if page.tokens_len()? >= TOKENS_MAX {
+                return Err(InviteError::TooMany);
+            }
+            Ok(page.put_token(&id, &token)?)
+        })?;
+        Ok(JoinToken {
+            mesh: station.mesh,
+            org: station.org,
+            id,
+            secret,
+            root_version_min: station.root_version,
+            agreement_version_min: station.agreement_version,
+            not_after,
+            stewards: hints,
+        })
+    }
+
+    /// Answers a request that came over TLS from the holder of a transport key.
+    pub fn answer(
+        &mut self,
+        peer: &PublicKey,
+        exporter: &[u8; 32],
+        request: &EnrolRequest,
+        now: Timestamp,
+    ) -> Answer {
+        if let Err(error) = self.wake(now) {
+            return self.settle(Err(error.into()));
+        }
+        let answered = match request {
+            EnrolRequest::Chain { mesh } => self.tell_chain(mesh, now),
+            EnrolRequest::Enrol { token, request, mac } => {
+                self.enrol(peer, exporter, token, request, mac, now)
+            }
+            EnrolRequest::Renew { request } => self.renew(peer, request, now),
+            EnrolRequest::Leave { leave } => self.release(leave, now),
+            // The daemon's roster judges what is introduced; a steward adds nothing to that.
+            EnrolRequest::Introduce { records } => Ok(Answer {
+                reply: EnrolReply::Done,
+                publish: records.iter().map(|record| record.to_vec()).collect(),
+            }),
+        };
+        self.settle(answered)
+    }
+
+    /// Admits a host whose request came as a file; the reply's bytes are the file that goes back.
+    pub fn admit(&mut self, request: &[u8], name: Option<&str>, labels: &[Label], now: Timestamp) -> Answer {
+        let answered = self.wake(now).map_err(Declined::from);
+        let answered = answered.and_then(|()| self.admit_file(request, name, labels, now));
+        self.settle(answered)
+    }
+
+    /// Signs the organisation's state; due every [`STATE_INTERVAL_S`].
+    pub fn state(&mut self, now: Timestamp) -> Result<Vec<u8>, Declined> {
+        self.wake(now)?;
+        if now.since(self.swept_at) >= SWEEP_INTERVAL_S {
+            self.book.write(|page| sweep(page, now))?;
+            self.swept_at = now;
+        }
+        let signed = self.book.write(|page| self.sign_state(page, now))?;
+        self.take_own(&[&signed], now);
+        Ok(signed)
+    }
+
+    /// Public halves of the keys, for the root to delegate to.
+    pub fn public_keys(&self) -> StewardPublicKeys {
+        self.seeds.public_keys()
+    }
+
+    /// Key of the steward's TLS server.
+    pub fn tls_key(&self) -> Result<RawKey, TlsSetupError> {
+        self.seeds.tls()
+    }
+
+    /// Envelopes that prove the mesh, the newest states included.
+    pub fn chain(&self) -> Vec<Vec<u8>> {
+        self.roster.as_ref().map(Roster::chain).unwrap_or_default()
+    }
+
+    /// Mesh and organisation, once the steward has a station.
+    pub fn station(&self) -> Option<(MeshId, OrgId)> {
+        self.station.as_ref().map(|station| (station.mesh, station.org))
+    }
+
+    /// Turns a refusal into a reply, and logs what is the steward's own failure.
+    fn settle(&self, answered: Result<Answer, Declined>) -> Answer {
+        let why = match answered {
+            Ok(answer) => return answer,
+            Err(Declined::Refused(why)) => why,
+            Err(Declined::Book(error)) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "steward can't serve");
+                Refused::Unavailable
+            }
+        };
+        Answer::silent(EnrolReply::Refused { why })
+    }
+
+    /// Verifies the stored chain, if that was not done yet, or failed because the clock was wrong.
+    fn wake(&mut self, now: Timestamp) -> Result<(), BookError> {
+        if self.roster.as_ref().is_some_and(|roster| roster.genesis().is_some()) {
+            return Ok(());
+        }
+        self.restore_chain(now)
+    }
+
+    fn restore_chain(&mut self, now: Timestamp) -> Result<(), BookError> {
+        let Some(station) = &self.station else { return Ok(()) };
+        let mut roster = Roster::new(station.mesh, Floor::none());
+        for (at, refusal) in roster.accept_all(&self.book.chain()?, now) {
+            tracing::warn!(at, %refusal, "stored record of the chain is not accepted");
+        }
+        self.roster = Some(roster);
+        Ok(())
+    }
+
+    /// Puts own signed records into the chain.
+    fn take_own(&mut self, envelopes: &[&[u8]], now: Timestamp) {
+        let Some(roster) = &mut self.roster else { return };
+        for bytes in envelopes {
+            if let Err(refusal) = roster.accept(bytes, now) {
+                tracing::error!(%refusal, "own record is not accepted");
+            }
+        }
+    }
+}
+
+/// Why the steward did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Declined {
+    /// By its rules.
+    #[error("the steward refuses: {0:?}")]
+    Refused(Refused),
+    /// It could not.
+    #[error(transparent)]
+    Book(#[from] BookError),
+}
+
+impl From<Refused> for Declined {
+    fn from(why: Refused) -> Self {
+        Self::Refused(why)
+    }
+}
+
+fn sweep(page: &book::Page, now: Timestamp) -> Result<(), BookError> {
+    page.retain_tokens(|token| token.not_after.plus(TOKEN_KEPT_S) >= now)?;
+    page.retain_nodes(|node| node.cert.not_after.plus(decide::ADDRESS_REST_S) >= now)?;
+    page.retain_holds(|hold| hold.until >= now)
+}
+
+/// Whether records of a kind belong to the chain of trust.
+fn belongs_to_chain(kind: Kind) -> bool {
+    match kind {
+        Kind::OrgRoot
+        | Kind::StewardDelegation
+        | Kind::MeshGenesis
+        | Kind::Agreement
+        | Kind::Leave
+        | Kind::Revocations
+        | Kind::OrgState => true,
+        Kind::NodeCert
+        | Kind::NodeKeys
+        | Kind::NodePaths
+        | Kind::Endpoint
+        | Kind::OrgPolicy
+        | Kind::Receipt
+        | Kind::Recovery
+        | Kind::JoinRequest
+        | Kind::NodeLeave => false,
+    }
+}
+
+/// IPv4 prefix of a station.
+fn prefix4(station: &Station) -> Option<(std::net::Ipv4Addr, u8)> {
+    match station.prefix4.parts()? {
+        (IpAddr::V4(addr), len) => Some((addr, len)),
+        (IpAddr::V6(_), _) => None,
+    }
+}
