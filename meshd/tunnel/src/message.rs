@@ -17,6 +17,11 @@ impl TunnelIndex {
         Self(random & (u32::MAX >> SESSION_BITS))
     }
 
+    /// A value below `bound` that differs from tunnel to tunnel; zero if `bound` is.
+    pub fn spread(self, bound: u32) -> u32 {
+        self.0.checked_rem(bound).unwrap_or(0)
+    }
+
     pub(crate) fn from_receiver(receiver: u32) -> Self {
         Self(receiver >> SESSION_BITS)
     }

@@ -293,7 +293,7 @@ impl Tunnel {
     pub fn initiation_is_due(&self, now: Duration) -> bool {
         let Some(last) = self.last_initiation else { return true };
         let wait = if self.has_given_up(now) {
-            SLOW_RETRY_AFTER + Duration::from_millis(u64::from(self.index.value() % 5000))
+            SLOW_RETRY_AFTER + Duration::from_millis(u64::from(self.index.spread(5000)))
         } else {
             RETRY_AFTER
         };

@@ -1,0 +1,117 @@
+//! Why packets were dropped, and how many.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use meshd_tunnel::Refused;
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $name:ident = $label:literal,)*) => {
+        /// A reason for which a packet, datagram or event is dropped.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub(super) enum Reason {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl Reason {
+            const LABELS: &[&str] = &[$($label,)*];
+        }
+    };
+}
+
+reasons! {
+    /// The destination, or the sender of an initiation, is no peer.
+    NoPeer = "no-peer",
+    /// The peer has no address it could be reached at.
+    NoPath = "no-path",
+    /// The peer has not answered handshakes for a long time.
+    Absent = "peer-absent",
+    /// The inner source does not belong to the sending peer.
+    BadSource = "bad-source",
+    /// The inner destination is not this node.
+    BadDestination = "bad-destination",
+    /// Multicast and broadcast are not carried.
+    NotUnicast = "not-unicast",
+    /// Not an IP packet of its stated length.
+    NotIp = "not-ip",
+    /// No tunnel or session has the receiver index.
+    UnknownIndex = "unknown-index",
+    /// A handshake message that does not verify.
+    BadHandshake = "bad-handshake",
+    /// An initiation seen before.
+    HandshakeReplay = "handshake-replay",
+    /// A handshake answered with a cookie.
+    RateLimited = "handshake-rate-limited",
+    /// A data message seen before.
+    Replay = "replay",
+    /// A data message that does not verify.
+    BadTag = "bad-tag",
+    /// Shorter than any message.
+    TooShort = "too-short",
+    /// Longer than a buffer.
+    TooLong = "too-long",
+    /// Not a message of the tunnel protocol.
+    NotTunnel = "not-tunnel",
+    /// A datagram whose outer source lies in the overlay.
+    OverlayLoop = "overlay-loop",
+    /// Pushed out by newer packets while a handshake ran, or given up with it.
+    QueueFull = "queue-full",
+    /// The device did not take the packet.
+    TunWriteFailed = "tun-write-failed",
+    /// The device could not be read.
+    TunReadFailed = "tun-read-failed",
+    /// The socket did not take the datagram.
+    UdpSendFailed = "udp-send-failed",
+    /// The socket could not be read.
+    UdpReceiveFailed = "udp-receive-failed",
+    /// Too many "unreachable" answers in a second.
+    IcmpRateLimited = "icmp-rate-limited",
+    /// Nobody took the events quickly enough.
+    EventQueueFull = "event-queue-full",
+    /// The tunnel engine failed.
+    Engine = "engine",
+}
+
+/// One number for each reason.
+#[derive(Debug)]
+pub(super) struct Counters {
+    counts: Vec<AtomicU64>,
+}
+
+impl Counters {
+    pub(super) fn new() -> Self {
+        Self { counts: Reason::LABELS.iter().map(|_| AtomicU64::new(0)).collect() }
+    }
+
+    pub(super) fn add(&self, reason: Reason) {
+        self.add_many(reason, 1);
+    }
+
+    pub(super) fn add_many(&self, reason: Reason, count: usize) {
+        if let Some(counter) = self.counts.get(reason as usize) {
+            counter.fetch_add(count as u64, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn all(&self) -> Vec<(&'static str, u64)> {
+        let counts = self.counts.iter().map(|count| count.load(Ordering::Relaxed));
+        Reason::LABELS.iter().copied().zip(counts).collect()
+    }
+}
+
+impl From<Refused> for Reason {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::TooShort => Self::TooShort,
+            Refused::TooLong => Self::TooLong,
+            Refused::NotTunnel => Self::NotTunnel,
+            Refused::BadHandshake => Self::BadHandshake,
+            Refused::HandshakeReplay => Self::HandshakeReplay,
+            Refused::RateLimited => Self::RateLimited,
+            Refused::UnknownIndex => Self::UnknownIndex,
+            Refused::Replay => Self::Replay,
+            Refused::BadTag => Self::BadTag,
+            Refused::NotIp => Self::NotIp,
+            Refused::Engine => Self::Engine,
+        }
+    }
+}

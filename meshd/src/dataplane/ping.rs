@@ -1,0 +1,175 @@
+//! The tunnel-level ping: an ICMP echo that no program of the host sees.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use meshd_core::IpPacket;
+use meshd_core::echo::{self, EchoId};
+use meshd_tunnel::{BUFFER_LEN_MIN, OVERHEAD};
+use meshd_wire::NodeId;
+use tokio::sync::oneshot;
+
+use super::outbound::{self, Unsent};
+use super::shared::{Shared, random_u32};
+
+/// Pings in flight: each waits at most [`TIMEOUT`].
+const PENDING_MAX: usize = 1024;
+/// Longest wait for an answer; a handshake may have to come first.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// First bytes of the payload, which tell our answers from those of the host's ping programs.
+const NONCE_LEN: usize = 8;
+/// Bytes of the longer IP header and the ICMP header.
+const HEADERS_LEN: usize = 48;
+
+/// The answer to a ping.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PingReply {
+    /// Time from sending to the answer.
+    pub rtt: Duration,
+    /// Outer address that the answer proved.
+    pub path: SocketAddr,
+    /// Inner address that answered.
+    pub address: IpAddr,
+}
+
+/// Says why a ping has no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum PingError {
+    /// The node is not a peer.
+    #[error("not a peer")]
+    UnknownPeer,
+    /// The node has no address in a family that this host uses.
+    #[error("the node has no address to ping")]
+    NoAddress,
+    /// The payload does not fit a packet.
+    #[error("payload does not fit a packet of {mtu} bytes")]
+    TooLong {
+        /// Largest packet of the overlay.
+        mtu: u16,
+    },
+    /// Too many pings wait for an answer.
+    #[error("too many pings at once")]
+    TooMany,
+    /// No address is known that the node could be reached at, or it has not answered for long.
+    #[error("the node cannot be reached")]
+    Unreachable,
+    /// The tunnel or the socket refused the packet.
+    #[error("the packet could not be sent")]
+    NotSent,
+    /// No answer came.
+    #[error("no answer within {} s", TIMEOUT.as_secs())]
+    TimedOut,
+}
+
+/// Pings that wait for their answers.
+#[derive(Debug)]
+pub(super) struct Pings {
+    id: u16,
+    next: AtomicU16,
+    pending: Mutex<HashMap<u16, Pending>>,
+}
+
+#[derive(Debug)]
+struct Pending {
+    nonce: [u8; NONCE_LEN],
+    from: IpAddr,
+    answered: oneshot::Sender<Duration>,
+}
+
+/// Removes the entry also when the caller stops waiting.
+struct PendingGuard<'a> {
+    pings: &'a Pings,
+    sequence: u16,
+}
+
+impl Default for Pings {
+    fn default() -> Self {
+        let random = random_u32();
+        Self {
+            id: (random >> 16) as u16,
+            next: AtomicU16::new(random as u16),
+            pending: Mutex::new(HashMap::new()),
+        }
+    }
+}
+
+impl Pings {
+    /// Takes the packet if it is the answer to a ping of ours.
+    pub(super) fn take_reply(&self, packet: &IpPacket<'_>, now: Duration) -> bool {
+        let Some((EchoId { id, sequence }, payload)) = echo::reply(packet) else { return false };
+        if id != self.id {
+            return false;
+        }
+        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        let ours = pending
+            .get(&sequence)
+            .is_some_and(|ping| ping.from == packet.source() && payload.starts_with(&ping.nonce));
+        if ours && let Some(ping) = pending.remove(&sequence) {
+            // The receiver may have stopped waiting just now.
+            let _ = ping.answered.send(now);
+        }
+        ours
+    }
+
+    fn register(&self, pending: Pending) -> Result<PendingGuard<'_>, PingError> {
+        let mut all = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        let sequence = self.next.fetch_add(1, Ordering::Relaxed);
+        if all.len() >= PENDING_MAX || all.contains_key(&sequence) {
+            return Err(PingError::TooMany);
+        }
+        all.insert(sequence, pending);
+        Ok(PendingGuard { pings: self, sequence })
+    }
+}
+
+impl Drop for PendingGuard<'_> {
+    fn drop(&mut self) {
+        self.pings.pending.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.sequence);
+    }
+}
+
+pub(super) async fn ping(shared: &Shared, node: &NodeId, payload_len: u16) -> Result<PingReply, PingError> {
+    let (peer, addresses) = {
+        let snapshot = shared.snapshot.load();
+        let peer = snapshot.peer(node).ok_or(PingError::UnknownPeer)?.clone();
+        (peer, snapshot.addresses.get(node).copied().unwrap_or_default())
+    };
+    let (source, destination) = match (addresses.v4, addresses.v6, shared.addr6) {
+        (Some(v4), _, _) => (IpAddr::V4(shared.addr4), IpAddr::V4(v4)),
+        (None, Some(v6), Some(own)) => (IpAddr::V6(own), IpAddr::V6(v6)),
+        _ => return Err(PingError::NoAddress),
+    };
+    let mut payload = vec![0; usize::from(payload_len).max(NONCE_LEN)];
+    if payload.len() + HEADERS_LEN > usize::from(shared.mtu) {
+        return Err(PingError::TooLong { mtu: shared.mtu });
+    }
+    let mut nonce = [0; NONCE_LEN];
+    nonce[..4].copy_from_slice(&random_u32().to_le_bytes());
+    nonce[4..].copy_from_slice(&random_u32().to_le_bytes());
+    payload[..NONCE_LEN].copy_from_slice(&nonce);
+
+    let (answered, answer) = oneshot::channel();
+    let guard = shared.pings.register(Pending { nonce, from: destination, answered })?;
+    let echo = EchoId { id: shared.pings.id, sequence: guard.sequence };
+    let packet = echo::request(source, destination, echo, &payload)
+        .map_err(|_| PingError::TooLong { mtu: shared.mtu })?;
+    let mut out = vec![0; (packet.len() + OVERHEAD).max(BUFFER_LEN_MIN)];
+    let sent_at = shared.now();
+    outbound::send(shared, &peer, &packet, &mut out, sent_at).map_err(|unsent| match unsent {
+        Unsent::Unreachable(_) => PingError::Unreachable,
+        Unsent::Dropped(reason) => {
+            shared.counters.add(reason);
+            PingError::NotSent
+        }
+    })?;
+    match tokio::time::timeout(TIMEOUT, answer).await {
+        Ok(Ok(received_at)) => {
+            let path = peer.state().path.endpoint().ok_or(PingError::Unreachable)?;
+            Ok(PingReply { rtt: received_at.saturating_sub(sent_at), path, address: destination })
+        }
+        Ok(Err(_)) | Err(_) => Err(PingError::TimedOut),
+    }
+}

@@ -1,0 +1,57 @@
+//! Addresses of this host that peers may reach it at.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope};
+
+use super::link::reachable_links;
+use super::netlink::{Netlink, NetlinkError};
+
+/// Temporary addresses (RFC 8981) change too often to be published; the flag shares its bit with "secondary".
+const TEMPORARY: AddressFlags = AddressFlags::Secondary;
+
+/// Global addresses of links that are up, in a stable order: never loopback, link-local, overlay, container
+/// bridges, temporary, deprecated or not yet verified addresses.
+pub fn local_candidates(overlay: &[IpNet]) -> Result<Vec<IpAddr>, NetlinkError> {
+    let mut netlink = Netlink::open()?;
+    let links = reachable_links(&mut netlink)?;
+    let mut candidates = Vec::new();
+    netlink.dump("list addresses", RouteNetlinkMessage::GetAddress(AddressMessage::default()), |reply| {
+        if let RouteNetlinkMessage::NewAddress(message) = reply
+            && links.contains(&message.header.index)
+            && let Some(address) = candidate(&message)
+            && !overlay.iter().any(|prefix| prefix.contains(&address))
+        {
+            candidates.push(address);
+        }
+    })?;
+    candidates.sort();
+    candidates.dedup();
+    Ok(candidates)
+}
+
+fn candidate(message: &AddressMessage) -> Option<IpAddr> {
+    let mut flags = AddressFlags::from_bits_retain(u32::from(message.header.flags.bits()));
+    let (mut local, mut remote) = (None, None);
+    for attribute in &message.attributes {
+        match attribute {
+            AddressAttribute::Flags(all) => flags = *all,
+            AddressAttribute::Local(address) => local = Some(*address),
+            AddressAttribute::Address(address) => remote = Some(*address),
+            _ => {}
+        }
+    }
+    // On a point-to-point link the plain attribute is the other end.
+    let address = local.or(remote)?;
+    let unusable = AddressFlags::Tentative | AddressFlags::Deprecated | AddressFlags::Dadfailed;
+    let temporary = address.is_ipv6() && flags.intersects(TEMPORARY);
+    let link_local = match address {
+        IpAddr::V4(v4) => v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    };
+    let wide = matches!(message.header.scope, AddressScope::Universe | AddressScope::Site);
+    (wide && !link_local && !temporary && !flags.intersects(unusable) && !address.is_loopback())
+        .then_some(address)
+}

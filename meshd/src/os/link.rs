@@ -1,0 +1,205 @@
+//! Links: the overlay device and the underlay's MTU.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::IpNet;
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
+use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
+use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+
+use super::netlink::{Netlink, NetlinkError};
+use super::{ipv6, route};
+
+/// MTU assumed where no route leads out: Ethernet's.
+const MTU_DEFAULT: u32 = 1500;
+
+/// One link as the kernel describes it.
+#[derive(Debug, Clone)]
+pub(super) struct Link {
+    pub(super) index: u32,
+    pub(super) name: String,
+    pub(super) mtu: u32,
+    pub(super) is_up: bool,
+    pub(super) is_loopback: bool,
+    pub(super) kind: Option<InfoKind>,
+}
+
+/// What the overlay device shall look like.
+#[derive(Debug, Clone)]
+pub struct DeviceSettings {
+    /// Name of the link.
+    pub name: String,
+    /// Largest packet.
+    pub mtu: u16,
+    /// This node's IPv4 address.
+    pub addr4: Ipv4Addr,
+    /// This node's IPv6 address.
+    pub addr6: Ipv6Addr,
+    /// Prefixes routed to the device.
+    pub routes: Vec<IpNet>,
+}
+
+/// The overlay device after its set-up.
+#[derive(Debug, Clone, Copy)]
+pub struct Device {
+    /// Index of the link.
+    pub index: u32,
+    /// Whether it carries IPv6: the kernel may have it switched off.
+    pub has_ipv6: bool,
+}
+
+/// Says why the overlay device could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum DeviceError {
+    /// The kernel refused a step.
+    #[error("configure device {device}")]
+    Netlink {
+        /// Name of the link.
+        device: String,
+        /// The step that failed.
+        #[source]
+        source: NetlinkError,
+    },
+    /// The link vanished between two steps.
+    #[error("device {device} vanished")]
+    Vanished {
+        /// Name of the link.
+        device: String,
+    },
+}
+
+impl Device {
+    /// Gives the link its MTU, addresses and routes and brings it up.
+    pub fn configure(settings: &DeviceSettings) -> Result<Self, DeviceError> {
+        let failed = |source| DeviceError::Netlink { device: settings.name.clone(), source };
+        let mut netlink = Netlink::open().map_err(failed)?;
+        let link = links(&mut netlink)
+            .map_err(failed)?
+            .into_iter()
+            .find(|link| link.name == settings.name)
+            .ok_or_else(|| DeviceError::Vanished { device: settings.name.clone() })?;
+        let has_ipv6 = ipv6::prepare(&settings.name);
+        set_link(&mut netlink, link.index, u32::from(settings.mtu)).map_err(failed)?;
+        add_address(&mut netlink, link.index, settings.addr4.into()).map_err(failed)?;
+        if has_ipv6 {
+            add_address(&mut netlink, link.index, settings.addr6.into()).map_err(failed)?;
+        }
+        for prefix in &settings.routes {
+            let source: IpAddr = match prefix {
+                IpNet::V4(_) => settings.addr4.into(),
+                IpNet::V6(_) if has_ipv6 => settings.addr6.into(),
+                IpNet::V6(_) => continue,
+            };
+            route::replace(&mut netlink, *prefix, link.index, source).map_err(failed)?;
+        }
+        Ok(Self { index: link.index, has_ipv6 })
+    }
+}
+
+/// MTU of the narrowest link that holds a default route, or of the narrowest link that is up.
+pub fn underlay_mtu() -> Result<u32, NetlinkError> {
+    let mut netlink = Netlink::open()?;
+    let egress = route::default_links(&mut netlink)?;
+    let links = links(&mut netlink)?;
+    let narrowest = |wanted: &dyn Fn(&Link) -> bool| {
+        links.iter().filter(|link| link.is_up && !link.is_loopback && wanted(link)).map(|link| link.mtu).min()
+    };
+    Ok(narrowest(&|link| egress.contains(&link.index))
+        .or_else(|| narrowest(&|link| !is_overlay_kind(link)))
+        .unwrap_or(MTU_DEFAULT))
+}
+
+/// Whether packets of this link travel inside another link's packets.
+pub(super) fn is_overlay_kind(link: &Link) -> bool {
+    matches!(
+        link.kind,
+        Some(
+            InfoKind::Tun
+                | InfoKind::Wireguard
+                | InfoKind::Vxlan
+                | InfoKind::Geneve
+                | InfoKind::IpIp
+                | InfoKind::Ip6Tnl
+                | InfoKind::SitTun
+                | InfoKind::GreTun
+                | InfoKind::GreTap
+        )
+    )
+}
+
+pub(super) fn links(netlink: &mut Netlink) -> Result<Vec<Link>, NetlinkError> {
+    let mut links = Vec::new();
+    netlink.dump("list links", RouteNetlinkMessage::GetLink(LinkMessage::default()), |reply| {
+        if let RouteNetlinkMessage::NewLink(message) = reply {
+            links.push(Link::from(message));
+        }
+    })?;
+    Ok(links)
+}
+
+/// Indices of links whose addresses another host can reach us at.
+pub(super) fn reachable_links(netlink: &mut Netlink) -> Result<BTreeSet<u32>, NetlinkError> {
+    let egress = route::default_links(netlink)?;
+    let reachable = |link: &Link| {
+        let inner = is_overlay_kind(link) || matches!(link.kind, Some(InfoKind::Bridge | InfoKind::Dummy));
+        link.is_up && !link.is_loopback && (!inner || egress.contains(&link.index))
+    };
+    Ok(links(netlink)?.iter().filter(|link| reachable(link)).map(|link| link.index).collect())
+}
+
+impl From<LinkMessage> for Link {
+    fn from(message: LinkMessage) -> Self {
+        let flags = message.header.flags;
+        let mut link = Self {
+            index: message.header.index,
+            name: String::new(),
+            mtu: MTU_DEFAULT,
+            is_up: flags.contains(LinkFlags::Up | LinkFlags::LowerUp),
+            is_loopback: flags.contains(LinkFlags::Loopback),
+            kind: None,
+        };
+        for attribute in message.attributes {
+            match attribute {
+                LinkAttribute::IfName(name) => link.name = name,
+                LinkAttribute::Mtu(mtu) => link.mtu = mtu,
+                LinkAttribute::LinkInfo(infos) => {
+                    link.kind = infos.into_iter().find_map(|info| match info {
+                        LinkInfo::Kind(kind) => Some(kind),
+                        _ => None,
+                    });
+                }
+                _ => {}
+            }
+        }
+        link
+    }
+}
+
+fn set_link(netlink: &mut Netlink, index: u32, mtu: u32) -> Result<(), NetlinkError> {
+    let mut message = LinkMessage::default();
+    message.header.index = index;
+    message.header.flags = LinkFlags::Up;
+    message.header.change_mask = LinkFlags::Up;
+    message.attributes.push(LinkAttribute::Mtu(mtu));
+    netlink.change("set the device up with its mtu", RouteNetlinkMessage::SetLink(message), 0)
+}
+
+fn add_address(netlink: &mut Netlink, index: u32, address: IpAddr) -> Result<(), NetlinkError> {
+    let mut message = AddressMessage::default();
+    message.header.index = index;
+    (message.header.family, message.header.prefix_len) = match address {
+        IpAddr::V4(_) => (AddressFamily::Inet, 32),
+        IpAddr::V6(_) => (AddressFamily::Inet6, 128),
+    };
+    // The mesh guarantees that an address has one holder; a probe on the tunnel could find nothing out.
+    message.header.flags = AddressHeaderFlags::Nodad;
+    message.attributes.push(AddressAttribute::Local(address));
+    message.attributes.push(AddressAttribute::Address(address));
+    netlink.change(
+        "add an address to the device",
+        RouteNetlinkMessage::NewAddress(message),
+        NLM_F_CREATE | NLM_F_REPLACE,
+    )
+}
