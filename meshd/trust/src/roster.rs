@@ -215,10 +215,12 @@ impl Roster {
         self.opaque.values().map(Vec::as_slice)
     }
 
-    /// Roots, genesis and delegations, each after what it builds on.
+    /// Roots, genesis and delegations, each after what it builds on; nothing until the genesis is proven,
+    /// because roots alone do not tell whose they are.
     fn authority(&self) -> impl Iterator<Item = &[u8]> {
-        let roots = self.orgs.values().flat_map(|org| &org.roots).map(|held| held.bytes.as_slice());
         let genesis = self.genesis.iter().map(|held| held.bytes.as_slice());
+        let proven = self.orgs.values().filter(|_| self.genesis.is_some());
+        let roots = proven.flat_map(|org| &org.roots).map(|held| held.bytes.as_slice());
         let delegations = self.orgs.values().flat_map(|org| &org.delegations);
         roots.chain(genesis).chain(delegations.map(|held| held.bytes.as_slice()))
     }

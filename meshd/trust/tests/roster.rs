@@ -1,6 +1,18 @@
 //! What a roster believes, what it refuses, and what it remembers.
 
+#[path = "roster/fixture.rs"]
+mod fixture;
 #[path = "roster/honest.rs"]
 mod honest;
-#[path = "roster/meadow.rs"]
-mod meadow;
+#[path = "roster/order.rs"]
+mod order;
+#[path = "roster/property.rs"]
+mod property;
+#[path = "roster/refused_chain.rs"]
+mod refused_chain;
+#[path = "roster/refused_node.rs"]
+mod refused_node;
+#[path = "roster/restart.rs"]
+mod restart;
+#[path = "roster/standing.rs"]
+mod standing;

@@ -15,8 +15,8 @@ pub(super) struct Claims {
 }
 
 impl Claims {
-    /// Another node that holds an address or prefix of a certificate.
-    pub(super) fn address_holders(&self, cert: &NodeCert) -> Vec<NodeId> {
+    /// Other nodes that hold an address or prefix of a certificate.
+    pub(super) fn address_rivals(&self, cert: &NodeCert) -> Vec<NodeId> {
         prefixes_of(cert)
             .filter_map(|prefix| self.prefixes.get(&prefix))
             .filter(|holder| **holder != cert.node)
@@ -29,12 +29,13 @@ impl Claims {
         self.transports.get(&cert.transport).filter(|holder| **holder != cert.node).copied()
     }
 
-    /// Another node that holds one of some tunnel keys.
-    pub(super) fn tunnel_rival(&self, keys: &NodeKeys) -> Option<NodeId> {
+    /// Other nodes that hold one of some tunnel keys.
+    pub(super) fn tunnel_rivals(&self, keys: &NodeKeys) -> Vec<NodeId> {
         tunnels_of(keys)
             .filter_map(|key| self.tunnels.get(&key))
-            .find(|holder| **holder != keys.node)
+            .filter(|holder| **holder != keys.node)
             .copied()
+            .collect()
     }
 
     pub(super) fn holder_of_transport(&self, key: &PublicKey) -> Option<NodeId> {

@@ -68,7 +68,7 @@ impl Org {
         root_version: u32,
         timing: Timing,
     ) -> Result<PublicKey, Refusal> {
-        let mut refusal = Refusal::UnknownSigner;
+        let mut refusal = None;
         for held in self.delegations.iter().rev() {
             let steward = &held.record;
             if steward.record_key.key_id() != *signer {
@@ -76,10 +76,11 @@ impl Org {
             }
             match self.check_steward(steward, role, root_version, timing) {
                 Ok(()) => return Ok(steward.record_key),
-                Err(reason) => refusal = reason,
+                // The newest delegation of the key says why; older ones are out anyway.
+                Err(reason) => refusal = refusal.or(Some(reason)),
             }
         }
-        Err(refusal)
+        Err(refusal.unwrap_or(Refusal::UnknownSigner))
     }
 
     fn check_steward(

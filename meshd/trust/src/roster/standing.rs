@@ -7,6 +7,7 @@ use super::Roster;
 use super::limits::CLOCK_SKEW_S;
 use super::node::NodeView;
 use super::org::Freshness;
+use super::timing::Timing;
 
 /// Whether a node is to be talked to. Only one in force gets a tunnel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,7 +74,7 @@ impl Roster {
     }
 
     /// Whether a node's claims still bind others: neither over nor taken back.
-    pub(super) fn is_live(&self, node: &NodeId, now: Timestamp) -> bool {
+    fn is_live(&self, node: &NodeId, now: Timestamp) -> bool {
         match self.standing(node, now) {
             Standing::Unknown | Standing::Revoked | Standing::StewardGone | Standing::Expired => false,
             Standing::InForce
@@ -83,6 +84,14 @@ impl Roster {
             | Standing::OrgStale
             | Standing::NoKeys
             | Standing::KeysExpired => true,
+        }
+    }
+
+    /// Whether what a node holds stays its own against a newcomer; a state file holds no two claims.
+    pub(super) fn still_binds(&self, holder: &NodeId, timing: Timing) -> bool {
+        match timing {
+            Timing::Arrives(now) => self.is_live(holder, now),
+            Timing::Restored => true,
         }
     }
 

@@ -95,11 +95,8 @@ impl Roster {
 
     /// What another live node claimed first stays with it.
     fn check_unclaimed(&self, cert: &NodeCert, timing: Timing) -> Result<(), Refusal> {
-        let still_binds = |holder: &NodeId| match timing {
-            Timing::Arrives(now) => self.is_live(holder, now),
-            Timing::Restored => true,
-        };
-        if let Some(holder) = self.claims.address_holders(cert).into_iter().find(|id| still_binds(id)) {
+        let still_binds = |holder: &NodeId| self.still_binds(holder, timing);
+        if let Some(holder) = self.claims.address_rivals(cert).into_iter().find(|id| still_binds(id)) {
             return Err(Refusal::AddressTaken { holder });
         }
         if let Some(holder) = self.claims.transport_rival(cert).filter(|id| still_binds(id)) {
@@ -110,7 +107,7 @@ impl Roster {
 
     pub(super) fn store_cert(&mut self, held: Held<NodeCert>) {
         let cert = &held.record;
-        let rivals = self.claims.address_holders(cert).into_iter().chain(self.claims.transport_rival(cert));
+        let rivals = self.claims.address_rivals(cert).into_iter().chain(self.claims.transport_rival(cert));
         for rival in rivals.collect::<Vec<_>>() {
             // Verification left only holders whose time is over.
             self.forget_node(&rival);

@@ -46,7 +46,8 @@ impl Roster {
         incoming.timing.check_begun(keys.issued_at)?;
         let agreement = self.agreement().ok_or(Refusal::MissingParent("genesis"))?;
         incoming.timing.check_not_over(keys.issued_at.plus(u64::from(agreement.key_age_max_s)))?;
-        if let Some(holder) = self.claims.tunnel_rival(keys) {
+        let rivals = self.claims.tunnel_rivals(keys);
+        if let Some(holder) = rivals.into_iter().find(|holder| self.still_binds(holder, incoming.timing)) {
             return Err(Refusal::KeyTaken { holder });
         }
         Ok(Verified::New(incoming.into_held(signer)))
@@ -54,6 +55,10 @@ impl Roster {
 
     pub(super) fn store_keys(&mut self, held: Held<NodeKeys>) {
         let keys = &held.record;
+        for rival in self.claims.tunnel_rivals(keys) {
+            // Verification left only holders whose time is over.
+            self.forget_node(&rival);
+        }
         if let Some(marks) = self.marks.nodes.get_mut(&keys.node) {
             marks.keys = Some(Mark { root_version: 0, count: keys.seq, id: held.id });
             marks.epoch = Some(EpochMark { epoch: keys.cur.epoch, key: keys.cur.key });

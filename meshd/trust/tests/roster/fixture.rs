@@ -1,6 +1,6 @@
 //! A mesh for tests: organisations with a root and a steward each, and nodes that are easy to make.
 
-use meshd_trust::{Floor, Roster, SigningKey, address, sign};
+use meshd_trust::{Accepted, Floor, Roster, SigningKey, address, sign};
 use meshd_wire::record::{
     AgreementBody, Candidate, CandidateKind, EpochKey, Member, MeshGenesis, NodeCert, NodeKeys, NodePaths,
     OrgRoot, OrgState, Prefix, Revocations, Roles, StewardDelegation, VERSION, Versioned,
@@ -33,8 +33,8 @@ pub fn tunnel_key(number: u64) -> PublicKey {
     PublicKey(bytes)
 }
 
-/// One organisation of a meadow.
-pub struct Farm {
+/// One organisation of a mesh.
+pub struct TestOrg {
     pub id: OrgId,
     pub root_key: SigningKey,
     pub root: OrgRoot,
@@ -44,11 +44,11 @@ pub struct Farm {
 }
 
 /// A mesh of some organisations, with everything needed to sign for any of them.
-pub struct Meadow {
-    pub mesh: MeshId,
+pub struct TestMesh {
+    pub id: MeshId,
     pub genesis: MeshGenesis,
     pub genesis_envelope: Envelope,
-    pub farms: Vec<Farm>,
+    pub orgs: Vec<TestOrg>,
 }
 
 pub const NO_MESH: MeshId = MeshId([0; 32]);
@@ -72,24 +72,24 @@ pub fn id_of<R: Record>(record: &R, mesh: &MeshId) -> RecordId {
     Envelope::new(record).record_id(mesh).expect("a known kind")
 }
 
-impl Meadow {
-    pub fn new(farms: usize) -> Self {
-        Self::with_terms(farms, |_| {})
+impl TestMesh {
+    pub fn new(orgs: usize) -> Self {
+        Self::with_terms(orgs, |_| {})
     }
 
-    /// A meadow whose genesis was changed before it was signed.
-    pub fn with_terms(farms: usize, change: impl FnOnce(&mut MeshGenesis)) -> Self {
-        let mut farms: Vec<Farm> = (0..farms).map(farm).collect();
-        farms.sort_by_key(|farm| farm.id);
+    /// A mesh whose genesis was changed before it was signed.
+    pub fn with_terms(orgs: usize, change: impl FnOnce(&mut MeshGenesis)) -> Self {
+        let mut orgs: Vec<TestOrg> = (0..orgs).map(org).collect();
+        orgs.sort_by_key(|org| org.id);
         let mut genesis = MeshGenesis {
             version: VERSION,
-            name: "meadow".into(),
+            name: "mesh".into(),
             nonce: [5; 16],
             lab: false,
             agreement: AgreementBody {
                 number: 0,
                 agreement_version: 1,
-                members: farms.iter().map(|farm| farm.member.clone()).collect(),
+                members: orgs.iter().map(|org| org.member.clone()).collect(),
                 not_before: ago(DAY_S),
                 not_after: NOW.plus(365 * DAY_S),
                 freshness_soft_s: 900,
@@ -101,14 +101,14 @@ impl Meadow {
             witness_quorum: 0,
         };
         change(&mut genesis);
-        let roots: Vec<&SigningKey> = farms.iter().map(|farm| &farm.root_key).collect();
+        let roots: Vec<&SigningKey> = orgs.iter().map(|org| &org.root_key).collect();
         let genesis_envelope = sign(&genesis, &NO_MESH, &roots);
-        let mesh = MeshId(id_of(&genesis, &NO_MESH).0);
-        Self { mesh, genesis, genesis_envelope, farms }
+        let id = MeshId(id_of(&genesis, &NO_MESH).0);
+        Self { id, genesis, genesis_envelope, orgs }
     }
 
     pub fn roster(&self) -> Roster {
-        Roster::new(self.mesh, Floor::of_org(self.farms[0].id))
+        Roster::new(self.id, Floor::of_org(self.orgs[0].id))
     }
 
     /// A roster that has accepted every organisation's chain, fresh states included.
@@ -122,24 +122,24 @@ impl Meadow {
     /// Genesis, and root, delegation and first state of every organisation.
     pub fn chain(&self) -> Vec<Vec<u8>> {
         let mut chain = vec![self.genesis_envelope.to_bytes()];
-        for (index, farm) in self.farms.iter().enumerate() {
-            chain.push(farm.root_envelope.to_bytes());
+        for (index, org) in self.orgs.iter().enumerate() {
+            chain.push(org.root_envelope.to_bytes());
             chain.push(self.by_root(index, &self.delegation(index)));
             chain.push(self.by_steward(index, &self.state(index, 1, NOW)));
         }
         chain
     }
 
-    pub fn delegation(&self, farm: usize) -> StewardDelegation {
+    pub fn delegation(&self, org: usize) -> StewardDelegation {
         StewardDelegation {
             version: VERSION,
-            org: self.farms[farm].id,
+            org: self.orgs[org].id,
             root_version: 1,
             serial: 1,
-            record_key: self.farms[farm].steward_key.public(),
-            log_key: key("log", farm as u64).public(),
-            witness_key: key("witness", farm as u64).public(),
-            tls_key: key("tls", farm as u64).public(),
+            record_key: self.orgs[org].steward_key.public(),
+            log_key: key("log", org as u64).public(),
+            witness_key: key("witness", org as u64).public(),
+            tls_key: key("tls", org as u64).public(),
             roles: Roles::ALL,
             label_namespace: String::new(),
             not_before: ago(DAY_S),
@@ -147,10 +147,10 @@ impl Meadow {
         }
     }
 
-    pub fn state(&self, farm: usize, seq: u64, issued_at: Timestamp) -> OrgState {
+    pub fn state(&self, org: usize, seq: u64, issued_at: Timestamp) -> OrgState {
         OrgState {
             version: VERSION,
-            org: self.farms[farm].id,
+            org: self.orgs[org].id,
             root_version: 1,
             seq,
             issued_at,
@@ -162,16 +162,16 @@ impl Meadow {
     }
 
     pub fn naming(&self, mut state: OrgState, revocations: &Revocations) -> OrgState {
-        state.revocations = Some(Versioned { n: revocations.n, id: id_of(revocations, &self.mesh) });
+        state.revocations = Some(Versioned { n: revocations.n, id: id_of(revocations, &self.id) });
         state
     }
 
-    pub fn revocations(&self, farm: usize, n: u64, nodes: &[NodeId]) -> Revocations {
+    pub fn revocations(&self, org: usize, n: u64, nodes: &[NodeId]) -> Revocations {
         let mut nodes = nodes.to_vec();
         nodes.sort();
         Revocations {
             version: VERSION,
-            org: self.farms[farm].id,
+            org: self.orgs[org].id,
             root_version: 1,
             n,
             issued_at: NOW,
@@ -182,22 +182,22 @@ impl Meadow {
     }
 
     /// Certificate of a node, by number; its address follows from the number.
-    pub fn cert(&self, farm: usize, number: u64) -> NodeCert {
+    pub fn cert(&self, org: usize, number: u64) -> NodeCert {
         let identity = key("identity", number).public();
         let node = NodeId::from(identity.key_id());
-        let member = &self.farms[farm].member;
+        let member = &self.orgs[org].member;
         let host = u16::try_from(number + 1).expect("few nodes").to_be_bytes();
         NodeCert {
             version: VERSION,
             node,
-            org: self.farms[farm].id,
+            org: self.orgs[org].id,
             root_version: 1,
             serial: number + 1,
-            name: format!("cow-{number}"),
+            name: format!("host-{number}"),
             identity,
             transport: key("transport", number).public(),
             addr4: [10, member.prefix4.addr[1], host[0], host[1]],
-            addr6: address::node_addr6(&self.mesh, member.subnet6, &node).octets(),
+            addr6: address::node_addr6(&self.id, member.subnet6, &node).octets(),
             prefixes: Vec::new(),
             labels: Vec::new(),
             may_attest: Vec::new(),
@@ -235,22 +235,22 @@ impl Meadow {
         }
     }
 
-    pub fn by_root<R: Record>(&self, farm: usize, record: &R) -> Vec<u8> {
-        sign(record, &self.mesh, &[&self.farms[farm].root_key]).to_bytes()
+    pub fn by_root<R: Record>(&self, org: usize, record: &R) -> Vec<u8> {
+        sign(record, &self.id, &[&self.orgs[org].root_key]).to_bytes()
     }
 
-    pub fn by_steward<R: Record>(&self, farm: usize, record: &R) -> Vec<u8> {
-        sign(record, &self.mesh, &[&self.farms[farm].steward_key]).to_bytes()
+    pub fn by_steward<R: Record>(&self, org: usize, record: &R) -> Vec<u8> {
+        sign(record, &self.id, &[&self.orgs[org].steward_key]).to_bytes()
     }
 
     pub fn by_node<R: Record>(&self, number: u64, record: &R) -> Vec<u8> {
-        sign(record, &self.mesh, &[&key("identity", number)]).to_bytes()
+        sign(record, &self.id, &[&key("identity", number)]).to_bytes()
     }
 
     /// Certificate, keys and paths of a node.
-    pub fn node_records(&self, farm: usize, number: u64) -> Vec<Vec<u8>> {
+    pub fn node_records(&self, org: usize, number: u64) -> Vec<Vec<u8>> {
         vec![
-            self.by_steward(farm, &self.cert(farm, number)),
+            self.by_steward(org, &self.cert(org, number)),
             self.by_node(number, &self.keys(number, 1)),
             self.by_node(number, &self.paths(number, 1)),
         ]
@@ -261,13 +261,33 @@ pub fn node_id(number: u64) -> NodeId {
     NodeId::from(key("identity", number).public().key_id())
 }
 
-fn farm(index: usize) -> Farm {
+fn org(index: usize) -> TestOrg {
     let root_key = key("root", index as u64);
-    let root = root_record(&format!("farm {index}"), 1, &[&root_key], 1);
+    let root = root_record(&format!("org {index}"), 1, &[&root_key], 1);
     let root_envelope = sign(&root, &NO_MESH, &[&root_key]);
     let id = OrgId(id_of(&root, &NO_MESH).0);
-    let number = u8::try_from(index).expect("few farms");
+    let number = u8::try_from(index).expect("few orgs");
     let prefix4 = Prefix::v4([10, 90 + number, 0, 0].into(), 16);
     let member = Member { org: id, prefix4, subnet6: u16::from(number) };
-    Farm { id, root_key, root, root_envelope, steward_key: key("steward", index as u64), member }
+    TestOrg { id, root_key, root, root_envelope, steward_key: key("steward", index as u64), member }
+}
+
+/// Asserts that a record is refused for a reason, and that the roster stays as it was.
+#[track_caller]
+pub fn assert_refused(roster: &mut Roster, record: &[u8], now: Timestamp, reason: &str) {
+    let before = roster.to_bytes();
+    match roster.accept(record, now) {
+        Ok(accepted) => panic!("{accepted:?}, but should be refused as {reason}"),
+        Err(refusal) => assert_eq!(refusal.reason(), reason, "{refusal}"),
+    }
+    assert_eq!(roster.to_bytes(), before, "a refused record changed the roster");
+}
+
+/// Asserts that a record is new.
+#[track_caller]
+pub fn assert_new(roster: &mut Roster, record: &[u8], now: Timestamp) {
+    match roster.accept(record, now) {
+        Ok(Accepted::New(_)) => {}
+        other => panic!("{other:?}, but should be new"),
+    }
 }
