@@ -56,7 +56,7 @@ pub enum LogFormat {
 }
 
 /// A valid configuration.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Config {
     /// Where keys, records and roles are kept.
     pub state_dir: PathBuf,
@@ -82,6 +82,8 @@ pub struct Config {
     pub registry: RegistryConfig,
     /// TCP address for metrics.
     pub metrics_listen: Option<SocketAddr>,
+    /// The settings as a file would hold them, defaults and flags included.
+    pub shown: toml::Table,
 }
 
 /// Which registry to use.
@@ -157,27 +159,27 @@ struct MetricsTable {
 }
 
 impl Config {
-    /// Reads a file over the defaults, or the defaults alone.
-    pub fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
+    /// Reads a file over the defaults, or the defaults alone; flags come last.
+    pub fn load(path: Option<&Path>, flags: toml::Table) -> Result<Self, ConfigError> {
         let Some(path) = path else {
-            return Self::parse("", Path::new("(no file)"));
+            return Self::parse("", Path::new("(no file)"), flags);
         };
         let text =
             fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-        Self::parse(&text, path)
+        Self::parse(&text, path, flags)
     }
 
-    /// Parses a text over the defaults; `path` is named in errors.
-    pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+    /// Parses a text over the defaults, and lays flags over both; `path` is named in errors.
+    pub fn parse(text: &str, path: &Path, flags: toml::Table) -> Result<Self, ConfigError> {
         let parse_error = |source| ConfigError::Parse { path: path.to_owned(), source: Box::new(source) };
         let defaults: toml::Table = toml::from_str(DEFAULT_TOML).map_err(parse_error)?;
         let given: toml::Table = toml::from_str(text).map_err(parse_error)?;
-        let merged = toml::Value::Table(merge(defaults, given));
-        let file: File = merged.try_into().map_err(parse_error)?;
-        Self::validate(file)
+        let merged = merge(merge(defaults, given), flags);
+        let file: File = toml::Value::Table(merged.clone()).try_into().map_err(parse_error)?;
+        Self::validate(file, merged)
     }
 
-    fn validate(file: File) -> Result<Self, ConfigError> {
+    fn validate(file: File, shown: toml::Table) -> Result<Self, ConfigError> {
         let File { state_dir, socket, log, node, tunnel, control, registry, metrics } = file;
         Ok(Self {
             state_dir,
@@ -194,6 +196,7 @@ impl Config {
             metrics_listen: (!metrics.listen.is_empty())
                 .then(|| socket_addr("metrics.listen", &metrics.listen))
                 .transpose()?,
+            shown,
         })
     }
 }
@@ -296,7 +299,7 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Result<Config, ConfigError> {
-        Config::parse(text, Path::new("test.toml"))
+        Config::parse(text, Path::new("test.toml"), toml::Table::new())
     }
 
     fn whole(error: ConfigError) -> String {
@@ -305,7 +308,7 @@ mod tests {
 
     #[test]
     fn defaults_need_no_file() {
-        let config = Config::load(None).expect("valid defaults");
+        let config = Config::load(None, toml::Table::new()).expect("valid defaults");
         assert_eq!(config.tunnel_port, 51820);
         assert_eq!(config.registry, RegistryConfig::Embedded);
         assert_eq!(config.mtu, None);

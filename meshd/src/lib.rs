@@ -1,15 +1,31 @@
 //! The meshd daemon: one event loop, dedicated data threads, and the host around them.
 //!
-//! `run` is the whole program: it opens the state directory, serves the control socket and, once the
-//! host belongs to a mesh, drives discovery, tunnels and the roles it was given.
+//! [`run`] is the whole program. It opens the state directory and serves the control socket; once the host
+//! belongs to a mesh it drives discovery, tunnels and the roles the host was given.
+//!
+//! ```text
+//! meshctl ─ unix socket ─▶ control ─ Command ─▶ daemon (event loop) ─▶ mesh ─▶ dataplane (threads) ─ io, os
+//! registry ◀─ put, watch ─ discovery ─ Finding ─▶      ▲                │
+//! other hosts ─ TLS ─▶ enrol ─ EnrolCall ──────────────┘                └─▶ role/{steward, registry}
+//! ```
 
+mod chain;
+pub mod clock;
 pub mod config;
+pub mod control;
+mod daemon;
 pub mod dataplane;
+pub mod discovery;
 pub mod enrol;
 pub mod generations;
 pub mod io;
 pub mod logging;
+pub mod membership;
+mod mesh;
+pub mod metrics;
 pub mod os;
 pub mod role;
 pub mod state_dir;
 pub mod tls;
+
+pub use daemon::run;

@@ -1,3 +1,5 @@
 //! What a host may be besides a node.
 
+pub mod control;
+pub mod registry;
 pub mod steward;

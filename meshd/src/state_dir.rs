@@ -69,7 +69,7 @@ impl StateDir {
             .open(&lock_path)
             .map_err(io("open the lock of"))?;
         let mut holder = String::new();
-        file.by_ref().take(256).read_to_string(&mut holder).map_err(io("read the lock of"))?;
+        Read::by_ref(&mut file).take(256).read_to_string(&mut holder).map_err(io("read the lock of"))?;
         let mut lock = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, _)| {
             StateDirError::Held { path: path.to_owned(), holder: holder.trim().to_owned() }
         })?;

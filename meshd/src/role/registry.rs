@@ -1,14 +1,32 @@
 //! The embedded registry of a mesh: who may do what in it, and how others reach it.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
-use meshd_registry::Endpoint;
-use meshd_registry::server::{Authorise, ClientKey, Denied, Op, Quota};
-use meshd_wire::{Envelope, Kind, MeshId, PublicKey};
+use arc_swap::ArcSwap;
+use meshd_registry::server::{Authorise, ClientKey, Denied, Op};
+use meshd_registry::{Endpoint, KeyRange};
+use meshd_wire::{Envelope, Kind, MeshId, NodeId, OrgId, PublicKey};
 
 use crate::discovery::keyspace::{Keyspace, Slot};
-use crate::tls::{ALPN_REGISTRY, Admission, RawKey, ServerKey, connect};
+use crate::tls::{ALPN_REGISTRY, RawKey, ServerKey, connect};
+
+/// Whose transport key is whose, as the roster says at this moment.
+#[derive(Debug, Clone, Default)]
+pub struct Holders(Arc<ArcSwap<BTreeMap<PublicKey, (NodeId, OrgId)>>>);
+
+impl Holders {
+    /// Replaces the table as a whole.
+    pub fn replace(&self, holders: BTreeMap<PublicKey, (NodeId, OrgId)>) {
+        self.0.store(Arc::new(holders));
+    }
+
+    fn of(&self, key: &PublicKey) -> Option<(NodeId, OrgId)> {
+        self.0.load().get(key).copied()
+    }
+}
 
 /// Lets members read the mesh, write their own keys, and stewards the records of organisations.
 ///
@@ -16,36 +34,26 @@ use crate::tls::{ALPN_REGISTRY, Admission, RawKey, ServerKey, connect};
 /// strangers out, and one member from burying the others' records.
 pub struct Guard {
     keyspace: Keyspace,
-    admission: Admission,
-    own: ClientKey,
+    holders: Holders,
 }
 
 impl Guard {
-    /// Guards one mesh; `own` is the daemon's own in-process client.
-    pub fn new(mesh: &MeshId, admission: Admission, own: ClientKey) -> Self {
-        Self { keyspace: Keyspace::new(mesh), admission, own }
+    /// Guards the registry of one mesh.
+    pub fn new(mesh: &MeshId, holders: Holders) -> Self {
+        Self { keyspace: Keyspace::new(mesh), holders }
     }
 
-    fn member(&self, client: &ClientKey) -> Result<PublicKey, Denied> {
-        let key = client.0.map(PublicKey).filter(|key| self.admission.admits(key));
-        key.ok_or_else(|| Denied::new("only members of the mesh use its registry"))
-    }
-
-    fn may_put(&self, client: &PublicKey, key: &[u8], value: &[u8]) -> Result<(), Denied> {
+    fn may_put(&self, (node, org): (NodeId, OrgId), key: &[u8], value: &[u8]) -> Result<(), Denied> {
         let slot = self.keyspace.slot(key).ok_or_else(|| Denied::new("no record lives at this key"))?;
         let allowed = match slot {
-            Slot::Peer(node) | Slot::Paths(node) => self.admission.holder(client) == Some(node),
+            Slot::Peer(of) | Slot::Paths(of) => of == node,
             Slot::Genesis => is_kind(value, Kind::MeshGenesis),
             Slot::Root(..) => is_kind(value, Kind::OrgRoot),
             Slot::Delegation(..) => is_kind(value, Kind::StewardDelegation),
-            Slot::Revocations(org) => self.speaks_for(client, &org) && is_kind(value, Kind::Revocations),
-            Slot::State(org) => self.speaks_for(client, &org) && is_kind(value, Kind::OrgState),
+            Slot::Revocations(of) => of == org && is_kind(value, Kind::Revocations),
+            Slot::State(of) => of == org && is_kind(value, Kind::OrgState),
         };
         if allowed { Ok(()) } else { Err(Denied::new("a member writes only its own records")) }
-    }
-
-    fn speaks_for(&self, client: &PublicKey, org: &meshd_wire::OrgId) -> bool {
-        self.admission.org(client) == Some(*org)
     }
 }
 
@@ -55,12 +63,10 @@ fn is_kind(value: &[u8], kind: Kind) -> bool {
 
 impl Authorise for Guard {
     fn allows(&self, client: &ClientKey, op: Op<'_>) -> Result<(), Denied> {
-        if *client == self.own {
-            return Ok(());
-        }
-        let member = self.member(client)?;
-        let own_mesh = |range: &meshd_registry::KeyRange| {
-            if range.is_within_prefix(self.keyspace.prefix().as_bytes()) {
+        let member = client.0.and_then(|key| self.holders.of(&PublicKey(key)));
+        let member = member.ok_or_else(|| Denied::new("only members of the mesh use its registry"))?;
+        let own_mesh = |range: &KeyRange| {
+            if range.lies_within_prefix(self.keyspace.prefix().as_bytes()) {
                 Ok(())
             } else {
                 Err(Denied::new("the range reaches beyond the mesh"))
@@ -68,23 +74,17 @@ impl Authorise for Guard {
         };
         match op {
             Op::Read { range } => own_mesh(range),
-            Op::Put { key, value } => self.may_put(&member, key, value),
+            Op::Put { key, value } => self.may_put(member, key, value),
             Op::Delete { range } => {
-                let key = range.single().ok_or_else(|| Denied::new("a member deletes only its own records"))?;
-                match self.keyspace.slot(key) {
-                    Some(Slot::Peer(node) | Slot::Paths(node)) if self.admission.holder(&member) == Some(node) => {
-                        Ok(())
-                    }
+                let one_key = *range == KeyRange::key(range.start());
+                match self.keyspace.slot(range.start()).filter(|_| one_key) {
+                    Some(Slot::Peer(node) | Slot::Paths(node)) if node == member.0 => Ok(()),
                     Some(_) | None => Err(Denied::new("a member deletes only its own records")),
                 }
             }
             Op::Lease | Op::Status => Ok(()),
             Op::Compact => Err(Denied::new("the registry forgets by itself")),
         }
-    }
-
-    fn quota(&self, client: &ClientKey) -> Quota {
-        if *client == self.own { Quota::UNLIMITED } else { Quota::default() }
     }
 }
 

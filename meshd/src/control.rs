@@ -1,0 +1,128 @@
+//! The local control API: what `meshd_api` describes, served on a unix socket.
+//!
+//! Tasks: one acceptor, one task a connection. Every request becomes a [`Command`] for the event loop,
+//! which owns all state; nothing here holds any.
+
+pub mod caller;
+mod command;
+mod listener;
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use futures_util::stream;
+use meshd_api::{
+    AdmitRequest, ApiError, Call, Document, ErrorCode, Event, EventKind, GetConfig, GetEvents, GetPeers,
+    GetStatus, ImportRequest, InviteRequest, JoinFileRequest, JoinRequest, LeaveRequest, METRICS_PATH,
+    MeshCreateRequest, Method, PingRequest, REQUEST_BYTES_MAX, StewardPrepareRequest,
+};
+use tokio::sync::{broadcast, mpsc, oneshot};
+
+pub use command::{Answer, Ask, Command};
+pub use listener::{ControlListener, ListenError};
+
+/// Content type of Prometheus' text format.
+const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// What every handler needs.
+#[derive(Clone)]
+pub struct Daemon {
+    /// To the event loop.
+    pub commands: mpsc::Sender<Command>,
+    /// From the event loop.
+    pub events: broadcast::Sender<Event>,
+}
+
+/// Routes of the control socket.
+pub fn router(daemon: Daemon) -> Router {
+    let router = Router::new()
+        .route(GetEvents::PATH, get(events))
+        .route(METRICS_PATH, get(metrics))
+        .fallback(not_found)
+        .layer(DefaultBodyLimit::max(REQUEST_BYTES_MAX));
+    let router = route::<GetStatus>(router);
+    let router = route::<GetPeers>(router);
+    let router = route::<GetConfig>(router);
+    let router = route::<PingRequest>(router);
+    let router = route::<InviteRequest>(router);
+    let router = route::<JoinRequest>(router);
+    let router = route::<JoinFileRequest>(router);
+    let router = route::<ImportRequest>(router);
+    let router = route::<AdmitRequest>(router);
+    let router = route::<LeaveRequest>(router);
+    let router = route::<StewardPrepareRequest>(router);
+    let router = route::<MeshCreateRequest>(router);
+    router.with_state(daemon)
+}
+
+/// Only the metrics, for the TCP listener.
+pub fn metrics_router(daemon: Daemon) -> Router {
+    Router::new().route(METRICS_PATH, get(metrics)).with_state(daemon)
+}
+
+fn route<C: Ask>(router: Router<Daemon>) -> Router<Daemon> {
+    match C::METHOD {
+        Method::Get => {
+            router.route(C::PATH, get(|State(daemon)| ask::<C>(daemon, Bytes::from_static(b"{}"))))
+        }
+        Method::Post => router.route(C::PATH, post(|State(daemon), body| ask::<C>(daemon, body))),
+    }
+}
+
+async fn ask<C: Ask>(daemon: Daemon, body: Bytes) -> Response {
+    let request: C = match serde_json::from_slice(&body) {
+        Ok(request) => request,
+        Err(error) => {
+            let cause = error.to_string();
+            return refuse(
+                &ApiError::new(ErrorCode::BadRequest, "the request can't be read").with_cause(cause),
+            );
+        }
+    };
+    match answer_of(&daemon, |answer| request.command(answer)).await {
+        Ok(reply) => axum::Json(Document::new(reply)).into_response(),
+        Err(error) => refuse(&error),
+    }
+}
+
+async fn answer_of<T>(daemon: &Daemon, command: impl FnOnce(Answer<T>) -> Command) -> Result<T, ApiError> {
+    let stopping = || ApiError::new(ErrorCode::Unavailable, "the daemon is stopping");
+    let (answer, reply) = oneshot::channel();
+    daemon.commands.send(command(Answer(answer))).await.map_err(|_| stopping())?;
+    reply.await.map_err(|_| stopping())?
+}
+
+fn refuse(error: &ApiError) -> Response {
+    let status = StatusCode::from_u16(error.code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    (status, axum::Json(Document::new(error.clone()))).into_response()
+}
+
+async fn not_found() -> Response {
+    refuse(&ApiError::new(ErrorCode::NotFound, "no such call"))
+}
+
+async fn metrics(State(daemon): State<Daemon>) -> Response {
+    match answer_of(&daemon, Command::Metrics).await {
+        Ok(text) => ([(header::CONTENT_TYPE, METRICS_TYPE)], text).into_response(),
+        Err(error) => refuse(&error),
+    }
+}
+
+/// Streams events as lines of JSON; the subscription exists before the head of the answer is sent.
+async fn events(State(daemon): State<Daemon>) -> Response {
+    let lines = stream::unfold(daemon.events.subscribe(), |mut events| async move {
+        let event = match events.recv().await {
+            Ok(event) => event,
+            Err(broadcast::error::RecvError::Lagged(count)) => {
+                Event { at_ms: crate::clock::wall_ms(), kind: EventKind::Missed { count } }
+            }
+            Err(broadcast::error::RecvError::Closed) => return None,
+        };
+        let line = serde_json::to_string(&Document::new(event)).map(|json| format!("{json}\n"));
+        Some((line, events))
+    });
+    ([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(lines)).into_response()
+}

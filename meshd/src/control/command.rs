@@ -1,0 +1,72 @@
+//! What the control API asks of the event loop.
+
+use meshd_api::{
+    AdmitRequest, ApiError, Call, GetConfig, GetPeers, GetStatus, ImportRequest, InviteRequest,
+    JoinFileRequest, JoinRequest, LeaveRequest, MeshCreateRequest, PingRequest, StewardPrepareRequest,
+};
+use serde::de::DeserializeOwned;
+use tokio::sync::oneshot;
+
+/// Where the answer to a command goes.
+#[derive(Debug)]
+pub struct Answer<T>(pub oneshot::Sender<Result<T, ApiError>>);
+
+impl<T> Answer<T> {
+    /// Answers; a caller that went away misses it.
+    pub fn send(self, result: Result<T, ApiError>) {
+        if self.0.send(result).is_err() {
+            tracing::debug!("a caller left before its answer");
+        }
+    }
+}
+
+/// A call that the event loop answers.
+pub trait Ask: Call<Reply: Send> + DeserializeOwned + Send + 'static {
+    /// Wraps it with the place for its answer.
+    fn command(self, answer: Answer<Self::Reply>) -> Command;
+}
+
+macro_rules! commands {
+    ($($(#[$doc:meta])* $variant:ident($call:ty)),+ $(,)?) => {
+        /// A request to the event loop, with the place for its answer.
+        #[derive(Debug)]
+        pub enum Command {
+            $($(#[$doc])* $variant($call, Answer<<$call as Call>::Reply>),)+
+            /// Asks for the metrics as text.
+            Metrics(Answer<String>),
+        }
+
+        $(impl Ask for $call {
+            fn command(self, answer: Answer<Self::Reply>) -> Command {
+                Command::$variant(self, answer)
+            }
+        })+
+    };
+}
+
+commands! {
+    /// State of the node.
+    Status(GetStatus),
+    /// The other nodes.
+    Peers(GetPeers),
+    /// Settings in force.
+    Config(GetConfig),
+    /// A round trip through a tunnel.
+    Ping(PingRequest),
+    /// A token for a newcomer.
+    Invite(InviteRequest),
+    /// Enter with a token.
+    Join(JoinRequest),
+    /// A request file for a steward.
+    JoinFile(JoinFileRequest),
+    /// The steward's answer to it.
+    Import(ImportRequest),
+    /// Admit a host by file.
+    Admit(AdmitRequest),
+    /// Leave the mesh.
+    Leave(LeaveRequest),
+    /// Keys of the steward role.
+    StewardPrepare(StewardPrepareRequest),
+    /// Found a mesh.
+    MeshCreate(MeshCreateRequest),
+}

@@ -1,0 +1,251 @@
+//! The event loop: one place that owns all state, fed by the control socket, other hosts and the kernel.
+//!
+//! Tasks: the control socket, the metrics socket, the address watch, and one for each call that needs the
+//! network (join, renewal, farewell). They talk to the loop through bounded queues and own nothing.
+
+mod errand;
+mod handle;
+mod message;
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use meshd_api::{Event, EventKind};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{broadcast, mpsc};
+use tokio::task::JoinHandle;
+
+use crate::config::Config;
+use crate::control::{self, Command, ControlListener};
+use crate::dataplane;
+use crate::discovery::Finding;
+use crate::enrol::EnrolCall;
+use crate::generations::Generations;
+use crate::membership::{MembershipFile, NodeSecrets};
+use crate::mesh::Mesh;
+use crate::metrics::Counters;
+use crate::state_dir::StateDir;
+
+use message::Message;
+
+/// Commands waiting for the loop; callers beyond wait at their sockets.
+const COMMANDS_MAX: usize = 64;
+/// Findings of registries waiting for the loop; registries beyond wait.
+const FINDINGS_MAX: usize = 256;
+/// Requests of other hosts waiting for the loop; a join takes about a millisecond.
+const ENROL_CALLS_MAX: usize = 256;
+/// Results of tasks waiting for the loop: each task sends one.
+const MESSAGES_MAX: usize = 64;
+/// Events a slow watcher may lag behind before it misses some.
+const EVENTS_MAX: usize = 1024;
+/// How often duties are looked at.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Runs the daemon until it is told to stop.
+pub fn run(config: Config, file: Option<&Path>) -> anyhow::Result<()> {
+    crate::logging::start(config.log_format, &config.log_level)?;
+    let state = StateDir::open(&config.state_dir)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("start the async runtime")?;
+    let file = file.map(|path| path.display().to_string());
+    runtime.block_on(async { Daemon::start(config, file, state).await?.run().await })
+}
+
+/// Ends of the queues that tasks hold.
+#[derive(Clone)]
+pub struct Inlets {
+    /// Of registries.
+    pub findings: mpsc::Sender<(usize, Finding)>,
+    /// Of other hosts.
+    pub enrol: mpsc::Sender<EnrolCall>,
+    messages: mpsc::Sender<Message>,
+}
+
+/// The other ends.
+struct Queues {
+    commands: mpsc::Receiver<Command>,
+    findings: mpsc::Receiver<(usize, Finding)>,
+    enrol: mpsc::Receiver<EnrolCall>,
+    messages: mpsc::Receiver<Message>,
+}
+
+/// A request by file that waits for its answer.
+struct PendingJoin {
+    secrets: NodeSecrets,
+    mesh: meshd_wire::MeshId,
+    org: meshd_wire::OrgId,
+}
+
+struct Daemon {
+    config: Config,
+    config_file: Option<String>,
+    state: StateDir,
+    started: Instant,
+    events: broadcast::Sender<Event>,
+    inlets: Inlets,
+    counters: Counters,
+    mesh: Option<Mesh>,
+    pending: Option<PendingJoin>,
+    /// A join or a farewell is under way; others are refused meanwhile.
+    busy: bool,
+    tasks: Vec<JoinHandle<()>>,
+    queues: Option<Queues>,
+}
+
+impl Daemon {
+    async fn start(config: Config, config_file: Option<String>, state: StateDir) -> anyhow::Result<Self> {
+        let (command_tx, commands) = mpsc::channel(COMMANDS_MAX);
+        let (findings_tx, findings) = mpsc::channel(FINDINGS_MAX);
+        let (enrol_tx, enrol) = mpsc::channel(ENROL_CALLS_MAX);
+        let (message_tx, messages) = mpsc::channel(MESSAGES_MAX);
+        let (events, _) = broadcast::channel(EVENTS_MAX);
+        let inlets = Inlets { findings: findings_tx, enrol: enrol_tx, messages: message_tx };
+
+        let (_, membership) = MembershipFile::open(state.path()).context("read the membership")?;
+        let mesh = match membership {
+            Some(membership) => Some(
+                Mesh::resume(&config, &state, membership, &inlets, events.clone())
+                    .await
+                    .context("resume the mesh")?,
+            ),
+            None => None,
+        };
+
+        let door = control::Daemon { commands: command_tx, events: events.clone() };
+        let listener = ControlListener::bind(&config.socket)?;
+        let mut tasks = vec![tokio::spawn(listener.serve(control::router(door.clone())))];
+        if let Some(at) = config.metrics_listen {
+            let listener = tokio::net::TcpListener::bind(at)
+                .await
+                .with_context(|| format!("listen for metrics on {at}"))?;
+            let router = control::metrics_router(door);
+            tasks.push(tokio::spawn(async move {
+                if let Err(error) = axum::serve(listener, router).await {
+                    tracing::error!(%error, "the metrics socket ended");
+                }
+            }));
+        }
+        let queues = Some(Queues { commands, findings, enrol, messages });
+        Ok(Self {
+            config,
+            config_file,
+            state,
+            started: Instant::now(),
+            events,
+            inlets,
+            counters: Counters::default(),
+            mesh,
+            pending: None,
+            busy: false,
+            tasks,
+            queues,
+        })
+    }
+
+    async fn run(mut self) -> anyhow::Result<()> {
+        let mut term = signal(SignalKind::terminate()).context("watch SIGTERM")?;
+        let mut interrupt = signal(SignalKind::interrupt()).context("watch SIGINT")?;
+        let Some(mut queues) = self.queues.take() else { return Ok(()) };
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let addresses = crate::os::AddressWatch::open().context("watch the host's addresses")?;
+        tell_systemd(&[sd_notify::NotifyState::Ready]);
+        tracing::info!(version = env!("CARGO_PKG_VERSION"), socket = %self.config.socket.display(), "ready");
+        loop {
+            tokio::select! {
+                // Leaving and stopping never wait behind work.
+                biased;
+                _ = term.recv() => break,
+                _ = interrupt.recv() => break,
+                Some(message) = queues.messages.recv() => self.on_message(message).await,
+                Some(command) = queues.commands.recv() => self.on_command(command).await,
+                Some(call) = queues.enrol.recv() => self.on_enrol(call),
+                Some((index, finding)) = queues.findings.recv() => {
+                    if let Some(mesh) = &mut self.mesh {
+                        mesh.on_finding(index, finding, &mut self.counters);
+                    }
+                }
+                Some(event) = plane_event(&mut self.mesh) => self.on_plane(event)?,
+                changed = addresses.changed() => {
+                    changed.context("watch the host's addresses")?;
+                    self.on_addresses();
+                }
+                _ = tick.tick() => self.on_tick(),
+            }
+        }
+        tell_systemd(&[sd_notify::NotifyState::Stopping]);
+        tracing::info!("stopping");
+        for task in self.tasks.drain(..) {
+            task.abort();
+            let _ = task.await;
+        }
+        if let Some(mesh) = self.mesh.take() {
+            mesh.stop().await;
+        }
+        Ok(())
+    }
+
+    fn on_tick(&mut self) {
+        tell_systemd(&[sd_notify::NotifyState::Watchdog]);
+        let Some(mesh) = &mut self.mesh else { return };
+        if let Some(errand) = mesh.on_tick(&mut self.counters) {
+            errand::start(mesh, errand, self.inlets.messages.clone());
+        }
+    }
+
+    fn on_addresses(&mut self) {
+        let Some(mesh) = &mut self.mesh else { return };
+        let addresses = mesh.host_addresses(&self.config);
+        if mesh.on_addresses(addresses.clone(), &mut self.counters) {
+            let candidates = addresses.iter().map(ToString::to_string).collect();
+            self.emit(EventKind::AddressChanged { candidates });
+        }
+    }
+
+    fn on_enrol(&mut self, call: EnrolCall) {
+        let Some(mesh) = &mut self.mesh else { return };
+        mesh.on_enrol(call, &mut self.counters);
+    }
+
+    fn on_plane(&mut self, event: dataplane::Event) -> anyhow::Result<()> {
+        if event == dataplane::Event::DeviceLost {
+            anyhow::bail!("device {} was taken away", self.config.device);
+        }
+        if let Some(kind) = self.mesh.as_ref().and_then(|mesh| mesh.news(&event)) {
+            self.emit(kind);
+        }
+        Ok(())
+    }
+
+    fn emit(&self, kind: EventKind) {
+        // Nobody listens: nothing to tell.
+        let _ = self.events.send(Event { at_ms: crate::clock::wall_ms(), kind });
+    }
+}
+
+/// Next event of the tunnels; never, as long as there is no mesh.
+async fn plane_event(mesh: &mut Option<Mesh>) -> Option<dataplane::Event> {
+    match mesh {
+        Some(mesh) => mesh.plane_events.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Tells systemd, if it asked to be told.
+fn tell_systemd(state: &[sd_notify::NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        tracing::debug!(%error, "notify systemd");
+    }
+}
+
+/// Removes the files of a membership that ended.
+fn forget_membership(state: &StateDir) -> anyhow::Result<()> {
+    let (file, _) = MembershipFile::open(state.path())?;
+    file.remove()?;
+    let (roster, _) = Generations::open(state.path(), "roster")?;
+    roster.remove()?;
+    Ok(())
+}

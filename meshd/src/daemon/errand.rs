@@ -1,0 +1,164 @@
+//! Calls that need the network, done beside the event loop: join, farewell, renewal, refreshment.
+//!
+//! Each is one task that ends by itself, because every step of it has a deadline; what it brings back is one
+//! [`Message`].
+
+use std::net::SocketAddr;
+
+use meshd_api::{ApiError, ErrorCode, LeaveReply, MemberReply};
+use meshd_trust::Roster;
+use meshd_wire::{JoinToken, OrgId, PublicKey};
+use tokio::sync::mpsc;
+
+use super::message::Message;
+use crate::clock;
+use crate::control::Answer;
+use crate::dataplane::PingError;
+use crate::enrol::{self, JoinError, StewardCallError};
+use crate::membership::NodeSecrets;
+use crate::mesh::{Errand, Mesh};
+use crate::tls::RawKey;
+
+/// Joins with a token.
+pub fn join(
+    token: JoinToken,
+    name: String,
+    secrets: NodeSecrets,
+    answer: Answer<MemberReply>,
+    messages: mpsc::Sender<Message>,
+) {
+    tokio::spawn(async move {
+        let result = enrol::join(&token, &secrets, &name, clock::wall).await;
+        say(&messages, Message::Joined { secrets, result: Box::new(result), answer }).await;
+    });
+}
+
+/// Tells a steward that this node leaves.
+pub fn leave(mesh: &Mesh, force: bool, answer: Answer<LeaveReply>, messages: mpsc::Sender<Message>) {
+    let call = StewardCall::new(mesh);
+    let farewell = mesh.membership.secrets.sign_leave(&mesh.membership.mesh, mesh.clock.now()).to_bytes();
+    tokio::spawn(async move {
+        let result = match call {
+            Ok(call) => enrol::leave(&call.at, &call.key, |key| call.is_steward(key), farewell).await,
+            Err(error) => Err(error),
+        };
+        let cause = result.as_ref().err().map(|error| crate::chain::of(error));
+        say(&messages, Message::Left { told: result.is_ok(), force, cause, answer }).await;
+    });
+}
+
+/// Starts what a duty asks for.
+pub fn start(mesh: &Mesh, errand: Errand, messages: mpsc::Sender<Message>) {
+    let call = StewardCall::new(mesh);
+    let request = mesh.renewal_request();
+    let mesh_id = mesh.membership.mesh;
+    tokio::spawn(async move {
+        let result = match (call, errand) {
+            (Err(error), _) => Err(error),
+            (Ok(call), Errand::Renew) => {
+                enrol::renew(&call.at, &call.key, |key| call.is_steward(key), request)
+                    .await
+                    .map(|renewed| renewed.records.into_iter().chain([renewed.cert]).collect())
+            }
+            (Ok(call), Errand::Refresh) => {
+                enrol::refresh(&call.at, &call.key, |key| call.is_steward(key), mesh_id).await
+            }
+        };
+        let records = match result {
+            Ok(records) => Some(records),
+            Err(error) => {
+                let error = format!("{:#}", anyhow::Error::from(error));
+                tracing::warn!(?errand, error, "no steward helped");
+                None
+            }
+        };
+        say(&messages, Message::Errand { errand, records }).await;
+    });
+}
+
+async fn say(messages: &mpsc::Sender<Message>, message: Message) {
+    if messages.send(message).await.is_err() {
+        tracing::debug!("the event loop is gone");
+    }
+}
+
+/// What a call to the own organisation's steward needs.
+struct StewardCall {
+    at: Vec<SocketAddr>,
+    key: RawKey,
+    keys: Vec<PublicKey>,
+}
+
+impl StewardCall {
+    fn new(mesh: &Mesh) -> Result<Self, StewardCallError> {
+        let key = RawKey::from_seed(&mesh.membership.secrets.transport().seed())
+            .map_err(|_| StewardCallError::NoSteward)?;
+        let at = mesh.membership.stewards.iter().filter_map(|at| at.parse().ok()).collect();
+        Ok(Self { at, key, keys: steward_keys(&mesh.roster, &mesh.membership.org) })
+    }
+
+    fn is_steward(&self, key: &PublicKey) -> bool {
+        self.keys.contains(key)
+    }
+}
+
+fn steward_keys(roster: &Roster, org: &OrgId) -> Vec<PublicKey> {
+    roster.org(org).map_or_else(Vec::new, |org| org.delegations().map(|steward| steward.tls_key).collect())
+}
+
+/// Words for a join that failed.
+pub fn join_error(error: &JoinError) -> ApiError {
+    let (code, hint) = match error {
+        JoinError::NoSteward => (ErrorCode::TokenMalformed, Some("ask for a new token: `meshctl invite`")),
+        JoinError::Unreachable(_) | JoinError::NoAnswer(_) => (
+            ErrorCode::StewardUnreachable,
+            Some(
+                "is its control port (7946/tcp by default) open to this host? Otherwise join by file: `meshctl join --request FILE`",
+            ),
+        ),
+        JoinError::OutOfTurn => (ErrorCode::Internal, None),
+        JoinError::OtherMesh => (ErrorCode::WrongMesh, Some("ask for a new token: `meshctl invite`")),
+        JoinError::Unproven(_)
+        | JoinError::NotDelegated { .. }
+        | JoinError::BadCertificate(_)
+        | JoinError::OtherNode => {
+            (ErrorCode::RecordRefused, Some("do not trust this network path until the cause is known"))
+        }
+        JoinError::Clock { .. } => {
+            (ErrorCode::ClockOff, Some("set the clock and try again with the same token"))
+        }
+        JoinError::TokenUnknown => {
+            (ErrorCode::TokenUnknown, Some("ask for a new one: `meshctl invite` at the steward"))
+        }
+        JoinError::TokenUsed => {
+            (ErrorCode::TokenUsed, Some("each host needs its own: `meshctl invite` at the steward"))
+        }
+        JoinError::TokenExpired => {
+            (ErrorCode::TokenExpired, Some("ask for a new one: `meshctl invite` at the steward"))
+        }
+        JoinError::NameTaken { .. } => (ErrorCode::NameTaken, Some("give another one with --name")),
+        JoinError::NoAddress => (ErrorCode::NoAddress, None),
+        JoinError::Revoked => (ErrorCode::Revoked, None),
+        JoinError::Refused(_) | JoinError::NotFresh => (
+            ErrorCode::Unavailable,
+            Some("look at the steward's log: full disk or a suspect clock are the usual reasons"),
+        ),
+        JoinError::Setup(_) => (ErrorCode::Internal, None),
+    };
+    let api = ApiError::new(code, "this host can't join").with_cause(crate::chain::of(error));
+    match hint {
+        Some(hint) => api.with_hint(hint),
+        None => api,
+    }
+}
+
+/// Words for a ping without an answer.
+pub fn ping_error(name: &str, error: &PingError) -> ApiError {
+    let code = match error {
+        PingError::UnknownPeer | PingError::NoAddress => ErrorCode::NotFound,
+        PingError::TooLong { .. } => ErrorCode::BadRequest,
+        PingError::TooMany | PingError::Unreachable | PingError::NotSent => ErrorCode::Unavailable,
+        PingError::TimedOut => ErrorCode::TimedOut,
+    };
+    ApiError::new(code, format!("{name} does not answer")).with_cause(error.to_string())
+}

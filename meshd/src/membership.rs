@@ -1,0 +1,193 @@
+//! What this host is in its mesh: its secrets, and where registries and stewards are.
+
+use std::path::Path;
+
+use meshd_trust::SigningKey;
+use meshd_wire::enrol::RegistryHint;
+use meshd_wire::record::{EpochKey, JoinRequest, NodeKeys, NodeLeave, VERSION};
+use meshd_wire::{DecodeError, Envelope, MeshId, NodeId, OrgId, PublicKey, Timestamp, cbor};
+use minicbor::{Decode, Encode};
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+
+use crate::generations::{Generations, GenerationsError};
+
+/// Suites that this release offers, as bits of NodeKeys: exact WireGuard.
+const SUITES: u8 = 1;
+/// Format of the file.
+const FORMAT: u8 = 1;
+
+/// Reports a membership that can't be read or stored.
+#[derive(Debug, thiserror::Error)]
+pub enum MembershipError {
+    /// The file failed.
+    #[error(transparent)]
+    File(#[from] GenerationsError),
+    /// The file is sound but holds something else.
+    #[error("decode the membership")]
+    Decode(#[source] DecodeError),
+}
+
+/// Secrets of a node, made before it is admitted.
+#[derive(Clone, Encode, Decode, Zeroize, ZeroizeOnDrop)]
+#[cbor(array)]
+pub struct NodeSecrets {
+    #[cbor(n(0), with = "minicbor::bytes")]
+    identity: [u8; 32],
+    #[cbor(n(1), with = "minicbor::bytes")]
+    transport: [u8; 32],
+    #[cbor(n(2), with = "minicbor::bytes")]
+    tunnel: [u8; 32],
+    #[n(3)]
+    epoch: u32,
+}
+
+impl NodeSecrets {
+    /// Makes secrets of 96 random bytes.
+    pub fn new(random: &[u8; 96]) -> Self {
+        let mut secrets = Self { identity: [0; 32], transport: [0; 32], tunnel: [0; 32], epoch: 1 };
+        for (key, bytes) in [&mut secrets.identity, &mut secrets.transport, &mut secrets.tunnel]
+            .into_iter()
+            .zip(random.chunks_exact(32))
+        {
+            key.copy_from_slice(bytes);
+        }
+        secrets
+    }
+
+    /// Key that signs the node's records.
+    pub fn identity(&self) -> SigningKey {
+        SigningKey::from_seed(self.identity)
+    }
+
+    /// Key of the node's TLS.
+    pub fn transport(&self) -> SigningKey {
+        SigningKey::from_seed(self.transport)
+    }
+
+    /// Private key of the tunnels.
+    pub fn tunnel(&self) -> Zeroizing<[u8; 32]> {
+        Zeroizing::new(self.tunnel)
+    }
+
+    /// Name of the node, derived from its identity key.
+    pub fn node(&self) -> NodeId {
+        self.identity().public().key_id().into()
+    }
+
+    /// Signs the node's tunnel keys.
+    pub fn sign_keys(&self, mesh: &MeshId, since: Timestamp, seq: u64, now: Timestamp) -> Envelope {
+        let secret = x25519_dalek::StaticSecret::from(self.tunnel);
+        let key = PublicKey(x25519_dalek::PublicKey::from(&secret).to_bytes());
+        let keys = NodeKeys {
+            version: VERSION,
+            node: self.node(),
+            seq,
+            issued_at: now,
+            suites: SUITES,
+            post_quantum: 0,
+            compromised: false,
+            cur: EpochKey { epoch: self.epoch, key, since },
+            next: None,
+            prev: None,
+            accept_until: None,
+        };
+        meshd_trust::sign(&keys, mesh, &[&self.identity()])
+    }
+
+    /// Signs a request for a certificate, with identity and transport key.
+    pub fn sign_request(
+        &self,
+        mesh: MeshId,
+        org: OrgId,
+        name: String,
+        keys: Vec<u8>,
+        now: Timestamp,
+    ) -> Envelope {
+        let request = JoinRequest {
+            version: VERSION,
+            mesh,
+            org,
+            name,
+            identity: self.identity().public(),
+            transport: self.transport().public(),
+            issued_at: now,
+            keys,
+        };
+        meshd_trust::sign(&request, &mesh, &[&self.identity(), &self.transport()])
+    }
+
+    /// Signs a farewell.
+    pub fn sign_leave(&self, mesh: &MeshId, now: Timestamp) -> Envelope {
+        let leave = NodeLeave { version: VERSION, node: self.node(), issued_at: now };
+        meshd_trust::sign(&leave, mesh, &[&self.identity()])
+    }
+}
+
+/// This host's membership as it is stored.
+#[derive(Clone, Encode, Decode)]
+#[cbor(array)]
+pub struct Membership {
+    #[n(0)]
+    format: u8,
+    /// The mesh.
+    #[n(1)]
+    pub mesh: MeshId,
+    /// The organisation.
+    #[n(2)]
+    pub org: OrgId,
+    /// The node's secrets.
+    #[n(3)]
+    pub secrets: NodeSecrets,
+    /// Registries of the mesh.
+    #[n(4)]
+    pub registries: Vec<RegistryHint>,
+    /// `address:port` of stewards.
+    #[n(5)]
+    pub stewards: Vec<String>,
+    /// Whether this host has the steward role.
+    #[n(6)]
+    pub steward: bool,
+}
+
+impl Membership {
+    /// Makes a membership.
+    pub fn new(
+        mesh: MeshId,
+        org: OrgId,
+        secrets: NodeSecrets,
+        registries: Vec<RegistryHint>,
+        stewards: Vec<String>,
+        steward: bool,
+    ) -> Self {
+        Self { format: FORMAT, mesh, org, secrets, registries, stewards, steward }
+    }
+}
+
+/// The membership file of a state directory.
+#[derive(Debug)]
+pub struct MembershipFile(Generations);
+
+impl MembershipFile {
+    /// Opens the file and reads the membership, if the host has one.
+    pub fn open(dir: &Path) -> Result<(Self, Option<Membership>), MembershipError> {
+        let (file, bytes) = Generations::open(dir, "membership")?;
+        let Some(bytes) = bytes else { return Ok((Self(file), None)) };
+        let membership: Membership = cbor::decode(&bytes).map_err(MembershipError::Decode)?;
+        if membership.format != FORMAT {
+            let error = DecodeError::Malformed(format!("membership format {}", membership.format));
+            return Err(MembershipError::Decode(error));
+        }
+        Ok((Self(file), Some(membership)))
+    }
+
+    /// Stores the membership; when this returns, it is on disk.
+    pub fn store(&mut self, membership: &Membership) -> Result<(), MembershipError> {
+        let bytes = Zeroizing::new(cbor::encode(membership));
+        Ok(self.0.write(&bytes)?)
+    }
+
+    /// Removes it: the host belongs to no mesh any more.
+    pub fn remove(self) -> Result<(), MembershipError> {
+        Ok(self.0.remove()?)
+    }
+}

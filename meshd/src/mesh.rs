@@ -1,0 +1,277 @@
+//! One mesh as this host lives in it: what is verified, what is published, what the tunnels use.
+//!
+//! Records come in from registries, stewards and callers as bytes. The roster verifies them; what it accepts
+//! is stored first and used afterwards, so a crash never brings back what was used less than what is on disk.
+
+mod applied;
+mod desk;
+mod duties;
+mod entry;
+mod publish;
+mod start;
+mod view;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use meshd_api::{Event, EventKind};
+use meshd_trust::{Accepted, Change, Roster};
+use meshd_wire::{NodeId, Timestamp};
+use tokio::sync::{broadcast, mpsc, watch};
+
+use crate::clock::NodeClock;
+use crate::dataplane::{self, DataPlane};
+use crate::discovery::keyspace::{Keyspace, Slot};
+use crate::discovery::{Discovery, Finding, Published};
+use crate::generations::Generations;
+use crate::membership::Membership;
+use crate::metrics::Counters;
+use crate::role::control::ControlRole;
+use crate::role::registry::Holders;
+use crate::role::steward::Steward;
+use crate::tls::Admission;
+
+pub use applied::MemberView;
+pub use duties::Errand;
+pub use entry::{Entry, Founding};
+
+/// Records that came before what proves them, kept until it comes; a flood beyond is refused.
+const EARLY_MAX: usize = 1024;
+/// Refusals logged in one second; all are counted.
+const REFUSALS_LOGGED_PER_S: u32 = 10;
+
+/// A registry in use.
+pub struct RegistryLink {
+    /// Its address for people.
+    pub url: String,
+    /// Whether it answers; none until it was tried.
+    pub connected: Option<bool>,
+    /// Since when.
+    pub since: Timestamp,
+    /// The task; ends with the link.
+    #[expect(dead_code, reason = "held for its end, which is the task's end")]
+    pub discovery: Discovery,
+}
+
+/// A mesh in operation.
+pub struct Mesh {
+    /// What this host is in it.
+    pub membership: Membership,
+    /// Everything verified.
+    pub roster: Roster,
+    /// Node time.
+    pub clock: NodeClock,
+    /// This node.
+    pub node: NodeId,
+    /// Tunnels.
+    pub plane: Arc<DataPlane>,
+    /// What the tunnels tell.
+    pub plane_events: mpsc::Receiver<dataplane::Event>,
+    /// Registries in use, in the order of their indices.
+    pub links: Vec<RegistryLink>,
+    /// The steward role, if this host has it.
+    pub steward: Option<Steward>,
+    /// What listens for other hosts, if this host has a role.
+    pub control: Option<ControlRole>,
+    /// Transport keys that the embedded registry lets in.
+    pub admission: Admission,
+    device: String,
+    holders: Holders,
+    roster_file: Generations,
+    keyspace: Keyspace,
+    published: watch::Sender<Arc<Published>>,
+    early: BTreeMap<Slot, Vec<u8>>,
+    unsaved: bool,
+    members: BTreeMap<NodeId, MemberView>,
+    events: broadcast::Sender<Event>,
+    refusals_logged: (Timestamp, u32),
+    duties: duties::Duties,
+}
+
+impl Mesh {
+    /// Takes in what a registry told.
+    pub fn on_finding(&mut self, index: usize, finding: Finding, counters: &mut Counters) {
+        match finding {
+            Finding::Values(values) => self.absorb(values, counters),
+            Finding::Connected => self.on_link(index, true, String::new()),
+            Finding::Disconnected { reason } => self.on_link(index, false, reason),
+        }
+    }
+
+    fn on_link(&mut self, index: usize, connected: bool, reason: String) {
+        let now = self.clock.now();
+        let Some(link) = self.links.get_mut(index) else { return };
+        link.connected = Some(connected);
+        link.since = now;
+        let endpoint = link.url.clone();
+        tracing::info!(registry = endpoint, connected, reason, "registry");
+        self.emit(if connected {
+            EventKind::RegistryConnected { endpoint }
+        } else {
+            EventKind::RegistryDisconnected { endpoint, reason }
+        });
+    }
+
+    /// Verifies values in the order in which they prove each other, stores what is new, uses it.
+    fn absorb(&mut self, values: Vec<(Vec<u8>, Vec<u8>)>, counters: &mut Counters) {
+        let mut sorted: BTreeMap<Slot, Vec<u8>> = BTreeMap::new();
+        for (key, value) in values {
+            match self.keyspace.slot(&key) {
+                Some(slot) => {
+                    sorted.insert(slot, value);
+                }
+                None => counters.keys_unknown += 1,
+            }
+        }
+        let mut changed = false;
+        while !sorted.is_empty() {
+            let mut new = false;
+            for (slot, value) in std::mem::take(&mut sorted) {
+                new |= self.take_in(slot, value, counters);
+            }
+            changed |= new;
+            if new {
+                // What was early may be provable now.
+                sorted = std::mem::take(&mut self.early);
+            }
+        }
+        if changed {
+            self.commit(counters);
+        }
+    }
+
+    /// Takes in one value; true if something new was accepted.
+    fn take_in(&mut self, slot: Slot, value: Vec<u8>, counters: &mut Counters) -> bool {
+        let now = self.clock.now();
+        let result = match slot {
+            Slot::Peer(node) => match self.roster.accept_bundle(&value, now) {
+                Ok(changes) if changes.iter().all(|change| is_of(change, &node)) => Ok(changes),
+                Ok(_) => {
+                    self.refused(slot, "misplaced", counters);
+                    return true;
+                }
+                Err(refusal) => Err(refusal),
+            },
+            Slot::Genesis
+            | Slot::Root(..)
+            | Slot::Delegation(..)
+            | Slot::Revocations(_)
+            | Slot::State(_)
+            | Slot::Paths(_) => self.roster.accept(&value, now).map(|accepted| match accepted {
+                Accepted::New(change) => vec![change],
+                Accepted::Known | Accepted::Opaque => Vec::new(),
+            }),
+        };
+        match result {
+            Ok(changes) => {
+                counters.records_accepted += changes.len() as u64;
+                for change in &changes {
+                    self.on_change(change);
+                }
+                !changes.is_empty()
+            }
+            Err(refusal) => {
+                if refusal.may_pass_later() && self.early.len() < EARLY_MAX {
+                    self.early.insert(slot, value);
+                }
+                self.refused(slot, refusal.reason(), counters);
+                false
+            }
+        }
+    }
+
+    fn on_change(&mut self, change: &Change) {
+        if let Change::State(org) = change
+            && *org == self.membership.org
+            && let Some(state) = self.roster.org(org).and_then(|org| org.state().cloned())
+        {
+            self.clock.heard(state.issued_at);
+        }
+    }
+
+    fn refused(&mut self, slot: Slot, reason: &'static str, counters: &mut Counters) {
+        *counters.records_refused.entry(reason).or_default() += 1;
+        let record = self.keyspace.key(slot);
+        let now = crate::clock::wall();
+        if self.refusals_logged.0 != now {
+            self.refusals_logged = (now, 0);
+        }
+        if self.refusals_logged.1 < REFUSALS_LOGGED_PER_S {
+            self.refusals_logged.1 += 1;
+            tracing::warn!(record, reason, "refused a record");
+            self.emit(EventKind::RecordRefused { record, reason: reason.to_owned(), signer: None });
+        }
+    }
+
+    /// Stores the roster, then uses it; while it can't be stored, the tunnels stay as they are.
+    pub fn commit(&mut self, counters: &mut Counters) {
+        match self.roster_file.write(&self.roster.to_bytes()) {
+            Ok(()) => {
+                if std::mem::take(&mut self.unsaved) {
+                    tracing::info!("the state can be stored again");
+                }
+                self.apply();
+            }
+            Err(error) => {
+                counters.store_failures += 1;
+                if !std::mem::replace(&mut self.unsaved, true) {
+                    let error = format!("{:#}", anyhow::Error::from(error));
+                    tracing::error!(error, "the state can't be stored: running on the old one");
+                }
+            }
+        }
+    }
+
+    /// What a change of a tunnel is to those who watch.
+    pub fn news(&self, event: &dataplane::Event) -> Option<EventKind> {
+        let of = |node: &NodeId| {
+            let member = self.members.get(node);
+            let name = member.map_or_else(|| node.short(), |member| member.name.clone());
+            (name, node.to_string(), member.map_or_else(String::new, |member| member.org.clone()))
+        };
+        match event {
+            dataplane::Event::PeerUp { node, endpoint } => {
+                let (name, id, org) = of(node);
+                Some(EventKind::PeerUp { name, id, org, path: Some(format!("udp {endpoint}")) })
+            }
+            dataplane::Event::PeerDown { node } => {
+                let (name, id, org) = of(node);
+                Some(EventKind::PeerDown { name, id, org, reason: "silent".to_owned() })
+            }
+            dataplane::Event::PathChanged { node, endpoint } => {
+                let (name, id, org) = of(node);
+                Some(EventKind::PathChanged { name, id, org, path: format!("udp {endpoint}") })
+            }
+            dataplane::Event::DeviceLost => None,
+        }
+    }
+
+    fn emit(&self, kind: EventKind) {
+        // Nobody listens: nothing to tell.
+        let _ = self.events.send(Event { at_ms: crate::clock::wall_ms(), kind });
+    }
+
+    /// Ends everything in order: what others reach first, the tunnels last.
+    pub async fn stop(self) {
+        let Self { links, control, plane, .. } = self;
+        drop(links);
+        if let Some(control) = control {
+            control.stop().await;
+        }
+        let stopped = Instant::now();
+        plane.stop();
+        tracing::info!(took_ms = stopped.elapsed().as_millis() as u64, "tunnels are down");
+    }
+}
+
+fn is_of(change: &Change, node: &NodeId) -> bool {
+    match change {
+        Change::Cert(of) | Change::Keys(of) | Change::Paths(of) => of == node,
+        Change::Root(_)
+        | Change::Delegation(_)
+        | Change::Genesis
+        | Change::State(_)
+        | Change::Revocations(_) => true,
+    }
+}

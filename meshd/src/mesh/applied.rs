@@ -1,0 +1,139 @@
+//! Uses what is verified and stored: tunnels, admission to the registry, and news for those who watch.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+
+use ipnet::IpNet;
+use meshd_api::EventKind;
+use meshd_trust::{NodeView, Standing};
+use meshd_wire::NodeId;
+
+use super::Mesh;
+use crate::dataplane::PeerConfig;
+
+/// A member in force, as events and tables name it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemberView {
+    /// Host name.
+    pub name: String,
+    /// Name of its organisation.
+    pub org: String,
+}
+
+impl Mesh {
+    /// Lets the tunnels, the admission and the published records follow the roster.
+    pub fn apply(&mut self) {
+        let now = self.clock.now();
+        let mut peers = Vec::new();
+        let mut members = BTreeMap::new();
+        let mut holders = BTreeMap::new();
+        for view in self.roster.nodes() {
+            let standing = self.roster.standing(&view.id(), now);
+            if may_use_registry(standing) {
+                holders.insert(view.cert().transport, (view.id(), view.org()));
+            }
+            if standing != Standing::InForce || view.id() == self.node {
+                continue;
+            }
+            members
+                .insert(view.id(), MemberView { name: view.cert().name.clone(), org: self.org_name(&view) });
+            peers.extend(peer_config(&view));
+        }
+        self.admission.replace(holders.keys().copied().collect());
+        self.holders.replace(holders);
+        self.plane.set_peers(peers);
+        self.tell_members(members);
+        self.publish();
+    }
+
+    fn tell_members(&mut self, members: BTreeMap<NodeId, MemberView>) {
+        let before = std::mem::replace(&mut self.members, members);
+        for (id, member) in &before {
+            if self.members.contains_key(id) {
+                continue;
+            }
+            let reason = self.roster.standing(id, self.clock.now());
+            tracing::info!(node = %id.short(), name = member.name, ?reason, "member removed");
+            self.emit(EventKind::MemberRemoved {
+                name: member.name.clone(),
+                id: id.to_string(),
+                org: member.org.clone(),
+                reason: standing_word(reason).to_owned(),
+            });
+        }
+        for (id, member) in &self.members {
+            if before.contains_key(id) {
+                continue;
+            }
+            let Some(view) = self.roster.node(id) else { continue };
+            tracing::info!(node = %id.short(), name = member.name, "member added");
+            self.emit(EventKind::MemberAdded {
+                name: member.name.clone(),
+                id: id.to_string(),
+                org: member.org.clone(),
+                addr4: view.cert().ipv4(),
+                addr6: view.cert().ipv6(),
+            });
+        }
+    }
+
+    /// Name of a node's organisation.
+    pub fn org_name(&self, view: &NodeView<'_>) -> String {
+        self.roster.org(&view.org()).map_or_else(|| view.org().short(), |org| org.name().to_owned())
+    }
+
+    /// A member in force.
+    pub fn member(&self, node: &NodeId) -> Option<&MemberView> {
+        self.members.get(node)
+    }
+}
+
+/// A node without (fresh) tunnel keys may come to publish them.
+fn may_use_registry(standing: Standing) -> bool {
+    match standing {
+        Standing::InForce | Standing::NoKeys | Standing::KeysExpired | Standing::OrgStale => true,
+        Standing::Unknown
+        | Standing::Revoked
+        | Standing::Severed
+        | Standing::StewardGone
+        | Standing::NotYetValid
+        | Standing::Expired
+        | Standing::AgreementOver => false,
+    }
+}
+
+/// Word for a standing in events and tables.
+pub fn standing_word(standing: Standing) -> &'static str {
+    match standing {
+        Standing::InForce => "in-force",
+        Standing::Unknown => "unknown",
+        Standing::Revoked => "revoked",
+        Standing::Severed => "severed",
+        Standing::StewardGone => "steward-gone",
+        Standing::NotYetValid => "not-yet-valid",
+        Standing::Expired => "expired",
+        Standing::AgreementOver => "agreement-over",
+        Standing::OrgStale => "org-stale",
+        Standing::NoKeys => "no-keys",
+        Standing::KeysExpired => "keys-expired",
+    }
+}
+
+fn peer_config(view: &NodeView<'_>) -> Option<PeerConfig> {
+    let (cert, keys) = (view.cert(), view.keys()?);
+    let host = |addr: IpAddr| IpNet::from(addr);
+    let claimed = cert.prefixes.iter().filter_map(|prefix| {
+        let (addr, len) = prefix.parts()?;
+        IpNet::new(addr, len).ok()
+    });
+    let candidates: Vec<SocketAddr> = view.paths().map_or_else(Vec::new, |paths| {
+        paths.candidates.iter().filter_map(|candidate| candidate.socket_addr()).collect()
+    });
+    Some(PeerConfig {
+        node: view.id(),
+        name: cert.name.clone(),
+        public_key: keys.cur.key.0,
+        addrs: [host(cert.ipv4().into()), host(cert.ipv6().into())].into_iter().chain(claimed).collect(),
+        candidates,
+    })
+}

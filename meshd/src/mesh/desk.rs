@@ -1,0 +1,257 @@
+//! The steward's desk: requests of other hosts, invitations, admissions by file.
+
+use data_encoding::BASE64;
+use meshd_api::{AdmitReply, ApiError, ErrorCode, InviteRequest, Labels, Signed};
+use meshd_wire::enrol::{EnrolReply, EnrolRequest, Refused, RegistryHint};
+use meshd_wire::record::{Label, NodeCert};
+use meshd_wire::{Envelope, JoinToken};
+use std::net::SocketAddr;
+use zeroize::Zeroizing;
+
+use super::Mesh;
+use super::duties::Errand;
+use crate::enrol::EnrolCall;
+use crate::metrics::Counters;
+use crate::role::steward::{InviteError, InviteSpec, Steward};
+
+/// Life of a token when none is asked for: long enough to walk to the other machine.
+const TOKEN_TTL_S: u64 = 15 * 60;
+
+impl Mesh {
+    /// Answers a host that speaks to this steward.
+    pub fn on_enrol(&mut self, call: EnrolCall, counters: &mut Counters) {
+        let EnrolCall { peer_key, peer_addr, exporter, request, reply } = call;
+        self.advertise();
+        let now = self.clock.now();
+        let answer = match &mut self.steward {
+            _ if self.clock.is_suspect() => None,
+            Some(steward) => Some(steward.answer(&peer_key, &exporter, &request, now)),
+            None => None,
+        };
+        let (answer, publish) = match answer {
+            Some(answer) => (answer.reply, answer.publish),
+            None => (EnrolReply::Refused { why: Refused::Unavailable }, Vec::new()),
+        };
+        *counters.enrolments.entry(outcome(&request, &answer)).or_default() += 1;
+        if let EnrolReply::Refused { why } = &answer {
+            tracing::warn!(peer = %peer_addr.ip(), ?why, "refused a request to the steward");
+        }
+        // The mesh knows the newcomer before the newcomer knows: its first call to the registry is let in.
+        self.take_records(&publish, counters);
+        if reply.send(answer).is_err() {
+            tracing::debug!("a host left before the steward's answer");
+        }
+    }
+
+    /// Takes in records that came otherwise than through a registry.
+    pub fn take_records(&mut self, records: &[Vec<u8>], counters: &mut Counters) {
+        if records.is_empty() {
+            return;
+        }
+        let now = self.clock.now();
+        let refused = self.roster.accept_all(records, now);
+        counters.records_accepted += records.len().saturating_sub(refused.len()) as u64;
+        for (_, refusal) in refused {
+            *counters.records_refused.entry(refusal.reason()).or_default() += 1;
+            tracing::warn!(%refusal, reason = refusal.reason(), "refused a record");
+        }
+        if let Some(state) = self.roster.org(&self.membership.org).and_then(|org| org.state().cloned()) {
+            self.clock.heard(state.issued_at);
+        }
+        self.commit(counters);
+    }
+
+    /// Signs the organisation's state, if this host is its head steward.
+    pub(super) fn sign_state(&mut self, counters: &mut Counters) {
+        let now = self.clock.now();
+        let Some(steward) = &mut self.steward else { return };
+        if self.clock.is_suspect() {
+            tracing::warn!("the clock is suspect: no state is signed");
+            return;
+        }
+        match steward.state(now) {
+            Ok(state) => {
+                self.accept_own(&state, counters);
+            }
+            Err(error) => {
+                let error = format!("{:#}", anyhow::Error::from(error));
+                tracing::error!(error, "the organisation's state can't be signed");
+            }
+        }
+    }
+
+    /// Makes a token.
+    pub fn invite(&mut self, request: InviteRequest) -> Result<JoinToken, ApiError> {
+        self.advertise();
+        let hints = self.control_addresses();
+        let now = self.clock.now();
+        let steward = self.steward.as_mut().ok_or_else(not_steward)?;
+        let spec = InviteSpec {
+            ttl_s: request.ttl_s.unwrap_or(TOKEN_TTL_S),
+            name: request.name,
+            labels: labels(&request.labels),
+        };
+        let mut random = Zeroizing::new([0; 24]);
+        aws_lc_rs::rand::fill(&mut *random)
+            .map_err(|_| ApiError::new(ErrorCode::Internal, "the system gives no random bytes"))?;
+        steward.invite(&spec, &hints, now, &random).map_err(|error| {
+            let code = match &error {
+                InviteError::Ttl | InviteError::Name(_) | InviteError::Labels => ErrorCode::BadRequest,
+                InviteError::NoStation | InviteError::NoHint | InviteError::TooMany => ErrorCode::Unavailable,
+                InviteError::Book(_) => ErrorCode::StorageFailed,
+            };
+            ApiError::new(code, "no token can be made")
+                .with_cause(format!("{:#}", anyhow::Error::from(error)))
+        })
+    }
+
+    /// Admits a host by file.
+    pub fn admit(
+        &mut self,
+        request: &[u8],
+        given: &Labels,
+        counters: &mut Counters,
+    ) -> Result<AdmitReply, ApiError> {
+        self.advertise();
+        let now = self.clock.now();
+        let steward = self.steward.as_mut().ok_or_else(not_steward)?;
+        let answer = steward.admit(request, None, &labels(given), now);
+        let EnrolReply::Admitted { cert, .. } = &answer.reply else {
+            return Err(declined(&answer.reply));
+        };
+        let cert: NodeCert =
+            Envelope::from_bytes(cert).and_then(|envelope| envelope.record()).map_err(|error| {
+                ApiError::new(ErrorCode::Internal, "the new certificate can't be read")
+                    .with_cause(error.to_string())
+            })?;
+        self.take_records(&answer.publish, counters);
+        Ok(AdmitReply {
+            response: Signed(BASE64.encode(&answer.reply.to_bytes())),
+            id: cert.node.to_string(),
+            addr4: cert.ipv4(),
+            addr6: cert.ipv6(),
+            cert_expires_at: cert.not_after.0,
+            name: cert.name,
+        })
+    }
+
+    /// Takes in what an errand brought.
+    pub fn on_errand(&mut self, errand: Errand, records: Option<Vec<Vec<u8>>>, counters: &mut Counters) {
+        let now = self.clock.now();
+        self.errand_done(records.is_some());
+        let Some(records) = records else { return };
+        self.take_records(&records, counters);
+        match errand {
+            Errand::Renew => {
+                if let Some(view) = self.roster.node(&self.node) {
+                    let expires_at = view.cert().not_after.0;
+                    tracing::info!(left_s = view.cert().not_after.since(now), "certificate renewed");
+                    self.emit(meshd_api::EventKind::CertRenewed { expires_at });
+                }
+            }
+            Errand::Refresh => {}
+        }
+    }
+
+    /// Tells the steward what newcomers should be told; addresses change.
+    fn advertise(&mut self) {
+        let stewards: Vec<String> = self.control_addresses().iter().map(ToString::to_string).collect();
+        let Some(steward) = &mut self.steward else { return };
+        let registries = match self.membership.registries.as_slice() {
+            [] => vec![RegistryHint {
+                url: format!("meshd://{}", stewards.join(",")),
+                tls_key: Some(steward.public_keys().tls),
+            }],
+            shared => shared.to_vec(),
+        };
+        Steward::advertise(steward, registries, stewards);
+    }
+
+    /// Where other hosts reach the control port, best first.
+    pub fn control_addresses(&self) -> Vec<SocketAddr> {
+        let Some(control) = &self.control else { return Vec::new() };
+        let mut all: Vec<SocketAddr> = Vec::new();
+        for at in self.duties.addresses() {
+            let at = SocketAddr::new(at.ip(), control.port());
+            if !all.contains(&at) {
+                all.push(at);
+            }
+        }
+        all
+    }
+}
+
+/// Words for a steward's reply that is no admission.
+pub fn declined(reply: &EnrolReply) -> ApiError {
+    match reply {
+        EnrolReply::Refused { why } => refused(*why),
+        EnrolReply::Chain { .. } | EnrolReply::Admitted { .. } | EnrolReply::Done => {
+            ApiError::new(ErrorCode::Internal, "the steward answered something else than was asked")
+        }
+    }
+}
+
+/// Words for a refusal.
+pub fn refused(why: Refused) -> ApiError {
+    match why {
+        Refused::Malformed => ApiError::new(ErrorCode::RecordRefused, "the steward can't accept the request")
+            .with_cause("it can't be read, its signatures do not verify, or its labels are not allowed"),
+        Refused::WrongMesh => {
+            ApiError::new(ErrorCode::WrongMesh, "the steward serves another mesh or organisation")
+        }
+        Refused::TokenUnknown => {
+            ApiError::new(ErrorCode::TokenUnknown, "the steward does not know this token")
+                .with_hint("ask for a new one: `meshctl invite` at the steward")
+        }
+        Refused::TokenUsed => ApiError::new(ErrorCode::TokenUsed, "the token was used before")
+            .with_hint("each host needs its own: `meshctl invite` at the steward"),
+        Refused::TokenExpired => ApiError::new(ErrorCode::TokenExpired, "the token has expired")
+            .with_hint("ask for a new one: `meshctl invite` at the steward"),
+        Refused::Clock => {
+            ApiError::new(ErrorCode::ClockOff, "the clocks of this host and of the steward differ too much")
+                .with_hint("set the clock and try again with the same token")
+        }
+        Refused::NameTaken => ApiError::new(ErrorCode::NameTaken, "another node has this name")
+            .with_hint("give another one with --name"),
+        Refused::NoAddress => {
+            ApiError::new(ErrorCode::NoAddress, "no address is left in the organisation's prefix")
+        }
+        Refused::NotMember => {
+            ApiError::new(ErrorCode::Revoked, "the steward does not count this node as a member")
+        }
+        Refused::Unavailable => ApiError::new(ErrorCode::Unavailable, "the steward can't do this now")
+            .with_hint("look at its log: full disk or a suspect clock are the usual reasons"),
+    }
+}
+
+fn not_steward() -> ApiError {
+    ApiError::new(ErrorCode::NotSteward, "this host is not a steward")
+        .with_hint("run it on the host that founded the mesh: its `meshctl status` shows the role")
+}
+
+fn labels(given: &Labels) -> Vec<Label> {
+    given.iter().map(|(key, value)| Label { key: key.clone(), value: value.clone() }).collect()
+}
+
+/// Label of an answered request for the counters.
+fn outcome(request: &EnrolRequest, answer: &EnrolReply) -> &'static str {
+    match (request, answer) {
+        (_, EnrolReply::Refused { why }) => match why {
+            Refused::Malformed => "refused-malformed",
+            Refused::WrongMesh => "refused-wrong-mesh",
+            Refused::TokenUnknown => "refused-token-unknown",
+            Refused::TokenUsed => "refused-token-used",
+            Refused::TokenExpired => "refused-token-expired",
+            Refused::Clock => "refused-clock",
+            Refused::NameTaken => "refused-name-taken",
+            Refused::NoAddress => "refused-no-address",
+            Refused::NotMember => "refused-not-member",
+            Refused::Unavailable => "refused-unavailable",
+        },
+        (EnrolRequest::Chain { .. }, _) => "chain",
+        (EnrolRequest::Enrol { .. }, _) => "enrolled",
+        (EnrolRequest::Renew { .. }, _) => "renewed",
+        (EnrolRequest::Leave { .. }, _) => "left",
+        (EnrolRequest::Introduce { .. }, _) => "introduced",
+    }
+}

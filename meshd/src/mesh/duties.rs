@@ -1,0 +1,154 @@
+//! What has to be done again and again: renew before it expires, repeat before it is forgotten.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use meshd_trust::{Freshness, Standing};
+use meshd_wire::Timestamp;
+
+use super::Mesh;
+use crate::membership::Membership;
+use crate::metrics::Counters;
+
+/// How often time alone may change who is in force.
+const STANDING_EVERY: Duration = Duration::from_secs(5);
+/// How often a head steward signs its organisation's state (trust design, section 4.2).
+const STATE_EVERY: Duration = Duration::from_secs(60);
+/// Age at which a node signs its paths again; they are a mere hint after ten minutes.
+const PATHS_AGE_S: u64 = 5 * 60;
+/// Age at which a node signs its tunnel keys again; they expire after 48 h.
+const KEYS_AGE_S: u64 = 12 * 3600;
+/// Age of the own organisation's state at which a node asks the steward itself: half the soft limit.
+const STATE_AGE_ASK_S: u64 = 450;
+/// Wait between tries to reach a steward, doubled up to the longest.
+const ERRAND_WAIT_FIRST: Duration = Duration::from_secs(15);
+/// Longest wait between tries: many of them fit into the second half of a certificate's life.
+const ERRAND_WAIT_LONGEST: Duration = Duration::from_secs(3600);
+
+/// Work that needs the network; the daemon does it beside the event loop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Errand {
+    /// Ask a steward for a new certificate.
+    Renew,
+    /// Ask a steward for its organisation's newest records.
+    Refresh,
+}
+
+/// When each duty is due.
+#[derive(Debug)]
+pub struct Duties {
+    addresses: Vec<SocketAddr>,
+    standing_at: Instant,
+    state_at: Instant,
+    errand_at: Instant,
+    errand_wait: Duration,
+    errand_runs: bool,
+}
+
+impl Duties {
+    /// Everything is due at once.
+    pub fn new() -> Self {
+        let now = Instant::now();
+        Self {
+            addresses: Vec::new(),
+            standing_at: now,
+            state_at: now,
+            errand_at: now,
+            errand_wait: ERRAND_WAIT_FIRST,
+            errand_runs: false,
+        }
+    }
+
+    /// Underlay addresses published last.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+}
+
+impl Mesh {
+    /// Does what is due; comes every second. Gives back what needs the network.
+    pub fn on_tick(&mut self, counters: &mut Counters) -> Option<Errand> {
+        let tick = Instant::now();
+        if self.unsaved {
+            self.commit(counters);
+        }
+        if tick >= self.duties.standing_at {
+            self.duties.standing_at = tick + STANDING_EVERY;
+            self.apply();
+        }
+        if tick >= self.duties.state_at {
+            self.duties.state_at = tick + STATE_EVERY;
+            self.sign_state(counters);
+        }
+        self.renew_own(counters);
+        self.errand(tick)
+    }
+
+    /// Publishes the addresses this host has now, if they differ from those published.
+    pub fn on_addresses(&mut self, addresses: Vec<SocketAddr>, counters: &mut Counters) -> bool {
+        if self.duties.addresses == addresses {
+            return false;
+        }
+        self.duties.addresses = addresses;
+        let addresses = self.duties.addresses.clone();
+        self.sign_paths(&addresses, counters);
+        true
+    }
+
+    fn renew_own(&mut self, counters: &mut Counters) {
+        let now = self.clock.now();
+        let Some(view) = self.roster.node(&self.node) else { return };
+        let age = |issued_at: Option<Timestamp>| issued_at.map_or(u64::MAX, |at| now.since(at));
+        let keys_age = age(view.keys().map(|keys| keys.issued_at));
+        let paths_age = age(view.paths().map(|paths| paths.issued_at));
+        if keys_age >= KEYS_AGE_S {
+            self.sign_keys(counters);
+        }
+        if paths_age >= PATHS_AGE_S && !self.duties.addresses.is_empty() {
+            let addresses = self.duties.addresses.clone();
+            self.sign_paths(&addresses, counters);
+        }
+    }
+
+    fn errand(&mut self, tick: Instant) -> Option<Errand> {
+        if self.duties.errand_runs || tick < self.duties.errand_at {
+            return None;
+        }
+        let errand = self.needed_errand()?;
+        self.duties.errand_runs = true;
+        Some(errand)
+    }
+
+    fn needed_errand(&self) -> Option<Errand> {
+        let now = self.clock.now();
+        let view = self.roster.node(&self.node)?;
+        let cert = view.cert();
+        let half = cert.not_before.plus(cert.not_after.since(cert.not_before) / 2);
+        let gone = self.roster.standing(&self.node, now) == Standing::Revoked;
+        if now >= half && !gone {
+            return Some(Errand::Renew);
+        }
+        let org = self.roster.org(&self.membership.org)?;
+        let old = org.state_age(now).is_none_or(|age| age >= STATE_AGE_ASK_S);
+        let ask = self.steward.is_none() && (old || org.freshness(now) != Freshness::Fresh);
+        ask.then_some(Errand::Refresh)
+    }
+
+    /// A request for a new certificate with the keys in use.
+    pub fn renewal_request(&self) -> Vec<u8> {
+        let Membership { mesh, org, secrets, .. } = &self.membership;
+        let view = self.roster.node(&self.node);
+        let name = view.as_ref().map_or_else(String::new, |view| view.cert().name.clone());
+        let keys = view.and_then(|view| view.keys_envelope()).map_or_else(Vec::new, <[u8]>::to_vec);
+        secrets.sign_request(*mesh, *org, name, keys, self.clock.now()).to_bytes()
+    }
+
+    /// Notes how an errand ended, so that a steward that is away is not asked all the time.
+    pub fn errand_done(&mut self, succeeded: bool) {
+        let duties = &mut self.duties;
+        duties.errand_runs = false;
+        duties.errand_wait =
+            if succeeded { ERRAND_WAIT_FIRST } else { (duties.errand_wait * 2).min(ERRAND_WAIT_LONGEST) };
+        duties.errand_at = Instant::now() + duties.errand_wait;
+    }
+}

@@ -1,0 +1,130 @@
+//! What this node says about itself, and what a steward says for its organisation.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use meshd_trust::SigningKey;
+use meshd_wire::record::{Candidate, CandidateKind, NodePaths, StewardDelegation, VERSION};
+use meshd_wire::record::{OrgRoot, OrgState, Revocations};
+use meshd_wire::{Envelope, Kind};
+
+use super::Mesh;
+use crate::clock::wall_ms;
+use crate::discovery::keyspace::Slot;
+use crate::discovery::{Life, Published};
+use crate::metrics::Counters;
+
+impl Mesh {
+    /// Hands the registries what should stand in them; unchanged content wakes nobody.
+    pub(super) fn publish(&self) {
+        let mut published = Published::new();
+        if let Some(bundle) = self.roster.bundle(&self.node) {
+            published.insert(Slot::Peer(self.node), (bundle.to_bytes(), Life::Slow));
+        }
+        if let Some(paths) = self.roster.paths_envelope(&self.node) {
+            published.insert(Slot::Paths(self.node), (paths.to_vec(), Life::Fast));
+        }
+        if self.steward.is_some() {
+            for envelope in self.roster.chain() {
+                if let Some(slot) = self.steward_slot(&envelope) {
+                    published.insert(slot, (envelope, Life::Lasting));
+                }
+            }
+        }
+        self.published.send_if_modified(|held| {
+            let differs = **held != published;
+            if differs {
+                *held = Arc::new(published);
+            }
+            differs
+        });
+    }
+
+    /// Place of a record that the steward of this organisation publishes.
+    fn steward_slot(&self, bytes: &[u8]) -> Option<Slot> {
+        let envelope = Envelope::from_bytes(bytes).ok()?;
+        let org = self.membership.org;
+        match envelope.kind()? {
+            Kind::MeshGenesis => Some(Slot::Genesis),
+            Kind::OrgRoot => {
+                let root: OrgRoot = envelope.record().ok()?;
+                let own = self.roster.org(&org)?.root()?.name == root.name;
+                own.then_some(Slot::Root(org, root.root_version))
+            }
+            Kind::StewardDelegation => {
+                let one: StewardDelegation = envelope.record().ok()?;
+                (one.org == org).then_some(Slot::Delegation(org, one.root_version, one.serial))
+            }
+            Kind::Revocations => {
+                let one: Revocations = envelope.record().ok()?;
+                (one.org == org).then_some(Slot::Revocations(org))
+            }
+            Kind::OrgState => {
+                let one: OrgState = envelope.record().ok()?;
+                (one.org == org).then_some(Slot::State(org))
+            }
+            Kind::Agreement
+            | Kind::Leave
+            | Kind::NodeCert
+            | Kind::NodeKeys
+            | Kind::NodePaths
+            | Kind::Endpoint
+            | Kind::OrgPolicy
+            | Kind::Receipt
+            | Kind::Recovery
+            | Kind::JoinRequest
+            | Kind::NodeLeave => None,
+        }
+    }
+
+    /// Signs where the node can be reached now.
+    pub(super) fn sign_paths(&mut self, candidates: &[SocketAddr], counters: &mut Counters) {
+        let held = self.roster.node(&self.node).and_then(|view| view.paths().map(|paths| paths.seq));
+        let paths = NodePaths {
+            version: VERSION,
+            node: self.node,
+            seq: next_seq(held),
+            issued_at: self.clock.now(),
+            candidates: candidates.iter().map(|at| Candidate::new(CandidateKind::Host, *at)).collect(),
+            relays: Vec::new(),
+            nat: 0,
+            control_port: self.control.as_ref().map(|control| control.port()),
+        };
+        let identity = self.membership.secrets.identity();
+        self.sign_own(&paths, &identity, counters);
+    }
+
+    /// Signs the tunnel keys again, so that they do not expire.
+    pub(super) fn sign_keys(&mut self, counters: &mut Counters) {
+        let now = self.clock.now();
+        let held = self.roster.node(&self.node).and_then(|view| view.keys().cloned());
+        let since = held.as_ref().map_or(now, |keys| keys.cur.since);
+        let seq = next_seq(held.map(|keys| keys.seq));
+        let envelope = self.membership.secrets.sign_keys(&self.membership.mesh, since, seq, now);
+        self.accept_own(&envelope.to_bytes(), counters);
+    }
+
+    fn sign_own<R: meshd_wire::Record>(&mut self, record: &R, key: &SigningKey, counters: &mut Counters) {
+        let envelope = meshd_trust::sign(record, &self.membership.mesh, &[key]);
+        self.accept_own(&envelope.to_bytes(), counters);
+    }
+
+    /// Takes in a record this node made itself.
+    pub fn accept_own(&mut self, envelope: &[u8], counters: &mut Counters) -> bool {
+        match self.roster.accept(envelope, self.clock.now()) {
+            Ok(_) => {
+                self.commit(counters);
+                true
+            }
+            Err(refusal) => {
+                tracing::error!(%refusal, "the own roster refuses an own record");
+                false
+            }
+        }
+    }
+}
+
+/// Sequences only grow, and a lost disk does no harm: milliseconds are ahead of any count of changes.
+fn next_seq(held: Option<u64>) -> u64 {
+    held.map_or(0, |seq| seq.saturating_add(1)).max(wall_ms())
+}

@@ -1,0 +1,339 @@
+//! Brings a mesh up: tunnels first, then what serves others, then what asks others.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use meshd_api::{ApiError, ErrorCode, Event, StewardKeys};
+use meshd_registry::{Endpoint, EtcdTls, Registry};
+use meshd_trust::{Roster, address};
+use meshd_wire::Timestamp;
+use meshd_wire::enrol::RegistryHint;
+use tokio::sync::{broadcast, watch};
+
+use super::duties::Duties;
+use super::entry::{Entry, open_steward};
+use super::{Mesh, RegistryLink};
+use crate::clock::{self, NodeClock};
+use crate::config::{Config, RegistryConfig};
+use crate::daemon::Inlets;
+use crate::dataplane::{DataPlane, DataPlaneConfig, DataPlaneError};
+use crate::discovery::Discovery;
+use crate::discovery::keyspace::Keyspace;
+use crate::generations::Generations;
+use crate::io::{Tun, Udp};
+use crate::membership::{Membership, MembershipFile};
+use crate::os;
+use crate::role::control::ControlRole;
+use crate::role::registry::{Guard, Holders};
+use crate::role::steward::Steward;
+use crate::state_dir::StateDir;
+use crate::tls::{Admission, RawKey};
+
+impl Mesh {
+    /// Says what would keep a mesh from starting, before a token is used up.
+    pub fn preflight(config: &Config) -> Result<(), ApiError> {
+        let tried = Udp::bind(config.tunnel_port)
+            .map_err(DataPlaneError::from)
+            .and_then(|_| Tun::create(&config.device).map_err(DataPlaneError::from));
+        tried.map(drop).map_err(|error| device_failed(&error))
+    }
+
+    /// Makes the keys of the steward role, or shows those made before.
+    pub fn prepare_steward(state: &StateDir) -> Result<StewardKeys, ApiError> {
+        let keys = open_steward(state)?.public_keys();
+        Ok(StewardKeys {
+            record_key: keys.record.to_string(),
+            log_key: keys.log.to_string(),
+            witness_key: keys.witness.to_string(),
+            tls_key: keys.tls.to_string(),
+        })
+    }
+
+    /// Stores a new membership and starts the mesh.
+    pub async fn enter(
+        config: &Config,
+        state: &StateDir,
+        entry: Entry,
+        inlets: &Inlets,
+        events: broadcast::Sender<Event>,
+    ) -> Result<Self, ApiError> {
+        let Entry { membership, roster } = entry;
+        refuse_conflicts(&roster, &config.device)?;
+        let stored = |error: anyhow::Error| {
+            ApiError::new(ErrorCode::StorageFailed, "the membership can't be stored")
+                .with_cause(format!("{error:#}"))
+        };
+        // The roster first: a membership without one could not start.
+        let (mut roster_file, _) =
+            Generations::open(state.path(), "roster").map_err(|error| stored(error.into()))?;
+        roster_file.write(&roster.to_bytes()).map_err(|error| stored(error.into()))?;
+        let (mut file, _) = MembershipFile::open(state.path()).map_err(|error| stored(error.into()))?;
+        file.store(&membership).map_err(|error| stored(error.into()))?;
+        Self::start(config, state, membership, roster, roster_file, inlets, events).await
+    }
+
+    /// Starts the mesh this host belonged to when it stopped.
+    pub async fn resume(
+        config: &Config,
+        state: &StateDir,
+        membership: Membership,
+        inlets: &Inlets,
+        events: broadcast::Sender<Event>,
+    ) -> anyhow::Result<Self> {
+        let (roster_file, bytes) = Generations::open(state.path(), "roster")?;
+        let bytes = bytes.ok_or_else(|| anyhow::anyhow!("the roster is missing beside the membership"))?;
+        let roster = Roster::from_bytes(&bytes, membership.mesh, clock::wall())?;
+        let started = Self::start(config, state, membership, roster, roster_file, inlets, events).await;
+        started.map_err(|error| match error.cause {
+            Some(cause) => anyhow::anyhow!(cause).context(error.error),
+            None => anyhow::anyhow!(error.error),
+        })
+    }
+
+    async fn start(
+        config: &Config,
+        state: &StateDir,
+        membership: Membership,
+        roster: Roster,
+        roster_file: Generations,
+        inlets: &Inlets,
+        events: broadcast::Sender<Event>,
+    ) -> Result<Self, ApiError> {
+        let node = membership.secrets.node();
+        let (plane, plane_events) = start_plane(config, &membership, &roster)?;
+        let steward = if membership.steward { Some(open_steward(state)?) } else { None };
+        let (admission, holders) = (Admission::default(), Holders::default());
+        let serves = serves_registry(&membership, steward.as_ref());
+        let control = match &steward {
+            Some(steward) => Some(
+                ControlRole::start(
+                    config.control_listen,
+                    &steward_tls(steward)?,
+                    admission.clone(),
+                    inlets.enrol.clone(),
+                    serves.then(|| state.join("registry.redb")),
+                    Guard::new(&membership.mesh, holders.clone()),
+                )
+                .await
+                .map_err(|error| {
+                    ApiError::new(ErrorCode::DeviceFailed, "the control port can't be served")
+                        .with_cause(format!("{error:#}"))
+                        .with_hint("another program may hold the port: set `control.listen`")
+                })?,
+            ),
+            None => None,
+        };
+        let keyspace = Keyspace::new(&membership.mesh);
+        let (published, _) = watch::channel(Arc::default());
+        let mut mesh = Self {
+            membership,
+            roster,
+            clock: NodeClock::default(),
+            plane: Arc::new(plane),
+            plane_events,
+            links: Vec::new(),
+            steward,
+            control,
+            admission,
+            node,
+            device: config.device.clone(),
+            holders,
+            roster_file,
+            keyspace,
+            published,
+            early: BTreeMap::new(),
+            unsaved: false,
+            members: BTreeMap::new(),
+            events,
+            refusals_logged: (Timestamp(0), 0),
+            duties: Duties::new(),
+        };
+        mesh.apply();
+        mesh.link(config, inlets).await?;
+        Ok(mesh)
+    }
+
+    /// Starts to use the registries of the mesh.
+    async fn link(&mut self, config: &Config, inlets: &Inlets) -> Result<(), ApiError> {
+        let mut endpoints = Vec::new();
+        let own_key = self.membership.secrets.transport().public().0;
+        if let Some(own) = self.control.as_ref().and_then(|control| control.own_registry(own_key)) {
+            endpoints.push(("embedded".to_owned(), own));
+        }
+        if let RegistryConfig::Etcd { endpoints: urls, ca, login } = &config.registry {
+            let endpoint =
+                Endpoint::Etcd { urls: urls.clone(), tls: etcd_tls(ca.as_deref(), login.as_ref())? };
+            endpoints.push((urls.join(","), endpoint));
+        } else {
+            for hint in &self.membership.registries {
+                endpoints.push((hint.url.clone(), self.endpoint(hint)?));
+            }
+        }
+        for (url, endpoint) in endpoints {
+            let registry = Registry::connect(vec![endpoint]).await.map_err(|error| {
+                ApiError::new(ErrorCode::BadRequest, format!("registry `{url}` can't be used"))
+                    .with_cause(format!("{:#}", anyhow::Error::from(error)))
+            })?;
+            let discovery = Discovery::start(
+                self.links.len(),
+                registry,
+                self.keyspace.clone(),
+                self.published.subscribe(),
+                inlets.findings.clone(),
+            );
+            self.links.push(RegistryLink { url, connected: None, since: self.clock.now(), discovery });
+        }
+        Ok(())
+    }
+
+    fn endpoint(&self, hint: &RegistryHint) -> Result<Endpoint, ApiError> {
+        let Some(rest) = hint.url.strip_prefix("meshd://") else {
+            let urls: Vec<String> = hint.url.split(',').map(str::to_owned).collect();
+            return Ok(Endpoint::Etcd { urls, tls: None });
+        };
+        let bad = || ApiError::new(ErrorCode::BadRequest, format!("registry `{}` can't be used", hint.url));
+        let at: Vec<SocketAddr> =
+            rest.split(',').map(str::parse).collect::<Result<_, _>>().map_err(|_| bad())?;
+        let server = hint.tls_key.ok_or_else(bad)?;
+        let key = RawKey::from_seed(&self.membership.secrets.transport().seed()).map_err(|_| bad())?;
+        Ok(crate::role::registry::remote(hint.url.clone(), at, key, server))
+    }
+
+    /// Underlay addresses with the tunnels' port, as this host would publish them now.
+    pub fn host_addresses(&self, config: &Config) -> Vec<SocketAddr> {
+        let port = self.plane.local_port();
+        let advertised = config.advertise.iter().map(|at| match at.port() {
+            0 => SocketAddr::new(at.ip(), port),
+            _ => *at,
+        });
+        let local = match os::local_candidates(&self.overlay()) {
+            Ok(local) => local,
+            Err(error) => {
+                let error = format!("{:#}", anyhow::Error::from(error));
+                tracing::warn!(error, "the host's addresses can't be read");
+                Vec::new()
+            }
+        };
+        let mut all: Vec<SocketAddr> = advertised.collect();
+        for ip in local {
+            let at = SocketAddr::new(ip, port);
+            if !all.contains(&at) {
+                all.push(at);
+            }
+        }
+        all.truncate(CANDIDATES_MAX);
+        all
+    }
+
+    fn overlay(&self) -> Vec<IpNet> {
+        overlay_prefixes(&self.roster)
+    }
+}
+
+/// Candidates one node publishes (connectivity design, section 4.3).
+const CANDIDATES_MAX: usize = 12;
+
+/// All prefixes of the mesh.
+pub fn overlay_prefixes(roster: &Roster) -> Vec<IpNet> {
+    let (prefix6, len6) = address::mesh_prefix6(&roster.mesh());
+    let v4 = roster.agreement().into_iter().flat_map(|agreement| &agreement.members).filter_map(|member| {
+        let (addr, len) = member.prefix4.parts()?;
+        IpNet::new(addr, len).ok()
+    });
+    v4.chain(Ipv6Net::new(prefix6, len6).ok().map(IpNet::from)).collect()
+}
+
+/// Refuses a mesh whose prefix overlaps a route this host has: its traffic would go astray.
+pub fn refuse_conflicts(roster: &Roster, device: &str) -> Result<(), ApiError> {
+    for prefix in overlay_prefixes(roster) {
+        let conflict = os::conflicting_route(prefix, device).map_err(|error| {
+            ApiError::new(ErrorCode::DeviceFailed, "the host's routes can't be read")
+                .with_cause(format!("{:#}", anyhow::Error::from(error)))
+        })?;
+        if let Some(route) = conflict {
+            return Err(ApiError::new(
+                ErrorCode::PrefixConflict,
+                format!("overlay prefix {prefix} overlaps a route of this host"),
+            )
+            .with_cause(route)
+            .with_hint("found the mesh with another --prefix, or remove the route"));
+        }
+    }
+    Ok(())
+}
+
+fn start_plane(
+    config: &Config,
+    membership: &Membership,
+    roster: &Roster,
+) -> Result<(DataPlane, tokio::sync::mpsc::Receiver<crate::dataplane::Event>), ApiError> {
+    let view = roster
+        .node(&membership.secrets.node())
+        .ok_or_else(|| ApiError::new(ErrorCode::Internal, "the own certificate is not in the roster"))?;
+    let cert = view.cert();
+    let prefixes = overlay_prefixes(roster);
+    let own4 = prefixes.iter().find_map(|prefix| match prefix {
+        IpNet::V4(v4) if v4.contains(&cert.ipv4()) => Some(v4.prefix_len()),
+        IpNet::V4(_) | IpNet::V6(_) => None,
+    });
+    let len4 = own4.unwrap_or(Ipv4Net::from(cert.ipv4()).prefix_len());
+    let plane_config = DataPlaneConfig {
+        device: config.device.clone(),
+        mtu: config.mtu,
+        udp_port: config.tunnel_port,
+        private_key: membership.secrets.tunnel(),
+        addr4: (cert.ipv4(), len4),
+        addr6: (cert.ipv6(), address::mesh_prefix6(&roster.mesh()).1),
+        mesh_prefixes: prefixes,
+    };
+    let plane = DataPlane::start(plane_config).map_err(|error| device_failed(&error))?;
+    let events = plane.events();
+    Ok((plane, events))
+}
+
+fn device_failed(error: &DataPlaneError) -> ApiError {
+    let cause = crate::chain::of(error);
+    let hint = match error {
+        DataPlaneError::Bind(_) => "another program may hold the port: set `tunnel.port`",
+        DataPlaneError::Tun(_) => {
+            "the daemon needs CAP_NET_ADMIN and /dev/net/tun: run it as root or by its systemd unit"
+        }
+        DataPlaneError::Device(_) | DataPlaneError::UnderlayMtu(_) | DataPlaneError::Thread { .. } => {
+            "look at the daemon's log"
+        }
+        DataPlaneError::Mtu(_) => "set `tunnel.mtu`, or 0 to derive it",
+    };
+    ApiError::new(ErrorCode::DeviceFailed, "the tunnels can't start").with_cause(cause).with_hint(hint)
+}
+
+/// A steward without another registry in its mesh serves one itself.
+fn serves_registry(membership: &Membership, steward: Option<&Steward>) -> bool {
+    steward.is_some() && membership.registries.is_empty()
+}
+
+fn steward_tls(steward: &Steward) -> Result<RawKey, ApiError> {
+    steward.tls_key().map_err(|error| {
+        ApiError::new(ErrorCode::Internal, "the steward's TLS key can't be used")
+            .with_cause(format!("{:#}", anyhow::Error::from(error)))
+    })
+}
+
+fn etcd_tls(
+    ca: Option<&std::path::Path>,
+    login: Option<&(std::path::PathBuf, std::path::PathBuf)>,
+) -> Result<Option<EtcdTls>, ApiError> {
+    let read = |path: &std::path::Path| {
+        std::fs::read(path).map_err(|error| {
+            ApiError::new(ErrorCode::BadRequest, format!("registry file {} can't be read", path.display()))
+                .with_cause(error.to_string())
+        })
+    };
+    let Some(ca) = ca else { return Ok(None) };
+    let identity = match login {
+        Some((cert, key)) => Some((read(cert)?, read(key)?)),
+        None => None,
+    };
+    Ok(Some(EtcdTls { ca: read(ca)?, identity }))
+}

@@ -1,0 +1,270 @@
+//! The mesh as tables show it.
+
+use std::net::IpAddr;
+
+use meshd_api::{
+    ApiError, ErrorCode, Freshness, Labels, Membership, MeshStatus, NodeStatus, OrganisationStatus, Peer,
+    PeerCount, PeerState, RegistryKind, RegistryStatus, Warning,
+};
+use meshd_trust::{NodeView, Standing, address};
+use meshd_wire::NodeId;
+use meshd_wire::record::{NodeCert, Prefix};
+
+use super::Mesh;
+use crate::dataplane::PeerStats;
+use crate::metrics::Snapshot;
+
+/// A tunnel without a handshake for this long is no live one (WireGuard's REJECT_AFTER_TIME, whitepaper 6.1).
+const LIVE_S: u64 = 180;
+
+impl Mesh {
+    /// The node itself.
+    pub fn node_status(&self) -> Result<NodeStatus, ApiError> {
+        let view = self
+            .roster
+            .node(&self.node)
+            .ok_or_else(|| ApiError::new(ErrorCode::Internal, "the own certificate is not in the roster"))?;
+        let cert = view.cert();
+        let control = self.control.as_ref().map_or_else(String::new, |control| {
+            self.duties
+                .addresses()
+                .first()
+                .map_or_else(String::new, |at| std::net::SocketAddr::new(at.ip(), control.port()).to_string())
+        });
+        Ok(NodeStatus {
+            name: cert.name.clone(),
+            id: self.node.to_string(),
+            org: self.org_name(&view),
+            addr4: cert.ipv4(),
+            addr6: cert.ipv6(),
+            device: self.device.clone(),
+            udp_port: self.plane.local_port(),
+            control,
+            roles: self.roles(),
+            cert_expires_at: cert.not_after.0,
+            identity: cert.identity.to_string(),
+        })
+    }
+
+    fn roles(&self) -> Vec<String> {
+        let steward = self.steward.is_some().then(|| "steward".to_owned());
+        let serves = self.control.as_ref().is_some_and(|control| control.serves_registry());
+        steward.into_iter().chain(serves.then(|| "registry".to_owned())).collect()
+    }
+
+    /// Whether the node counts as a member now.
+    pub fn standing(&self) -> Membership {
+        match self.roster.standing(&self.node, self.clock.now()) {
+            Standing::Revoked | Standing::Severed => Membership::Revoked,
+            Standing::Expired | Standing::AgreementOver => Membership::Expired,
+            Standing::InForce
+            | Standing::Unknown
+            | Standing::StewardGone
+            | Standing::NotYetValid
+            | Standing::OrgStale
+            | Standing::NoKeys
+            | Standing::KeysExpired => Membership::Member,
+        }
+    }
+
+    /// The mesh as a whole.
+    pub fn mesh_status(&self) -> MeshStatus {
+        let (prefix6, len6) = address::mesh_prefix6(&self.membership.mesh);
+        let genesis = self.roster.genesis();
+        let now = self.clock.now();
+        let organisations = self.roster.orgs().map(|org| OrganisationStatus {
+            name: org.name().to_owned(),
+            id: org.id().to_string(),
+            prefix4: prefix_text(&org.member().prefix4),
+            freshness: match org.freshness(now) {
+                meshd_trust::Freshness::Fresh => Freshness::Fresh,
+                meshd_trust::Freshness::Stale => Freshness::Stale,
+                meshd_trust::Freshness::Expired => Freshness::Expired,
+            },
+            state_age_s: org.state_age(now),
+        });
+        MeshStatus {
+            name: genesis.map_or_else(String::new, |genesis| genesis.name.clone()),
+            id: self.membership.mesh.to_string(),
+            lab: genesis.is_some_and(|genesis| genesis.lab),
+            prefix6: format!("{prefix6}/{len6}"),
+            organisations: organisations.collect(),
+        }
+    }
+
+    /// Where records are exchanged.
+    pub fn registry_status(&self) -> RegistryStatus {
+        let etcd = self.links.iter().any(|link| link.url.starts_with("http"));
+        let up = self.links.iter().find(|link| link.connected == Some(true));
+        RegistryStatus {
+            kind: match (self.links.is_empty(), etcd) {
+                (true, _) => RegistryKind::None,
+                (false, true) => RegistryKind::Etcd,
+                (false, false) => RegistryKind::Embedded,
+            },
+            endpoints: self.links.iter().map(|link| link.url.clone()).collect(),
+            connected: up.is_some(),
+            since: up.or(self.links.first()).map(|link| link.since.0),
+        }
+    }
+
+    /// The other nodes, sorted by organisation and name.
+    pub fn peers(&self) -> Vec<Peer> {
+        let stats = self.plane.peers();
+        let mut peers: Vec<Peer> = self
+            .roster
+            .nodes()
+            .filter(|view| view.id() != self.node)
+            .map(|view| self.peer(&view, stats.iter().find(|one| one.node == view.id())))
+            .collect();
+        peers.sort_by(|a, b| (&a.org, &a.name, &a.id).cmp(&(&b.org, &b.name, &b.id)));
+        peers
+    }
+
+    /// How many other nodes there are; those taken back do not count.
+    pub fn peer_count(&self) -> PeerCount {
+        let connected = self.plane.peers().iter().filter(|stats| is_live(stats)).count();
+        PeerCount { total: self.members.len() as u32, connected: connected as u32 }
+    }
+
+    fn peer(&self, view: &NodeView<'_>, stats: Option<&PeerStats>) -> Peer {
+        let cert = view.cert();
+        Peer {
+            name: cert.name.clone(),
+            id: view.id().to_string(),
+            org: self.org_name(view),
+            addr4: cert.ipv4(),
+            addr6: cert.ipv6(),
+            labels: labels(cert),
+            state: self.peer_state(view, stats),
+            path: stats.and_then(|stats| stats.endpoint).map(|at| format!("udp {at}")),
+            rtt_ms: None,
+            last_handshake_s: stats.and_then(|stats| stats.last_handshake).map(|ago| ago.as_secs()),
+            rx_bytes: stats.map_or(0, |stats| stats.rx_bytes),
+            tx_bytes: stats.map_or(0, |stats| stats.tx_bytes),
+            key_epoch: view.keys().map(|keys| keys.cur.epoch),
+            cert_expires_at: cert.not_after.0,
+        }
+    }
+
+    fn peer_state(&self, view: &NodeView<'_>, stats: Option<&PeerStats>) -> PeerState {
+        match self.roster.standing(&view.id(), self.clock.now()) {
+            Standing::InForce => match stats {
+                Some(stats) if is_live(stats) => PeerState::Connected,
+                Some(_) if view.paths().is_none() => PeerState::Unreachable,
+                Some(_) => PeerState::Connecting,
+                None => PeerState::Idle,
+            },
+            Standing::Revoked | Standing::Severed => PeerState::Revoked,
+            Standing::Expired | Standing::AgreementOver | Standing::NotYetValid => PeerState::Expired,
+            Standing::StewardGone | Standing::OrgStale => PeerState::Stale,
+            Standing::NoKeys => PeerState::NoKeys,
+            Standing::KeysExpired => PeerState::KeysExpired,
+            Standing::Unknown => PeerState::Unknown,
+        }
+    }
+
+    /// What an administrator should look at.
+    pub fn warnings(&self) -> Vec<Warning> {
+        let mut warnings = Vec::new();
+        let mut warn = |code: &str, message: String, hint: Option<&str>| {
+            warnings.push(Warning { code: code.into(), message, hint: hint.map(str::to_owned) });
+        };
+        if self.unsaved {
+            let hint = "make room in the state directory or mend its disk; tunnels go on meanwhile";
+            warn("state-not-stored", "new records can't be stored and are not used".into(), Some(hint));
+        }
+        if self.clock.is_suspect() {
+            let message = "this host's clock lies behind the organisation's by more than five minutes";
+            warn("clock-suspect", message.into(), Some("set the clock"));
+        }
+        let now = self.clock.now();
+        for org in self.roster.orgs() {
+            match org.freshness(now) {
+                meshd_trust::Freshness::Fresh => {}
+                meshd_trust::Freshness::Stale => {
+                    let age = org.state_age(now).map_or_else(String::new, |age| format!(" for {age} s"));
+                    let message = format!("organisation {} has not been heard of{age}", org.name());
+                    warn("org-stale", message, Some("look after its steward and the registry"));
+                }
+                meshd_trust::Freshness::Expired => {
+                    let message =
+                        format!("organisation {} is cut off: no fresh word of its steward", org.name());
+                    warn("org-expired", message, Some("look after its steward and the registry"));
+                }
+            }
+        }
+        for link in self.links.iter().filter(|link| link.connected == Some(false)) {
+            let message = format!("registry {} does not answer; tunnels go on from what is known", link.url);
+            warn("registry-down", message, None);
+        }
+        warnings
+    }
+
+    /// Node that a name, `name.org`, id or address means.
+    pub fn find(&self, target: &str) -> Result<NodeView<'_>, ApiError> {
+        let by_id = target.parse::<NodeId>().ok();
+        let by_addr = target.parse::<IpAddr>().ok();
+        let fits = |view: &NodeView<'_>| {
+            let cert = view.cert();
+            match (by_id, by_addr) {
+                (Some(id), _) => view.id() == id,
+                (None, Some(IpAddr::V4(v4))) => cert.ipv4() == v4,
+                (None, Some(IpAddr::V6(v6))) => cert.ipv6() == v6,
+                (None, None) => {
+                    cert.name == target || format!("{}.{}", cert.name, self.org_name(view)) == target
+                }
+            }
+        };
+        let mut found = self.roster.nodes().filter(|view| self.is_current(view) && fits(view));
+        let Some(first) = found.next() else {
+            return Err(ApiError::new(ErrorCode::NotFound, format!("no node is called `{target}`"))
+                .with_hint("`meshctl peers` lists names and addresses"));
+        };
+        match found.next() {
+            None => Ok(first),
+            Some(_) => {
+                Err(ApiError::new(ErrorCode::Ambiguous, format!("several nodes are called `{target}`"))
+                    .with_hint("write NAME.ORGANISATION, the node id or the address"))
+            }
+        }
+    }
+
+    fn is_current(&self, view: &NodeView<'_>) -> bool {
+        view.id() == self.node || self.member(&view.id()).is_some()
+    }
+
+    /// Fills in what is measured.
+    pub fn measure(&self, snapshot: &mut Snapshot) {
+        let now = self.clock.now();
+        let count = self.peer_count();
+        snapshot.peers_known = count.total.into();
+        snapshot.peers_connected = count.connected.into();
+        let up = self.links.iter().filter(|link| link.connected == Some(true)).count();
+        snapshot.registries = (up as u64, self.links.len() as u64);
+        snapshot.cert_left_s = self.roster.node(&self.node).map(|view| view.cert().not_after.since(now));
+        for org in self.roster.orgs() {
+            if let Some(age) = org.state_age(now) {
+                snapshot.state_age_s.insert(org.name().to_owned(), age);
+            }
+        }
+        snapshot.drops = self.plane.counters();
+        for stats in self.plane.peers() {
+            snapshot.bytes.0 += stats.rx_bytes;
+            snapshot.bytes.1 += stats.tx_bytes;
+        }
+    }
+}
+
+fn is_live(stats: &PeerStats) -> bool {
+    stats.last_handshake.is_some_and(|ago| ago.as_secs() < LIVE_S)
+}
+
+fn labels(cert: &NodeCert) -> Labels {
+    cert.labels.iter().map(|label| (label.key.clone(), label.value.clone())).collect()
+}
+
+/// A prefix as people write it.
+pub fn prefix_text(prefix: &Prefix) -> String {
+    prefix.parts().map_or_else(|| "?".to_owned(), |(addr, len)| format!("{addr}/{len}"))
+}
