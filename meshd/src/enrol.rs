@@ -14,5 +14,5 @@ mod tests;
 
 pub use client::{CallError, EnrolClient};
 pub use frame::FrameError;
-pub use join::{JoinError, Joined, Renewed, StewardCallError, introduce, join, leave, renew};
+pub use join::{JoinError, Joined, Renewed, StewardCallError, introduce, join, leave, refresh, renew};
 pub use serve::{ControlCounters, EnrolCall, serve_control};

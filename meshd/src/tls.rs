@@ -11,6 +11,8 @@ mod connect;
 mod provider;
 mod raw_key;
 mod registry_conn;
+#[cfg(test)]
+mod tests;
 mod verify;
 
 pub use accept::{AcceptError, Accepted, EnrolConn, ServerTls};

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use meshd_trust::{Floor, Freshness, Refusal, Roster, join as proof};
 use meshd_wire::enrol::{EnrolReply, EnrolRequest, Refused, RegistryHint};
-use meshd_wire::{JoinToken, OrgId, PublicKey, Timestamp};
+use meshd_wire::{JoinToken, MeshId, OrgId, PublicKey, Timestamp};
 use minicbor::bytes::ByteVec;
 
 use super::client::{CallError, EnrolClient};
@@ -269,6 +269,21 @@ pub async fn leave(
     leave: Vec<u8>,
 ) -> Result<(), StewardCallError> {
     done(ask(at, key, is_steward, &EnrolRequest::Leave { leave }).await?)
+}
+
+/// Asks for the newest records of the chain of trust; the caller's roster judges them.
+pub async fn refresh(
+    at: &[SocketAddr],
+    key: &RawKey,
+    is_steward: impl Fn(&PublicKey) -> bool,
+    mesh: MeshId,
+) -> Result<Vec<Vec<u8>>, StewardCallError> {
+    match ask(at, key, is_steward, &EnrolRequest::Chain { mesh }).await? {
+        EnrolReply::Chain { now: _, records } => Ok(envelopes(records)),
+        EnrolReply::Admitted { .. } | EnrolReply::Refused { .. } | EnrolReply::Done => {
+            Err(StewardCallError::OutOfTurn)
+        }
+    }
 }
 
 /// Hands over records, so that the host of a registry knows who may use it.

@@ -8,6 +8,8 @@ mod admission;
 mod book;
 mod decide;
 mod entry;
+#[cfg(test)]
+pub(crate) mod fixture;
 mod issue;
 mod keys;
 #[cfg(test)]

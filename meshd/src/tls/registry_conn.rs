@@ -4,6 +4,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use meshd_registry::server::ClientKey;
 use meshd_wire::PublicKey;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -39,10 +40,10 @@ impl RegistryConn {
 }
 
 impl Connected for RegistryConn {
-    type ConnectInfo = PublicKey;
+    type ConnectInfo = ClientKey;
 
     fn connect_info(&self) -> Self::ConnectInfo {
-        self.client
+        ClientKey(Some(self.client.0))
     }
 }
 

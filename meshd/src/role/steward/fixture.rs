@@ -1,0 +1,146 @@
+//! A mesh of one organisation with its steward, for tests.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use meshd_trust::founding::{self, DelegationTerms, Founder, FoundingTerms};
+use meshd_trust::{Floor, Roster, SigningKey, join};
+use meshd_wire::enrol::{EnrolReply, EnrolRequest, Refused};
+use meshd_wire::record::{Prefix, Roles};
+use meshd_wire::{Envelope, JoinToken, MeshId, OrgId, Timestamp};
+use tempfile::TempDir;
+use zeroize::Zeroizing;
+
+use super::{Answer, InviteSpec, Steward, StewardSeeds};
+use crate::membership::NodeSecrets;
+
+/// The time of every test.
+pub(crate) const NOW: Timestamp = Timestamp(1_800_000_000);
+/// Exporter of a connection that exists only in the test.
+pub(crate) const EXPORTER: [u8; 32] = [0xee; 32];
+
+/// A steward and what proves it.
+pub(crate) struct Home {
+    pub(crate) dir: TempDir,
+    pub(crate) steward: Steward,
+    pub(crate) mesh: MeshId,
+    pub(crate) org: OrgId,
+    tokens: u64,
+}
+
+impl Home {
+    /// Founds a mesh on a prefix of this length; `seed` makes meshes differ.
+    pub(crate) fn found(seed: u8, prefix_len: u8) -> Self {
+        let dir = tempfile::tempdir().expect("directory");
+        let mut random = [seed; 128];
+        for (at, byte) in random.iter_mut().enumerate() {
+            *byte ^= at as u8;
+        }
+        let mut steward =
+            Steward::create(&dir.path().join("steward"), StewardSeeds::new(&random)).expect("steward");
+        let root = SigningKey::from_seed([seed ^ 0x55; 32]);
+        let (org, root_envelope) = founding::org_root("alpha", &[&root], 1, NOW).expect("root");
+        let founder =
+            Founder { org, prefix4: Prefix::v4(Ipv4Addr::new(10, 91, 0, 0), prefix_len), subnet6: 1 };
+        let terms = FoundingTerms {
+            name: "meadow".into(),
+            nonce: [seed; 16],
+            lab: true,
+            founders: vec![founder],
+            now: NOW,
+        };
+        let mut genesis = Envelope::new(&founding::genesis(&terms).expect("genesis"));
+        let mesh = founding::sign_genesis(&mut genesis, &root).expect("signed");
+        let terms = DelegationTerms {
+            org,
+            root_version: 1,
+            serial: 1,
+            keys: steward.public_keys(),
+            roles: Roles::ALL,
+            now: NOW,
+        };
+        let delegation = founding::delegate(&terms, &mesh, &[&root]).expect("delegation");
+        let mut roster = Roster::new(mesh, Floor::none());
+        let chain = [root_envelope, genesis, delegation].map(|envelope| envelope.to_bytes());
+        assert_eq!(roster.accept_all(&chain, NOW), []);
+        steward.adopt(&roster, &org, NOW).expect("adopted");
+        Self { dir, steward, mesh, org, tokens: 0 }
+    }
+
+    /// Makes a token with these hints.
+    pub(crate) fn invite_at(&mut self, spec: &InviteSpec, hints: &[SocketAddr]) -> JoinToken {
+        self.tokens += 1;
+        let mut random = Zeroizing::new([0xab; 24]);
+        random[..8].copy_from_slice(&self.tokens.to_be_bytes());
+        self.steward.invite(spec, hints, NOW, &random).expect("token")
+    }
+
+    /// Makes a token of 15 minutes.
+    pub(crate) fn invite(&mut self) -> JoinToken {
+        self.invite_at(&quarter_hour(), &[SocketAddr::from(([192, 0, 2, 1], 7946))])
+    }
+
+    /// Envelope of a request.
+    pub(crate) fn request(&self, secrets: &NodeSecrets, name: &str, now: Timestamp) -> Vec<u8> {
+        let keys = secrets.sign_keys(&self.mesh, now, now.0 * 1000, now).to_bytes();
+        secrets.sign_request(self.mesh, self.org, name.into(), keys, now).to_bytes()
+    }
+
+    /// Enrols over a connection that exists only in the test.
+    pub(crate) fn enrol(
+        &mut self,
+        token: &JoinToken,
+        secrets: &NodeSecrets,
+        name: &str,
+        now: Timestamp,
+    ) -> Answer {
+        let request = self.request(secrets, name, now);
+        let key = join::token_key(&token.secret, &token.mesh, &token.id);
+        let mac = join::proof(&key, &request, &EXPORTER);
+        let request = EnrolRequest::Enrol { token: token.id, request, mac };
+        self.steward.answer(&secrets.transport().public(), &EXPORTER, &request, now)
+    }
+
+    /// Admits a host without a token.
+    pub(crate) fn admit(&mut self, secrets: &NodeSecrets, name: &str) -> Answer {
+        let request = self.request(secrets, name, NOW);
+        self.steward.admit(&request, None, &[], NOW)
+    }
+
+    /// A roster that has heard everything that the steward proves.
+    pub(crate) fn roster(&self, now: Timestamp) -> Roster {
+        let mut roster = Roster::new(self.mesh, Floor::of_org(self.org));
+        assert_eq!(roster.accept_all(&self.steward.chain(), now), []);
+        roster
+    }
+}
+
+/// Secrets of the host with a number.
+pub(crate) fn secrets(number: u16) -> NodeSecrets {
+    let mut random = [0x33; 96];
+    for (part, chunk) in random.chunks_mut(32).enumerate() {
+        chunk[0] = part as u8;
+        chunk[1..3].copy_from_slice(&number.to_be_bytes());
+    }
+    NodeSecrets::new(&random)
+}
+
+/// Terms of an ordinary token.
+pub(crate) fn quarter_hour() -> InviteSpec {
+    InviteSpec { ttl_s: 15 * 60, ..InviteSpec::default() }
+}
+
+/// Envelope of the certificate in a reply.
+pub(crate) fn cert_of(answer: &Answer) -> Vec<u8> {
+    match &answer.reply {
+        EnrolReply::Admitted { cert, .. } => cert.clone(),
+        other => panic!("not admitted: {other:?}"),
+    }
+}
+
+/// Reason of a refusal; none if the request was granted.
+pub(crate) fn refusal_of(answer: &Answer) -> Option<Refused> {
+    match &answer.reply {
+        EnrolReply::Refused { why } => Some(*why),
+        EnrolReply::Admitted { .. } | EnrolReply::Chain { .. } | EnrolReply::Done => None,
+    }
+}
