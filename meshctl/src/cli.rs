@@ -38,6 +38,9 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Found a mesh, alone or with other organisations.
+    ///
+    /// Alone: `meshctl mesh create NAME`. With others: each runs `meshctl org create`, one runs `meshctl mesh draft`,
+    /// each runs `meshctl mesh sign`, and each runs `meshctl mesh create --genesis` on its own first host.
     #[command(subcommand)]
     Mesh(mesh::Mesh),
     /// Make the root of an organisation.
@@ -46,6 +49,10 @@ pub enum Command {
     /// Make a one-time token that lets one host join (on a steward).
     Invite(invite::Invite),
     /// Join a mesh, with a token or by files.
+    ///
+    /// A host that reaches no steward writes a request file with --request, has it admitted on the steward with
+    /// `meshctl admit`, and takes the answer with --import. The ids given with --mesh and --org say whom this host will
+    /// trust: compare them by another way than the file came.
     Join(join::Join),
     /// Admit a host whose request came as a file (on a steward).
     Admit(admit::Admit),

@@ -18,9 +18,6 @@ use crate::output::{self, Form};
 use crate::table::Facts;
 
 /// Join a mesh, with a token or by files.
-///
-/// A host that reaches no steward writes a request file, has it admitted there with `meshctl admit`, and imports the
-/// answer. The ids given with --mesh and --org say whom the host will trust: compare them by another way.
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("way").required(true).args(["token", "request", "import"]))]
 pub struct Join {

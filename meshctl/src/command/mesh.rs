@@ -16,9 +16,6 @@ use crate::founding::Founding;
 use crate::output::Form;
 
 /// Found a mesh, alone or with other organisations.
-///
-/// Alone: `meshctl mesh create NAME`. With others: each runs `meshctl org create`, one runs `meshctl mesh draft`, each
-/// runs `meshctl mesh sign`, and each runs `meshctl mesh create --genesis` on its own first host.
 #[derive(Debug, Subcommand)]
 pub enum Mesh {
     /// Found a mesh and make this host its first node, or that of one more founder.

@@ -62,7 +62,8 @@ fn line(reply: &PingReply) -> String {
 }
 
 fn ms(us: u64) -> String {
-    format!("{}.{:02}", us / 1000, us % 1000 / 10)
+    let hundredths = us.saturating_add(5) / 10;
+    format!("{}.{:02}", hundredths / 100, hundredths % 100)
 }
 
 /// What came back of what was sent.

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use clap::Args;
 use meshd_api::{
-    Answer, Client, ClientError, EventStream, Exit, GetPeers, GetStatus, Membership, Peer, PeerState,
+    Answer, Client, ClientError, ErrorCode, EventStream, Exit, GetPeers, GetStatus, Membership, Peer,
+    PeerState,
 };
 use tokio::time::{Instant, timeout_at};
 
@@ -55,8 +56,7 @@ impl Wait {
                     Ok(Look::NotYet(what)) => {
                         last = Failure::new(Exit::TimedOut, format!("timed out: {what}"))
                     }
-                    // A daemon that is starting or restarting will answer soon.
-                    Err(error @ (ClientError::NotReachable { .. } | ClientError::TimedOut { .. })) => {
+                    Err(error) if may_pass(&error) => {
                         events = None;
                         last = error.into();
                     }
@@ -113,6 +113,16 @@ fn look_for_many(count: usize, answer: Answer<meshd_api::Peers>) -> Look {
         Look::Done { human: format!("{connected} of {} connected", peers.len()), json: answer.json }
     } else {
         Look::NotYet(format!("{connected} of {} connected, {count} wanted", peers.len()))
+    }
+}
+
+/// Whether a daemon that is starting or restarting would fail like this.
+fn may_pass(error: &ClientError) -> bool {
+    match error {
+        ClientError::NotReachable { .. } => error.exit() == Exit::NotReachable,
+        ClientError::TimedOut { .. } => true,
+        ClientError::Api(api) => api.code == ErrorCode::Unavailable,
+        ClientError::Protocol(_) => false,
     }
 }
 

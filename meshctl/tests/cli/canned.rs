@@ -1,0 +1,83 @@
+//! What a daemon would answer.
+
+/// A member of a mesh of two organisations.
+pub const STATUS: &str = r#"{"schema":"meshd.status/1","version":"0.1.0","uptime_s":10925,"membership":"member",
+"node":{"name":"a","id":"aqeaqeaqeaqeaqeaqeaqeaqeaqeaqeaqeaqeaqeaqeaqeaqeaqea","org":"uva","addr4":"10.91.0.1",
+"addr6":"fd12:3456:789a:1::5","device":"meshd0","udp_port":51820,"control":"192.0.2.10:7946",
+"roles":["steward","registry"],"cert_expires_at":1795840216,"identity":"mfrggzdfmztwq2lknnwg23tpobyxe43uov3ho6dzpiydcmrtgq2q"},
+"mesh":{"name":"lab","id":"qfaqfaqfaqfaqfaqfaqfaqfaqfaqfaqfaqfaqfaqfaqfaqfaqfaq","lab":true,"prefix6":"fd12:3456:789a::/48",
+"organisations":[{"name":"uva","id":"ueaqueaqueaqueaqueaqueaqueaqueaqueaqueaqueaqueaqueaq","prefix4":"10.91.0.0/16","freshness":"fresh","state_age_s":12},
+{"name":"surf","id":"seaqseaqseaqseaqseaqseaqseaqseaqseaqseaqseaqseaqseaq","prefix4":"10.92.0.0/16","freshness":"stale","state_age_s":1205}]},
+"registry":{"kind":"embedded","endpoints":["192.0.2.10:7946"],"connected":true,"since":1795235416},
+"peers":{"total":3,"connected":2},
+"warnings":[{"code":"root-key-present","message":"the root key is still on this host","hint":"move it to a safe place"}]}"#;
+
+/// A daemon that belongs to no mesh.
+pub const OUTSIDE: &str = r#"{"schema":"meshd.status/1","version":"0.1.0","uptime_s":5,"membership":"outside","node":null,"mesh":null,
+"registry":{"kind":"none","endpoints":[],"connected":false,"since":null},"peers":{"total":0,"connected":0},"warnings":[]}"#;
+
+/// Two other nodes, one of them with a name that would steer a terminal.
+pub const PEERS: &str = r#"{"schema":"meshd.peers/1","peers":[
+{"name":"b","id":"beaqbeaqbeaqbeaqbeaqbeaqbeaqbeaqbeaqbeaqbeaqbeaqbeaq","org":"uva","addr4":"10.91.0.2","addr6":"fd12:3456:789a:1::6",
+"labels":{"role":"worker","zone":"ams"},"state":"connected","path":"udp 198.51.100.7:51820","rtt_ms":0.412,"last_handshake_s":75,
+"rx_bytes":1536,"tx_bytes":5368709120,"key_epoch":1,"cert_expires_at":1795840216},
+{"name":"c\u001b[2J","id":"ceaqceaqceaqceaqceaqceaqceaqceaqceaqceaqceaqceaqceaq","org":"surf","addr4":"10.92.0.3","addr6":"fd12:3456:789a:2::7",
+"labels":{},"state":"stale","path":null,"rtt_ms":null,"last_handshake_s":null,"rx_bytes":0,"tx_bytes":0,"key_epoch":null,"cert_expires_at":1795840216}]}"#;
+
+/// A round trip.
+pub const PONG: &str = r#"{"schema":"meshd.ping/1","name":"b","id":"beaq","address":"10.91.0.2","path":"udp 198.51.100.7:51820","rtt_us":412}"#;
+
+/// Another one.
+pub const PONG_LATE: &str = r#"{"schema":"meshd.ping/1","name":"b","id":"beaq","address":"10.91.0.2","path":"udp 198.51.100.7:51820","rtt_us":1009}"#;
+
+/// No round trip.
+pub const SILENCE: &str = r#"{"schema":"meshd.error/1","code":"timed-out","error":"no answer from b"}"#;
+
+/// A token.
+pub const INVITE: &str =
+    r#"{"schema":"meshd.invite/1","token":"MFRGGZDFMZTWQ2LK","id":"aebagbafaydqq","expires_at":1795236316}"#;
+
+/// A new member.
+pub const MEMBER: &str = r#"{"schema":"meshd.member/1",
+"node":{"name":"b","id":"beaqbeaqbeaqbeaqbeaqbeaqbeaqbeaqbeaqbeaqbeaqbeaqbeaq","org":"uva","addr4":"10.91.0.2",
+"addr6":"fd12:3456:789a:1::6","device":"meshd0","udp_port":51820,"control":"192.0.2.11:7946","roles":[],
+"cert_expires_at":1795840216,"identity":"nbswy3dpnbswy3dpnbswy3dpnbswy3dpnbswy3dpnbswy3dpnbsq"},
+"mesh":{"name":"lab","id":"qfaqfaqfaqfaqfaqfaqfaqfaqfaqfaqfaqfaqfaqfaqfaqfaqfaq","lab":false,"prefix6":"fd12:3456:789a::/48","organisations":[]}}"#;
+
+/// A request to be carried to a steward.
+pub const JOIN_REQUEST: &str =
+    r#"{"schema":"meshd.join-request/1","request":"dGhlIHJlcXVlc3Q=","id":"beaqbeaq","name":"b"}"#;
+
+/// A steward's answer to it.
+pub const ADMIT: &str = r#"{"schema":"meshd.admit/1","response":"dGhlIGFuc3dlcg==","name":"b","id":"beaqbeaq","addr4":"10.91.0.2","addr6":"fd12:3456:789a:1::6","cert_expires_at":1795840216}"#;
+
+/// A farewell that nobody heard.
+pub const LEAVE: &str = r#"{"schema":"meshd.leave/1","mesh":"lab","steward_told":false}"#;
+
+/// Settings.
+pub const CONFIG: &str = r#"{"schema":"meshd.config/1","file":"/etc/meshd/meshd.toml","config":{"state_dir":"/var/lib/meshd",
+"tunnel":{"port":51820,"device":"meshd0","mtu":null},"registry":{"endpoints":["a","b"]}}}"#;
+
+/// One event of every kind.
+pub const EVENTS: &str = r#"{"schema":"meshd.event/1","at_ms":1795235416007,"kind":"member-added","name":"b","id":"beaq","org":"uva","addr4":"10.91.0.2","addr6":"fd12::6"}
+{"schema":"meshd.event/1","at_ms":1795235416008,"kind":"peer-up","name":"b","id":"beaq","org":"uva","path":"udp 198.51.100.7:51820"}
+{"schema":"meshd.event/1","at_ms":1795235416009,"kind":"path-changed","name":"b","id":"beaq","org":"uva","path":"udp 192.0.2.9:51820"}
+{"schema":"meshd.event/1","at_ms":1795235416010,"kind":"peer-down","name":"b","id":"beaq","org":"uva","reason":"no answer"}
+{"schema":"meshd.event/1","at_ms":1795235416011,"kind":"member-removed","name":"b","id":"beaq","org":"uva","reason":"revoked"}
+{"schema":"meshd.event/1","at_ms":1795235416012,"kind":"record-refused","record":"NodeCert abcdefghij","reason":"bad-signature","signer":null}
+{"schema":"meshd.event/1","at_ms":1795235416013,"kind":"registry-disconnected","endpoint":"192.0.2.10:7946","reason":"connection refused"}
+{"schema":"meshd.event/1","at_ms":1795235416014,"kind":"registry-connected","endpoint":"192.0.2.10:7946"}
+{"schema":"meshd.event/1","at_ms":1795235416015,"kind":"org-stale","org":"surf","state_age_s":1205}
+{"schema":"meshd.event/1","at_ms":1795235416016,"kind":"cert-renewed","expires_at":1795840216}
+{"schema":"meshd.event/1","at_ms":1795235416017,"kind":"address-changed","candidates":["192.0.2.10:51820","[2001:db8::1]:51820"]}
+{"schema":"meshd.event/1","at_ms":1795235416018,"kind":"missed","count":3}
+{"schema":"meshd.event/1","at_ms":1795235416019,"kind":"moon-landing"}
+"#;
+
+/// Public keys of a steward: four Ed25519 keys.
+pub const STEWARD: [&str; 4] = [
+    "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a",
+    "3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c",
+    "fc51cd8e6218a1a38da47ed00230f0580816ed13ba3303ac5deb911548908025",
+    "278117fc144c72340f67d0f2316e8386ceffbf2b2428c9c51fef7c597f1d426e",
+];

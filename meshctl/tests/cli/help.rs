@@ -1,0 +1,94 @@
+//! Help, manual and completions.
+
+use crate::{Run, meshctl_in};
+
+fn run(args: &[&str]) -> Run {
+    meshctl_in(&std::env::temp_dir(), args)
+}
+
+#[test]
+fn every_verb_explains_itself() {
+    const VERBS: [&[&str]; 20] = [
+        &[],
+        &["mesh"],
+        &["mesh", "create"],
+        &["mesh", "draft"],
+        &["mesh", "sign"],
+        &["org"],
+        &["org", "create"],
+        &["invite"],
+        &["join"],
+        &["admit"],
+        &["leave"],
+        &["status"],
+        &["peers"],
+        &["ping"],
+        &["watch"],
+        &["wait"],
+        &["config"],
+        &["config", "show"],
+        &["completions"],
+        &["man"],
+    ];
+    for verb in VERBS {
+        let mut args = verb.to_vec();
+        args.push("--help");
+        let run = run(&args);
+        assert_eq!((run.code, run.stderr.as_str()), (0, ""), "{verb:?}");
+        let name = if verb.is_empty() { "meshctl".to_owned() } else { verb.join("-") };
+        insta::assert_snapshot!(format!("help-{name}"), run.stdout);
+    }
+}
+
+#[test]
+fn the_manual_names_every_exit_code() {
+    let page = run(&["man"]).stdout;
+    for exit in meshd_api::Exit::ALL {
+        let words = exit.meaning().replace('\'', "\\*(Aq");
+        assert!(page.contains(&words) || page.contains(exit.meaning()), "{words}\n{page}");
+    }
+}
+
+#[test]
+fn a_manual_page_a_verb_goes_into_a_directory() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let run = meshctl_in(dir.path(), &["man", "."]);
+    assert_eq!(run.code, 0, "{run:?}");
+    for page in ["meshctl.1", "meshctl-peers.1", "meshctl-mesh-create.1"] {
+        assert!(dir.path().join(page).is_file(), "{page}");
+    }
+}
+
+#[test]
+fn completions_know_the_verbs() {
+    for shell in ["bash", "zsh", "fish"] {
+        let script = run(&["completions", shell]).stdout;
+        assert!(script.contains("invite") && script.contains("passphrase-file"), "{shell}");
+    }
+}
+
+#[test]
+fn a_wrong_call_ends_with_its_own_code() {
+    for args in [
+        &["fly"][..],
+        &[],
+        &["ping"],
+        &["ping", "b", "-c", "0"],
+        &["join"],
+        &["join", "TOKEN", "--import", "FILE"],
+        &["join", "--request", "FILE"],
+        &["wait", "b", "--peers", "3"],
+        &["wait", "--timeout", "30"],
+        &["invite", "--label", "Role"],
+        &["mesh", "create"],
+        &["mesh", "create", "../lab"],
+        &["mesh", "create", "lab", "--prefix", "10.91.0.1/16"],
+        &["mesh", "create", "--genesis", "FILE"],
+        &["mesh", "create", "lab", "--genesis", "FILE", "--root-key", "FILE"],
+        &["mesh", "draft", "lab"],
+    ] {
+        let run = run(args);
+        assert_eq!(run.code, 2, "{args:?}: {run:?}");
+        assert_eq!(run.stdout, "", "{args:?}");
+    }
+}
