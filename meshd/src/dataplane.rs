@@ -170,13 +170,14 @@ impl DataPlane {
             tracing::warn!(device = config.device, "ipv6 is off in the kernel: the overlay has ipv4 alone");
         }
         tracing::info!(device = config.device, mtu, port = udp.port(), "data plane is up");
-        let shared = Arc::new(Shared::new(config, mtu, device.has_ipv6, udp, tun));
+        let shared = Arc::new(Shared::new(config, mtu, device.has_ipv6, udp));
+        let tun = Arc::new(tun);
 
         let (stop, watch) =
             StopSignal::new().map_err(|source| DataPlaneError::Thread { name: "meshd-tun", source })?;
         let mut running = Running { stop, threads: Vec::with_capacity(2) };
-        running.spawn("meshd-tun", &shared, &watch, outbound::run)?;
-        running.spawn("meshd-udp", &shared, &watch, inbound::run)?;
+        running.spawn("meshd-tun", (&shared, &tun, &watch), outbound::run)?;
+        running.spawn("meshd-udp", (&shared, &tun, &watch), inbound::run)?;
         Ok(Self { shared, running: Mutex::new(Some(running)) })
     }
 
@@ -184,6 +185,14 @@ impl DataPlane {
     /// missing loses its tunnel at once; a new one is called without waiting for traffic.
     pub fn set_peers(&self, peers: Vec<PeerConfig>) {
         self.shared.set_peers(peers);
+    }
+
+    /// Sends each connected peer an empty message soon: after this host's addresses changed, the peers learn
+    /// the new one from it.
+    pub fn greet_peers(&self) {
+        for peer in &self.shared.snapshot.load().peers {
+            peer.state().tunnel.greet();
+        }
     }
 
     /// The state of every peer, in the order of their nodes.
@@ -225,7 +234,8 @@ impl DataPlane {
         self.shared.addr6.is_some()
     }
 
-    /// Ends the threads and waits for them. The device goes with the last reference to the data plane.
+    /// Ends the threads and waits for them; the device vanishes with them. The port is free when the data
+    /// plane is dropped.
     pub fn stop(&self) {
         let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(Running { stop, threads }) = running {
@@ -249,14 +259,13 @@ impl Running {
     fn spawn(
         &mut self,
         name: &'static str,
-        shared: &Arc<Shared>,
-        watch: &StopWatch,
-        run: fn(&Shared, &StopWatch),
+        (shared, tun, watch): (&Arc<Shared>, &Arc<Tun>, &StopWatch),
+        run: fn(&Shared, &Tun, &StopWatch),
     ) -> Result<(), DataPlaneError> {
-        let (shared, watch) = (Arc::clone(shared), watch.clone());
+        let (shared, tun, watch) = (Arc::clone(shared), Arc::clone(tun), watch.clone());
         let thread = std::thread::Builder::new()
             .name(name.to_owned())
-            .spawn(move || run(&shared, &watch))
+            .spawn(move || run(&shared, &tun, &watch))
             .map_err(|source| DataPlaneError::Thread { name, source })?;
         self.threads.push(thread);
         Ok(())

@@ -12,7 +12,7 @@ use super::peer::Peer;
 use super::shared::Shared;
 use super::snapshot::Snapshot;
 use super::tick::Ticker;
-use crate::io::{Awaited, BUFFER_LEN, Readiness, StopWatch, wait};
+use crate::io::{Awaited, BUFFER_LEN, Readiness, StopWatch, Tun, wait};
 
 /// Datagrams handled before the timers and the stop signal are looked at again.
 const BURST_MAX: usize = 64;
@@ -27,7 +27,7 @@ struct Buffers {
 }
 
 /// Serves the socket and the timers until the stop signal.
-pub(super) fn run(shared: &Shared, stop: &StopWatch) {
+pub(super) fn run(shared: &Shared, tun: &Tun, stop: &StopWatch) {
     let mut buffers =
         Buffers { datagram: vec![0; BUFFER_LEN], opened: vec![0; BUFFER_LEN], sealed: vec![0; BUFFER_LEN] };
     let mut ticker = Ticker::new(shared.now());
@@ -38,7 +38,7 @@ pub(super) fn run(shared: &Shared, stop: &StopWatch) {
             Ok(Awaited::Stopped) => return,
             Ok(Awaited::TimedOut) => {}
             Ok(Awaited::Ready(Readiness::Readable | Readiness::Broken)) => {
-                failures = if drain(shared, &mut buffers) { 0 } else { failures + 1 };
+                failures = if drain(shared, tun, &mut buffers) { 0 } else { failures + 1 };
             }
             Err(error) => {
                 tracing::error!(%error, "cannot wait for datagrams");
@@ -54,11 +54,11 @@ pub(super) fn run(shared: &Shared, stop: &StopWatch) {
 }
 
 /// Handles what the socket holds. Returns whether it worked.
-fn drain(shared: &Shared, buffers: &mut Buffers) -> bool {
+fn drain(shared: &Shared, tun: &Tun, buffers: &mut Buffers) -> bool {
     let snapshot = shared.snapshot.load();
     for _ in 0..BURST_MAX {
         match shared.udp.receive(&mut buffers.datagram) {
-            Ok(Some((len, source))) => receive(shared, &snapshot, buffers, len, source),
+            Ok(Some((len, source))) => receive((shared, tun), &snapshot, buffers, len, source),
             Ok(None) => return true,
             Err(error) => {
                 tracing::debug!(%error, "datagram not received");
@@ -70,7 +70,13 @@ fn drain(shared: &Shared, buffers: &mut Buffers) -> bool {
     true
 }
 
-fn receive(shared: &Shared, snapshot: &Snapshot, buffers: &mut Buffers, len: usize, source: SocketAddr) {
+fn receive(
+    (shared, tun): (&Shared, &Tun),
+    snapshot: &Snapshot,
+    buffers: &mut Buffers,
+    len: usize,
+    source: SocketAddr,
+) {
     let Buffers { datagram, opened, sealed } = buffers;
     let datagram = datagram.get(..len).unwrap_or_default();
     if is_overlay(source.ip(), &shared.overlay) {
@@ -86,13 +92,13 @@ fn receive(shared: &Shared, snapshot: &Snapshot, buffers: &mut Buffers, len: usi
         Err(refused) => Err(refused.into()),
     };
     match peer {
-        Ok(peer) => open(shared, snapshot, peer, datagram, (opened, sealed), source),
+        Ok(peer) => open((shared, tun), snapshot, peer, datagram, (opened, sealed), source),
         Err(reason) => shared.counters.add(reason),
     }
 }
 
 fn open(
-    shared: &Shared,
+    (shared, tun): (&Shared, &Tun),
     snapshot: &Snapshot,
     peer: &Peer,
     datagram: &[u8],
@@ -125,12 +131,12 @@ fn open(
     drop(state);
     shared.report(peer.node, heard, source);
     if let Some(inner) = inner {
-        deliver(shared, snapshot, peer, inner);
+        deliver((shared, tun), snapshot, peer, inner);
     }
 }
 
 /// Hands an inner packet to the host, if its sender may send it and it is for this node.
-fn deliver(shared: &Shared, snapshot: &Snapshot, peer: &Peer, bytes: &[u8]) {
+fn deliver((shared, tun): (&Shared, &Tun), snapshot: &Snapshot, peer: &Peer, bytes: &[u8]) {
     let Ok(packet) = IpPacket::parse(bytes) else {
         return shared.counters.add(Reason::NotIp);
     };
@@ -144,5 +150,5 @@ fn deliver(shared: &Shared, snapshot: &Snapshot, peer: &Peer, bytes: &[u8]) {
     if shared.pings.take_reply(&packet, shared.now()) {
         return;
     }
-    shared.write_tun(packet.bytes());
+    shared.write_tun(tun, packet.bytes());
 }

@@ -11,7 +11,7 @@ use super::counters::Reason;
 use super::events::Event;
 use super::peer::Peer;
 use super::shared::Shared;
-use crate::io::{Awaited, BUFFER_LEN, Readiness, StopWatch, wait};
+use crate::io::{Awaited, BUFFER_LEN, Readiness, StopWatch, Tun, wait};
 
 /// Packets read before the stop signal is looked at again.
 const BURST_MAX: usize = 256;
@@ -26,11 +26,11 @@ pub(super) enum Unsent {
 }
 
 /// Reads the device until the stop signal, or until the device is gone.
-pub(super) fn run(shared: &Shared, stop: &StopWatch) {
+pub(super) fn run(shared: &Shared, tun: &Tun, stop: &StopWatch) {
     let mut packet = vec![0; BUFFER_LEN];
     let mut out = vec![0; BUFFER_LEN];
     loop {
-        match wait(shared.tun.as_fd(), stop, None) {
+        match wait(tun.as_fd(), stop, None) {
             Ok(Awaited::Stopped) => return,
             Ok(Awaited::TimedOut) => continue,
             Ok(Awaited::Ready(Readiness::Readable)) => {}
@@ -38,8 +38,8 @@ pub(super) fn run(shared: &Shared, stop: &StopWatch) {
             Err(error) => return lost(shared, &error.to_string()),
         }
         for _ in 0..BURST_MAX {
-            match shared.tun.read(&mut packet) {
-                Ok(Some(len)) => forward(shared, packet.get(..len).unwrap_or_default(), &mut out),
+            match tun.read(&mut packet) {
+                Ok(Some(len)) => forward(shared, tun, packet.get(..len).unwrap_or_default(), &mut out),
                 Ok(None) => break,
                 // The device was deleted under us; any other error is about one packet.
                 Err(error) if error.raw_os_error() == Some(libc::EBADFD) => {
@@ -59,7 +59,7 @@ fn lost(shared: &Shared, why: &str) {
     shared.events.send(Event::DeviceLost, &shared.counters);
 }
 
-fn forward(shared: &Shared, bytes: &[u8], out: &mut [u8]) {
+fn forward(shared: &Shared, tun: &Tun, bytes: &[u8], out: &mut [u8]) {
     let Ok(packet) = IpPacket::parse(bytes) else {
         return shared.counters.add(Reason::NotIp);
     };
@@ -77,7 +77,7 @@ fn forward(shared: &Shared, bytes: &[u8], out: &mut [u8]) {
         Ok(()) => {}
         Err(Unsent::Unreachable(reason)) => {
             shared.counters.add(reason);
-            shared.answer_unreachable(&packet, now);
+            shared.answer_unreachable(tun, &packet, now);
         }
         Err(Unsent::Dropped(reason)) => shared.counters.add(reason),
     }

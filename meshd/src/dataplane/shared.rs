@@ -24,7 +24,6 @@ use crate::io::{Tun, Udp};
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) udp: Udp,
-    pub(super) tun: Tun,
     pub(super) local: LocalKey,
     pub(super) mtu: u16,
     pub(super) addr4: Ipv4Addr,
@@ -41,10 +40,9 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(config: DataPlaneConfig, mtu: u16, has_ipv6: bool, udp: Udp, tun: Tun) -> Self {
+    pub(super) fn new(config: DataPlaneConfig, mtu: u16, has_ipv6: bool, udp: Udp) -> Self {
         Self {
             udp,
-            tun,
             local: LocalKey::new(&config.private_key),
             mtu,
             addr4: config.addr4.0,
@@ -96,18 +94,18 @@ impl Shared {
         }
     }
 
-    pub(super) fn write_tun(&self, packet: &[u8]) {
-        if let Err(error) = self.tun.write(packet) {
+    pub(super) fn write_tun(&self, tun: &Tun, packet: &[u8]) {
+        if let Err(error) = tun.write(packet) {
             tracing::trace!(%error, "packet not delivered");
             self.counters.add(Reason::TunWriteFailed);
         }
     }
 
     /// Tells the sender of `packet`, on this host, that its destination cannot be reached.
-    pub(super) fn answer_unreachable(&self, packet: &IpPacket<'_>, now: Duration) {
+    pub(super) fn answer_unreachable(&self, tun: &Tun, packet: &IpPacket<'_>, now: Duration) {
         let answer = self.unreachable.lock().unwrap_or_else(PoisonError::into_inner).answer(packet, now);
         match answer {
-            Ok(answer) => self.write_tun(&answer),
+            Ok(answer) => self.write_tun(tun, &answer),
             Err(NoAnswer::Forbidden) => {}
             Err(NoAnswer::RateLimited) => self.counters.add(Reason::IcmpRateLimited),
         }

@@ -49,6 +49,7 @@ pub struct Tunnel {
     last_initiation: Option<Duration>,
     last_handshake: Option<Duration>,
     last_sent: Duration,
+    keepalive_wanted: bool,
 }
 
 /// What became of a packet for the peer.
@@ -121,6 +122,7 @@ impl Tunnel {
             last_initiation: None,
             last_handshake: None,
             last_sent: Duration::ZERO,
+            keepalive_wanted: false,
         }
     }
 
@@ -235,7 +237,8 @@ impl Tunnel {
         if (renewal || retry) && self.initiation_is_due(now) {
             return self.initiate(out, now).map(Ticked::Initiation);
         }
-        if self.has_session() && now.saturating_sub(self.last_sent) >= KEEPALIVE_AFTER {
+        let silent = now.saturating_sub(self.last_sent) >= KEEPALIVE_AFTER;
+        if self.has_session() && (silent || std::mem::take(&mut self.keepalive_wanted)) {
             self.last_sent = now;
             return self.encapsulate(&[], out).map(Ticked::Keepalive);
         }
@@ -266,6 +269,11 @@ impl Tunnel {
     pub fn revive(&mut self) {
         self.trying_since = None;
         self.last_initiation = None;
+    }
+
+    /// Asks for an empty message at the next tick.
+    pub fn greet(&mut self) {
+        self.keepalive_wanted = true;
     }
 
     /// Drops all waiting packets and says how many they were.
