@@ -35,3 +35,36 @@ fn digest(domain: &[u8], mesh: &[u8], node: &[u8]) -> [u8; 32] {
     hash.update(node);
     hash.finalize().into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MESH: MeshId = MeshId([1; 32]);
+    const NODE: NodeId = NodeId([2; 32]);
+
+    #[test]
+    fn the_prefix_is_unique_local_and_follows_from_the_mesh() {
+        let (prefix, len) = mesh_prefix6(&MESH);
+        assert_eq!(len, 48);
+        assert_eq!(prefix.octets()[0], 0xfd);
+        assert_eq!(prefix.octets()[6..], [0; 10]);
+        assert_eq!(prefix.to_string(), "fd36:eb95:4bb9::");
+        assert_ne!(prefix, mesh_prefix6(&MeshId([3; 32])).0);
+    }
+
+    #[test]
+    fn an_address_lies_in_its_mesh_and_subnet() {
+        let addr = node_addr6(&MESH, 0x1234, &NODE);
+        assert_eq!(addr.octets()[..6], mesh_prefix6(&MESH).0.octets()[..6]);
+        assert_eq!(addr.octets()[6..8], [0x12, 0x34]);
+        assert_eq!(addr.to_string(), "fd36:eb95:4bb9:1234:49f7:fd01:78f9:2eee");
+    }
+
+    #[test]
+    fn an_address_differs_by_node_and_by_mesh() {
+        let addr = node_addr6(&MESH, 1, &NODE);
+        assert_ne!(addr, node_addr6(&MESH, 1, &NodeId([3; 32])));
+        assert_ne!(addr.octets()[8..], node_addr6(&MeshId([3; 32]), 1, &NODE).octets()[8..]);
+    }
+}

@@ -307,3 +307,6 @@ fn record_id<R: Record>(record: &R, mesh: &MeshId) -> RecordId {
         None => unreachable!("every record type has a known kind"),
     }
 }
+
+#[cfg(test)]
+mod tests;

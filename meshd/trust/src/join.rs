@@ -197,3 +197,6 @@ fn is_host_name(text: &str) -> bool {
         && !text.starts_with('-')
         && !text.ends_with('-')
 }
+
+#[cfg(test)]
+mod tests;

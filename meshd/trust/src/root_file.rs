@@ -192,3 +192,6 @@ fn checksum(content: &[u8]) -> [u8; CHECKSUM_LEN] {
     let [a, b, c, d, ..]: [u8; 32] = hash.finalize().into();
     [a, b, c, d]
 }
+
+#[cfg(test)]
+mod tests;

@@ -24,6 +24,7 @@ pub use revocations::Revocations;
 
 use crate::cbor::{self, DecodeError};
 use crate::kind::Kind;
+use crate::limits::RECORD_BYTES_MAX;
 
 /// Version byte of every record of this release.
 pub const VERSION: u8 = 1;
@@ -43,6 +44,9 @@ pub trait Record: Sized + minicbor::Encode<()> + for<'b> minicbor::Decode<'b, ()
 
     /// Decodes a payload: limits first, all bytes consumed, and encoding again gives the same bytes.
     fn decode_payload(bytes: &[u8]) -> Result<Self, DecodeError> {
+        if bytes.len() > RECORD_BYTES_MAX {
+            return Err(DecodeError::TooLarge { len: bytes.len(), max: RECORD_BYTES_MAX });
+        }
         let record: Self = cbor::decode(bytes)?;
         if record.version() == VERSION {
             Ok(record)

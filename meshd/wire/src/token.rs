@@ -16,7 +16,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
-use data_encoding::{BASE32_NOPAD, DecodeKind};
+use data_encoding::BASE32_NOPAD;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
@@ -99,16 +99,16 @@ impl FromStr for JoinToken {
         // Allocated once, so that no copy of the secret stays behind in memory that grew.
         let mut letters = Zeroizing::new(Vec::with_capacity(CHARS_MAX));
         for letter in text.chars().filter(|letter| !letter.is_whitespace()) {
-            let letter = u8::try_from(letter).map_err(|_| ParseTokenError::Alphabet)?;
+            let letter = letter.to_ascii_uppercase();
+            if !matches!(letter, 'A'..='Z' | '2'..='7') {
+                return Err(ParseTokenError::Alphabet);
+            }
             if letters.len() == CHARS_MAX {
                 return Err(ParseTokenError::Checksum);
             }
-            letters.push(letter.to_ascii_uppercase());
+            letters.push(u8::try_from(letter).map_err(|_| ParseTokenError::Alphabet)?);
         }
-        let bytes = BASE32_NOPAD.decode(&letters).map_err(|error| match error.kind {
-            DecodeKind::Symbol | DecodeKind::Padding => ParseTokenError::Alphabet,
-            DecodeKind::Length | DecodeKind::Trailing => ParseTokenError::Checksum,
-        })?;
+        let bytes = BASE32_NOPAD.decode(&letters).map_err(|_| ParseTokenError::Checksum)?;
         Self::from_bytes(&Zeroizing::new(bytes))
     }
 }
