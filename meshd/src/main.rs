@@ -30,7 +30,7 @@ enum Verb {
 /// Where settings come from; flags win over the file.
 #[derive(Debug, Args)]
 struct Settings {
-    /// Configuration file; none is needed.
+    /// Configuration file; none is needed. Without this flag /etc/meshd/meshd.toml is read, if it exists.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// State directory.
@@ -47,7 +47,15 @@ struct Settings {
     log_level: Option<String>,
 }
 
+/// Read when no other file is named and this one exists.
+const SYSTEM_FILE: &str = "/etc/meshd/meshd.toml";
+
 impl Settings {
+    fn file(&self) -> Option<PathBuf> {
+        let system = || Some(PathBuf::from(SYSTEM_FILE)).filter(|path| path.exists());
+        self.config.clone().or_else(system)
+    }
+
     fn load(&self) -> Result<Config, meshd::config::ConfigError> {
         let text = |path: &PathBuf| toml::Value::String(path.display().to_string());
         let mut flags = toml::Table::new();
@@ -69,7 +77,7 @@ impl Settings {
             log.insert("level".into(), level.as_str().into());
         }
         flags.insert("log".into(), log.into());
-        Config::load(self.config.as_deref(), flags)
+        Config::load(self.file().as_deref(), flags)
     }
 }
 
@@ -91,7 +99,7 @@ fn main() -> ExitCode {
             print!("{}", config.shown);
             Ok(())
         }
-        Verb::Run(_) => meshd::run(config, settings.config.as_deref()),
+        Verb::Run(_) => meshd::run(config, settings.file().as_deref()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

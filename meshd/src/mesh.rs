@@ -208,6 +208,7 @@ impl Mesh {
     pub fn commit(&mut self, counters: &mut Counters) {
         match self.roster_file.write(&self.roster.to_bytes()) {
             Ok(()) => {
+                self.merge_chain();
                 if std::mem::take(&mut self.unsaved) {
                     tracing::info!("the state can be stored again");
                 }

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 
 use meshd_api::{ApiError, ErrorCode, LeaveReply, MemberReply};
 use meshd_trust::Roster;
+use meshd_wire::enrol::RegistryHint;
 use meshd_wire::{JoinToken, OrgId, PublicKey};
 use tokio::sync::mpsc;
 
@@ -51,6 +52,8 @@ pub fn leave(mesh: &Mesh, force: bool, answer: Answer<LeaveReply>, messages: mps
 pub fn start(mesh: &Mesh, errand: Errand, messages: mpsc::Sender<Message>) {
     let call = StewardCall::new(mesh);
     let request = mesh.renewal_request();
+    let introduction = mesh.introduction();
+    let hosts = registry_hosts(mesh);
     let mesh_id = mesh.membership.mesh;
     tokio::spawn(async move {
         let result = match (call, errand) {
@@ -60,6 +63,7 @@ pub fn start(mesh: &Mesh, errand: Errand, messages: mpsc::Sender<Message>) {
                     .await
                     .map(|renewed| renewed.records.into_iter().chain([renewed.cert]).collect())
             }
+            (Ok(call), Errand::Introduce) => introduce(&call.key, hosts, introduction).await.map(|()| Vec::new()),
             (Ok(call), Errand::Refresh) => {
                 enrol::refresh(&call.at, &call.key, |key| call.is_steward(key), mesh_id).await
             }
@@ -74,6 +78,27 @@ pub fn start(mesh: &Mesh, errand: Errand, messages: mpsc::Sender<Message>) {
         };
         say(&messages, Message::Errand { errand, records }).await;
     });
+}
+
+/// Addresses and keys of the embedded registries of the mesh.
+fn registry_hosts(mesh: &Mesh) -> Vec<(Vec<SocketAddr>, PublicKey)> {
+    let host = |hint: &RegistryHint| {
+        let at = hint.url.strip_prefix("meshd://")?.split(',').filter_map(|at| at.parse().ok()).collect();
+        Some((at, hint.tls_key?))
+    };
+    mesh.membership.registries.iter().filter_map(host).collect()
+}
+
+async fn introduce(
+    key: &RawKey,
+    hosts: Vec<(Vec<SocketAddr>, PublicKey)>,
+    records: Vec<Vec<u8>>,
+) -> Result<(), StewardCallError> {
+    let mut result = Err(StewardCallError::NoSteward);
+    for (at, host) in hosts {
+        result = enrol::introduce(&at, key, |key| *key == host, records.clone()).await;
+    }
+    result
 }
 
 async fn say(messages: &mpsc::Sender<Message>, message: Message) {

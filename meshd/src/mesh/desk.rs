@@ -61,6 +61,15 @@ impl Mesh {
         self.commit(counters);
     }
 
+    /// Lets the steward tell newcomers the newest chain, other organisations' words included.
+    pub(super) fn merge_chain(&mut self) {
+        let now = self.clock.now();
+        let Some(steward) = &mut self.steward else { return };
+        if let Err(error) = steward.merge(&self.roster.chain(), now) {
+            tracing::error!(error = crate::chain::of(&error), "the steward can't store the chain of trust");
+        }
+    }
+
     /// Signs the organisation's state, if this host is its head steward.
     pub(super) fn sign_state(&mut self, counters: &mut Counters) {
         let now = self.clock.now();
@@ -149,7 +158,7 @@ impl Mesh {
                     self.emit(meshd_api::EventKind::CertRenewed { expires_at });
                 }
             }
-            Errand::Refresh => {}
+            Errand::Refresh | Errand::Introduce => {}
         }
     }
 

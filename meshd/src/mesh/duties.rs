@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use meshd_trust::{Freshness, Standing};
 use meshd_wire::Timestamp;
 
-use super::Mesh;
+use super::{Mesh, RegistryLink};
 use crate::membership::Membership;
 use crate::metrics::Counters;
 
@@ -32,6 +32,8 @@ pub enum Errand {
     Renew,
     /// Ask a steward for its organisation's newest records.
     Refresh,
+    /// Show this node's records to the host of a registry that does not let it in yet.
+    Introduce,
 }
 
 /// When each duty is due.
@@ -130,8 +132,22 @@ impl Mesh {
         }
         let org = self.roster.org(&self.membership.org)?;
         let old = org.state_age(now).is_none_or(|age| age >= STATE_AGE_ASK_S);
-        let ask = self.steward.is_none() && (old || org.freshness(now) != Freshness::Fresh);
-        ask.then_some(Errand::Refresh)
+        if self.steward.is_none() && (old || org.freshness(now) != Freshness::Fresh) {
+            return Some(Errand::Refresh);
+        }
+        // The steward of another organisation may serve the registry and know nothing of this node.
+        let shut_out = |link: &RegistryLink| link.connected == Some(false) && link.url.starts_with("meshd://");
+        self.links.iter().any(shut_out).then_some(Errand::Introduce)
+    }
+
+    /// What proves this node to a host that knows only the mesh.
+    pub fn introduction(&self) -> Vec<Vec<u8>> {
+        let mut records = self.roster.chain();
+        if let Some(view) = self.roster.node(&self.node) {
+            records.push(view.cert_envelope().to_vec());
+            records.extend(view.keys_envelope().map(<[u8]>::to_vec));
+        }
+        records
     }
 
     /// A request for a new certificate with the keys in use.
