@@ -361,7 +361,7 @@ fn describe(why: Refused) -> &'static str {
         Refused::TokenUnknown => "it does not know the token",
         Refused::TokenUsed => "the token was used before",
         Refused::TokenExpired => "the token has expired",
-        Refused::Clock => "the clocks differ by more than five minutes",
+        Refused::Clock => "the clocks differ too much, or the request is too old",
         Refused::NameTaken => "the name is taken by another node",
         Refused::NoAddress => "no address is left in the organisation's prefix",
         Refused::NotMember => "the node is no member, or not any more",

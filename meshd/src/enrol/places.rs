@@ -1,8 +1,10 @@
 //! Bounds on connections of clients that have proved nothing yet.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::Notify;
 
 /// Connections without an admitted key at one time; each holds one descriptor and at most one request.
 const PLACES_MAX: usize = 384;
@@ -25,10 +27,13 @@ impl Source {
     }
 }
 
-/// Counts what each source holds.
+/// Who holds places, oldest first for each source.
+///
+/// When all are taken, a newcomer gets the oldest place of the source that holds most, unless that is
+/// no more than its own share: whoever takes much, loses first.
 #[derive(Debug)]
 pub(super) struct Places {
-    held: Mutex<BTreeMap<Source, usize>>,
+    held: Mutex<BTreeMap<Source, VecDeque<Arc<Notify>>>>,
     max: usize,
     per_source_max: usize,
 }
@@ -44,18 +49,23 @@ impl Places {
         Arc::new(Self { held: Mutex::default(), max, per_source_max })
     }
 
-    /// Takes a place, if one is left for this source.
+    /// Takes a place, if this source may have one.
     pub(super) fn take(self: &Arc<Self>, source: Source) -> Option<Place> {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        if held.values().sum::<usize>() >= self.max {
+        let own = held.get(&source).map_or(0, VecDeque::len);
+        if own >= self.per_source_max {
             return None;
         }
-        let count = held.entry(source).or_default();
-        if *count >= self.per_source_max {
-            return None;
+        if held.values().map(VecDeque::len).sum::<usize>() >= self.max {
+            let most = held.values_mut().max_by_key(|places| places.len())?;
+            if most.len() <= own + 1 {
+                return None;
+            }
+            most.pop_front()?.notify_one();
         }
-        *count += 1;
-        Some(Place { places: self.clone(), source })
+        let evicted = Arc::new(Notify::new());
+        held.entry(source).or_default().push_back(evicted.clone());
+        Some(Place { places: self.clone(), source, evicted })
     }
 }
 
@@ -64,14 +74,22 @@ impl Places {
 pub(super) struct Place {
     places: Arc<Places>,
     source: Source,
+    evicted: Arc<Notify>,
+}
+
+impl Place {
+    /// Waits until another source needs the place more.
+    pub(super) async fn lost(&self) {
+        self.evicted.notified().await;
+    }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         let mut held = self.places.held.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = held.get_mut(&self.source) {
-            *count -= 1;
-            if *count == 0 {
+        if let Some(places) = held.get_mut(&self.source) {
+            places.retain(|place| !Arc::ptr_eq(place, &self.evicted));
+            if places.is_empty() {
                 held.remove(&self.source);
             }
         }
@@ -86,19 +104,29 @@ mod tests {
         Source::of(text.parse().expect("address"))
     }
 
+    #[tokio::test]
+    async fn a_newcomer_gets_the_oldest_place_of_whoever_holds_most() {
+        let places = Places::new(3, 3);
+        let greedy: Vec<_> = (0..3).map(|_| places.take(source("192.0.2.1")).expect("place")).collect();
+        assert!(places.take(source("192.0.2.1")).is_none(), "more than its share");
+        let modest = places.take(source("192.0.2.2")).expect("place");
+        greedy[0].lost().await;
+        assert!(places.take(source("192.0.2.2")).is_none(), "both would hold two, and one");
+        let third = places.take(source("192.0.2.3")).expect("place");
+        greedy[1].lost().await;
+        assert!(places.take(source("192.0.2.4")).is_none(), "everybody holds one");
+        drop((greedy, modest, third));
+        assert!(places.held.lock().expect("lock").is_empty());
+    }
+
     #[test]
-    fn one_source_never_takes_the_places_of_all() {
-        let places = Places::new(3, 2);
+    fn no_source_takes_more_than_its_bound() {
+        let places = Places::new(9, 2);
         let held = [places.take(source("192.0.2.1")), places.take(source("192.0.2.1"))];
         assert!(held.iter().all(Option::is_some));
         assert!(places.take(source("192.0.2.1")).is_none());
-        let other = places.take(source("192.0.2.2"));
-        assert!(other.is_some());
-        assert!(places.take(source("192.0.2.3")).is_none());
-        drop(other);
-        assert!(places.take(source("192.0.2.3")).is_some());
         drop(held);
-        assert!(places.held.lock().expect("lock").is_empty());
+        assert!(places.take(source("192.0.2.1")).is_some());
     }
 
     #[test]

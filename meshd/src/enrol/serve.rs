@@ -121,7 +121,24 @@ pub async fn serve_control(
 }
 
 impl Desk {
+    /// Serves a connection as long as it may keep its place.
     async fn attend(self, stream: TcpStream, peer: SocketAddr, place: Place) {
+        let admitted = tokio::select! {
+            admitted = self.serve_stranger(stream, peer) => admitted,
+            () = place.lost() => {
+                self.counters.over_limit.fetch_add(1, Ordering::Relaxed);
+                None
+            }
+        };
+        drop(place);
+        if let Some(connection) = admitted {
+            // A registry that does not take the connection is gone, and so is its port soon.
+            let _ = timeout(ANSWER_DEADLINE, self.registry_tx.send(connection)).await;
+        }
+    }
+
+    /// Shakes hands and answers enrolment requests; returns the connection if it is a member's.
+    async fn serve_stranger(&self, stream: TcpStream, peer: SocketAddr) -> Option<RegistryConn> {
         let shaken = timeout(HANDSHAKE_DEADLINE, async {
             // Nothing is computed, and no turn taken, before the client has sent its first byte.
             stream.readable().await.ok()?;
@@ -136,16 +153,11 @@ impl Desk {
             }
         });
         match shaken.await {
-            Ok(Some(Accepted::Registry(connection))) => {
-                drop(place);
-                // A registry that does not take the connection is gone, and so is its port soon.
-                let _ = timeout(ANSWER_DEADLINE, self.registry_tx.send(connection)).await;
-            }
+            Ok(Some(Accepted::Registry(connection))) => return Some(connection),
             Ok(Some(Accepted::Enrol(connection))) => {
                 if let Err(error) = self.converse(connection, peer).await {
                     tracing::debug!(%peer, %error, "enrolment connection");
                 }
-                drop(place);
             }
             Ok(None) => {
                 self.counters.handshake_failed.fetch_add(1, Ordering::Relaxed);
@@ -154,6 +166,7 @@ impl Desk {
                 self.counters.handshake_late.fetch_add(1, Ordering::Relaxed);
             }
         }
+        None
     }
 
     /// Answers requests until the client is done, silent or malformed.

@@ -163,7 +163,10 @@ impl Steward {
         {
             return Ok(before.clone());
         }
-        let (not_before, not_after) = decide::cert_times(station, now).ok_or(Refused::Unavailable)?;
+        let Some((not_before, not_after)) = decide::cert_times(station, now) else {
+            tracing::warn!("the delegation of this steward is not in force");
+            return Err(Refused::Unavailable.into());
+        };
         let cert = NodeCert {
             version: VERSION,
             node,
@@ -228,7 +231,8 @@ impl Steward {
 
     /// Signs a new state if the one held is due; a newcomer must get a fresh one.
     fn freshen(&mut self, now: Timestamp) -> Result<Vec<Vec<u8>>, Declined> {
-        let signed_at = self.book.write(|page| page.state())?.map(|state| state.at);
+        // Only read: a stranger who asks for the chain must not cost a write.
+        let signed_at = self.book.state()?.map(|state| state.at);
         if signed_at.is_some_and(|at| at <= now && now.since(at) < STATE_INTERVAL_S) {
             return Ok(Vec::new());
         }

@@ -93,6 +93,12 @@ impl Book {
         value_of(&read.open_table(META).map_err(store)?, STATION)
     }
 
+    /// Newest state that was signed.
+    pub(super) fn state(&self) -> Result<Option<Signed>, BookError> {
+        let read = self.0.begin_read().map_err(store)?;
+        value_of(&read.open_table(META).map_err(store)?, STATE)
+    }
+
     /// Envelopes of the chain of trust, the steward's own included.
     pub(super) fn chain(&self) -> Result<Vec<Vec<u8>>, BookError> {
         let read = self.0.begin_read().map_err(store)?;
