@@ -1,0 +1,81 @@
+//! Leases and the keys that hang on them.
+
+use std::time::Duration;
+
+use etcd_client::PutOptions;
+use meshd_registry::{Event, LeaseLost};
+
+use super::backend::{Backend, PREFIX, key, next_change, soon};
+
+/// The shortest that etcd grants with its usual election times.
+const TTL: Duration = Duration::from_secs(2);
+
+pub async fn keys_vanish_with_an_expired_lease(backend: &mut impl Backend) {
+    let registry = backend.registry().await;
+    let mut raw = backend.raw().await;
+    let lease = raw.lease_grant(2, None).await.expect("grant").id();
+    let leased = || Some(PutOptions::new().with_lease(lease));
+    let first = raw.put(key("a"), "1", leased()).await.expect("put");
+    raw.put(key("b"), "1", leased()).await.expect("put");
+    raw.put(key("kept"), "1", leased()).await.expect("put");
+    raw.put(key("kept"), "2", None).await.expect("put");
+    backend.disturb().await;
+    let from = meshd_registry::Rev::new(first.header().expect("header").revision().unsigned_abs() + 4);
+    let mut watch = registry.watch(PREFIX, from);
+    let mut gone = Vec::new();
+    while gone.len() < 2 {
+        match next_change(&mut watch).await {
+            Event::Delete { key, rev: _ } => gone.push(key),
+            other => panic!("unexpected {other:?}"),
+        }
+    }
+    gone.sort();
+    assert_eq!(gone, [key("a"), key("b")]);
+    assert_eq!(registry.get(key("a")).await.expect("get"), None);
+    assert!(registry.get(key("kept")).await.expect("get").is_some(), "a put without lease takes it off");
+    assert!(raw.lease_keep_alive(lease).await.is_err(), "keep-alive of a dead lease is answered with zero");
+    assert!(raw.lease_time_to_live(lease, None).await.expect("lease").ttl() < 0);
+}
+
+pub async fn a_lease_in_use_stays_alive(backend: &mut impl Backend) {
+    let registry = backend.registry().await;
+    let lease = registry.lease(TTL).await.expect("lease");
+    registry.put(key("a"), "1", Some(lease.id())).await.expect("put");
+    backend.disturb().await;
+    // A lease that nobody renews, taken later, marks the time by which the first had to be renewed.
+    let mut raw = backend.raw().await;
+    let marker = raw.lease_grant(4, None).await.expect("grant").id();
+    let marked = raw.put(key("marker"), "1", Some(PutOptions::new().with_lease(marker))).await.expect("put");
+    let from = marked.header().expect("header").revision().unsigned_abs() + 1;
+    let mut watch = registry.watch(key("marker"), meshd_registry::Rev::new(from));
+    assert!(matches!(next_change(&mut watch).await, Event::Delete { .. }));
+    let read = registry.get(key("a")).await.expect("get").expect("key lives with its lease");
+    assert_eq!(read.lease, Some(lease.id()));
+    assert!(!lease.is_lost());
+}
+
+pub async fn a_revoked_lease_takes_its_keys_along(backend: &mut impl Backend) {
+    let registry = backend.registry().await;
+    let lease = registry.lease(Duration::from_secs(60)).await.expect("lease");
+    registry.put(key("a"), "1", Some(lease.id())).await.expect("put");
+    let last = registry.put(key("b"), "1", Some(lease.id())).await.expect("put");
+    let mut watch = registry.watch(PREFIX, last.next());
+    lease.revoke().await.expect("revoke");
+    let mut revs = Vec::new();
+    for _ in 0..2 {
+        let Event::Delete { key: _, rev } = next_change(&mut watch).await else { panic!("no delete") };
+        revs.push(rev);
+    }
+    assert_eq!(revs, [last.next(), last.next()], "all keys of a lease go as one revision");
+    assert!(registry.list_all(PREFIX).await.expect("list").entries.is_empty());
+}
+
+pub async fn a_lease_gone_at_the_registry_is_reported(backend: &mut impl Backend) {
+    let registry = backend.registry().await;
+    let lease = registry.lease(TTL).await.expect("lease");
+    registry.put(key("a"), "1", Some(lease.id())).await.expect("put");
+    let number = i64::from_str_radix(&lease.id().to_string(), 16).expect("a lease shows as hexadecimal");
+    backend.raw().await.lease_revoke(number).await.expect("revoke");
+    assert_eq!(soon("the loss", lease.lost()).await, LeaseLost::Gone);
+    assert!(lease.is_lost());
+}
