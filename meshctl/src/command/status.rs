@@ -53,7 +53,9 @@ pub fn node_facts(facts: &mut Facts, node: &NodeStatus) {
     facts.fact("identity key", &node.identity);
     facts.fact("addresses", format!("{}, {}", node.addr4, node.addr6));
     facts.fact("device", format!("{}, UDP port {}", node.device, node.udp_port));
-    facts.fact("control", &node.control);
+    if !node.control.is_empty() {
+        facts.fact("control", &node.control);
+    }
     if !node.roles.is_empty() {
         facts.fact("roles", node.roles.join(", "));
     }

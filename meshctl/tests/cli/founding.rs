@@ -100,12 +100,16 @@ fn several_organisations_found_a_mesh_together() {
     assert_eq!(run.code, 0, "{run:?}");
 
     let mut both = create.to_vec();
-    both.extend(["--genesis", "copy.draft", "--registry", "meshd://192.0.2.1:7946"]);
+    both.extend(["--genesis", "copy.draft"]);
+    let run = meshctl(&daemon, &both);
+    let registry = format!("--registry meshd://{}@192.0.2.11:7946", steward_keys()[3]);
+    assert!(run.code == 0 && run.stderr.contains(&registry), "{run:?}");
+    both.extend(["--registry", "http://192.0.2.1:2379"]);
     let run = meshctl(&daemon, &both);
     assert_eq!(run.code, 0, "{run:?}");
     let request = daemon.asked("/v1/mesh");
     assert_verifies(&request, 2);
-    assert!(request.contains(r#""registries":["meshd://192.0.2.1:7946"]"#), "{request}");
+    assert!(request.contains(r#""registries":["http://192.0.2.1:2379"]"#), "{request}");
 }
 
 #[test]
@@ -207,11 +211,14 @@ fn ready() -> Daemon {
 }
 
 fn steward() -> String {
-    let [record, log, witness, tls] =
-        STEWARD.map(|hex| BASE32_NOPAD.encode(&HEXLOWER.decode(hex.as_bytes()).expect("hex")).to_lowercase());
+    let [record, log, witness, tls] = steward_keys();
     format!(
         r#"{{"schema":"meshd.steward/1","record_key":"{record}","log_key":"{log}","witness_key":"{witness}","tls_key":"{tls}"}}"#
     )
+}
+
+fn steward_keys() -> [String; 4] {
+    STEWARD.map(|hex| BASE32_NOPAD.encode(&HEXLOWER.decode(hex.as_bytes()).expect("hex")).to_lowercase())
 }
 
 /// Has a node verify what the daemon was given, as the daemon would.

@@ -49,7 +49,7 @@ pub struct MeshCreateRequest {
     /// Host name of this node; the daemon's own when none is given.
     #[serde(default)]
     pub name: Option<String>,
-    /// Registries to share with other founders instead of serving an own one: `meshd://host:port` or etcd URLs.
+    /// Registries to share with other founders instead of serving an own one: `meshd://KEY@HOST:PORT` or etcd URLs.
     #[serde(default)]
     pub registries: Vec<String>,
 }

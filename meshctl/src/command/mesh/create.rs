@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use data_encoding::BASE64;
 use meshd_api::{
-    Answer, ClientError, Exit, GetStatus, MemberReply, MeshCreateRequest, Signed, Status, StewardKeys,
-    StewardPrepareRequest,
+    Answer, ClientError, Exit, GetStatus, MemberReply, MeshCreateRequest, NodeStatus, Signed, Status,
+    StewardKeys, StewardPrepareRequest,
 };
 use meshd_trust::SigningKey;
 use meshd_trust::founding::{self, DelegationTerms, FoundingError, FoundingTerms, StewardPublicKeys};
@@ -50,7 +50,8 @@ pub struct Create {
     /// Draft that every organisation has signed; several copies are united.
     #[arg(long, value_name = "FILE", requires = "root_key")]
     genesis: Vec<PathBuf>,
-    /// Registry to share with the other organisations, meshd://HOST:PORT or an etcd; may be given several times.
+    /// Registry to share with the other organisations: meshd://KEY@HOST:PORT, as `mesh create` of the first of them
+    /// prints it, or the URL of an etcd; may be given several times.
     #[arg(long = "registry", value_name = "URL")]
     registries: Vec<String>,
 }
@@ -134,7 +135,15 @@ impl Create {
             registries: self.registries,
         };
         let answer = daemon.client.call(&request).await?;
-        created(daemon, &answer, &path)
+        created(daemon, &answer, &path)?;
+        let NodeStatus { control, .. } = &answer.body.node;
+        if founding.founders.len() > 1 && request.registries.is_empty() && !control.is_empty() {
+            output::talk(&format!(
+                "the other organisations share the registry of this host with --registry meshd://{}@{control}",
+                steward.tls
+            ));
+        }
+        Ok(())
     }
 }
 
