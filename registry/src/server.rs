@@ -15,6 +15,8 @@
 
 mod authorise;
 mod connection;
+#[cfg(test)]
+mod failing_disk;
 mod journal;
 mod kv;
 mod lease;

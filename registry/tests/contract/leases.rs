@@ -42,6 +42,8 @@ pub async fn a_lease_in_use_stays_alive(backend: &mut impl Backend) {
     let lease = registry.lease(TTL).await.expect("lease");
     registry.put(key("a"), "1", Some(lease.id())).await.expect("put");
     backend.disturb().await;
+    // The bare client below does not wait for a new leader, this one does.
+    registry.get(key("a")).await.expect("get");
     // A lease that nobody renews, taken later, marks the time by which the first had to be renewed.
     let mut raw = backend.raw().await;
     let marker = raw.lease_grant(4, None).await.expect("grant").id();
