@@ -282,6 +282,8 @@ fn routes(config: &DataPlaneConfig) -> Vec<IpNet> {
             routes.push(own);
         }
     }
+    routes.sort();
+    routes.dedup();
     routes
 }
 

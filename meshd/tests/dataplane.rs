@@ -160,11 +160,24 @@ fn what_is_taken_is_named_and_nothing_stays_behind() {
     assert_eq!(again.to_string(), "device name mesh-a is taken by another program");
 
     a.stop();
-    drop(a);
     pair.inside(0, || {
         assert!(nix::net::if_::if_nametoindex("mesh-a").is_err(), "the device is gone");
     });
+    drop(a);
     drop(pair.start(0));
+}
+
+#[test]
+fn a_route_of_somebody_else_is_never_replaced() {
+    let Some(pair) = Pair::new() else { return };
+    pair.ip(0, &["route", "add", "10.91.0.0/16", "via", "192.168.77.2"]);
+    let refused = pair.inside(0, || DataPlane::start(pair.config(0))).expect_err("the prefix is routed");
+    assert!(matches!(refused, DataPlaneError::Device(_)), "{refused}");
+    pair.inside(0, || {
+        assert!(nix::net::if_::if_nametoindex("mesh-a").is_err(), "the device is gone");
+        let conflict = meshd::os::conflicting_route("10.91.0.0/16".parse().unwrap(), "mesh-a").unwrap();
+        assert_eq!(conflict.as_deref(), Some("route 10.91.0.0/16 on uplink"));
+    });
 }
 
 #[test]
@@ -202,6 +215,75 @@ fn a_device_taken_away_is_reported() {
     let mut events = a.events();
     pair.ip(0, &["link", "delete", "mesh-a"]);
     wait_for("the loss to be reported", || events.try_recv() == Ok(Event::DeviceLost));
+}
+
+#[test]
+fn one_side_that_knows_the_way_is_enough() {
+    let Some(pair) = Pair::new() else { return };
+    let (a, b) = (pair.start(0), pair.start(1));
+    a.set_peers(vec![pair.peer(1)]);
+    b.set_peers(vec![PeerConfig { candidates: Vec::new(), ..pair.peer(0) }]);
+    wait_for("the tunnel to come up", || a.peers()[0].up && b.peers()[0].up);
+    assert!(block_on(b.ping(&node_id(0), 8)).is_ok());
+}
+
+#[test]
+fn a_peer_that_learns_of_us_late_is_reached_when_its_way_becomes_known() {
+    let Some(pair) = Pair::new() else { return };
+    let (a, b) = (pair.start(0), pair.start(1));
+    b.set_peers(vec![PeerConfig { candidates: Vec::new(), ..pair.peer(0) }]);
+    a.set_peers(vec![PeerConfig { candidates: Vec::new(), ..pair.peer(1) }]);
+    assert_eq!(block_on(a.ping(&node_id(1), 8)), Err(PingError::Unreachable));
+    a.set_peers(vec![pair.peer(1)]);
+    wait_for("the tunnel to come up", || a.peers()[0].up && b.peers()[0].up);
+}
+
+#[test]
+fn a_node_that_moves_is_followed() {
+    let Some(pair) = Pair::new() else { return };
+    let (a, b) = (pair.start(0), pair.start(1));
+    a.set_peers(vec![pair.peer(1)]);
+    b.set_peers(vec![pair.peer(0)]);
+    wait_for("the tunnel to come up", || a.peers()[0].up && b.peers()[0].up);
+    let mut events = b.events();
+
+    pair.ip(0, &["address", "add", "192.168.77.100/24", "dev", "uplink"]);
+    pair.ip(0, &["address", "delete", "192.168.77.1/24", "dev", "uplink"]);
+    pair.ip(0, &["address", "replace", "192.168.77.100/24", "dev", "uplink"]);
+    a.greet_peers();
+    let endpoint: SocketAddr = "192.168.77.100:51820".parse().unwrap();
+    let moved = Event::PathChanged { node: node_id(0), endpoint };
+    wait_for("the new address to be proven", || events.try_recv() == Ok(moved));
+    assert_eq!(b.peers()[0].endpoint, Some(endpoint));
+    assert!(block_on(b.ping(&node_id(0), 8)).is_ok());
+}
+
+#[test]
+fn without_ipv6_in_the_kernel_the_overlay_carries_ipv4() {
+    let Some(pair) = Pair::new() else { return };
+    pair.inside(0, || std::fs::write("/proc/sys/net/ipv6/conf/all/disable_ipv6", "1")).unwrap();
+    let (a, b) = (pair.start(0), pair.start(1));
+    assert!(!a.has_ipv6() && b.has_ipv6());
+    a.set_peers(vec![pair.peer(1)]);
+    b.set_peers(vec![pair.peer(0)]);
+    wait_for("the tunnel to come up", || a.peers()[0].up && b.peers()[0].up);
+    assert_datagram_arrives(&pair, 0, IpAddr::V4(addr4(0)), IpAddr::V4(addr4(1)), 1);
+}
+
+#[test]
+fn changes_of_addresses_are_noticed() {
+    let Some(pair) = Pair::new() else { return };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let entered = runtime.enter();
+    let handle = runtime.handle().clone();
+    let watch = pair.inside(0, || {
+        let _entered = handle.enter();
+        meshd::os::AddressWatch::open()
+    });
+    drop(entered);
+    let watch = watch.unwrap();
+    pair.ip(0, &["address", "add", "192.168.77.200/24", "dev", "uplink"]);
+    runtime.block_on(async { tokio::time::timeout(PATIENCE, watch.changed()).await }).unwrap().unwrap();
 }
 
 /// Two namespaces with one link between them; gone when dropped, also in a panic.

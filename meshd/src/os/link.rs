@@ -92,7 +92,7 @@ impl Device {
                 IpNet::V6(_) if has_ipv6 => settings.addr6.into(),
                 IpNet::V6(_) => continue,
             };
-            route::replace(&mut netlink, *prefix, link.index, source).map_err(failed)?;
+            route::add(&mut netlink, *prefix, link.index, source).map_err(failed)?;
         }
         Ok(Self { index: link.index, has_ipv6 })
     }

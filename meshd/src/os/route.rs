@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
 };
@@ -48,8 +48,9 @@ pub(super) fn default_links(netlink: &mut Netlink) -> Result<BTreeSet<u32>, Netl
     Ok(found)
 }
 
-/// Routes `prefix` to a link, with `source` as the address of packets that start here.
-pub(super) fn replace(
+/// Routes `prefix` to a link, with `source` as the address of packets that start here. A route that somebody
+/// else has for the same prefix is an error, never replaced.
+pub(super) fn add(
     netlink: &mut Netlink,
     prefix: IpNet,
     link: u32,
@@ -68,7 +69,7 @@ pub(super) fn replace(
     netlink.change(
         "route a mesh prefix to the device",
         RouteNetlinkMessage::NewRoute(message),
-        NLM_F_CREATE | NLM_F_REPLACE,
+        NLM_F_CREATE | NLM_F_EXCL,
     )
 }
 
