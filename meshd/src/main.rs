@@ -113,7 +113,10 @@ fn main() -> ExitCode {
 fn complain(error: &anyhow::Error, hint: Option<&str>) {
     eprintln!("error: {error}");
     for cause in error.chain().skip(1) {
-        eprintln!("cause: {cause}");
+        // A parser's message may have several lines: where, what, and what else was possible.
+        let cause = cause.to_string();
+        let lines: Vec<&str> = cause.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+        eprintln!("cause: {}", lines.join(", "));
     }
     if let Some(hint) = hint {
         eprintln!("hint: {hint}");

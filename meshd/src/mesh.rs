@@ -35,6 +35,7 @@ use crate::tls::Admission;
 pub use applied::MemberView;
 pub use duties::Errand;
 pub use entry::{Entry, Founding};
+pub use start::refuse_conflicts;
 
 /// Records that came before what proves them, kept until it comes; a flood beyond is refused.
 const EARLY_MAX: usize = 1024;

@@ -17,7 +17,7 @@ use crate::control::Answer;
 use crate::dataplane::PingError;
 use crate::enrol::{self, JoinError, StewardCallError};
 use crate::membership::NodeSecrets;
-use crate::mesh::{Errand, Mesh};
+use crate::mesh::{Errand, Mesh, refuse_conflicts};
 use crate::tls::RawKey;
 
 /// Joins with a token.
@@ -25,11 +25,14 @@ pub fn join(
     token: JoinToken,
     name: String,
     secrets: NodeSecrets,
+    device: String,
     answer: Answer<MemberReply>,
     messages: mpsc::Sender<Message>,
 ) {
     tokio::spawn(async move {
-        let result = enrol::join(&token, &secrets, &name, clock::wall).await;
+        let result =
+            enrol::join(&token, &secrets, &name, |roster| refuse_conflicts(roster, &device), clock::wall)
+                .await;
         say(&messages, Message::Joined { secrets, result: Box::new(result), answer }).await;
     });
 }
@@ -63,7 +66,9 @@ pub fn start(mesh: &Mesh, errand: Errand, messages: mpsc::Sender<Message>) {
                     .await
                     .map(|renewed| renewed.records.into_iter().chain([renewed.cert]).collect())
             }
-            (Ok(call), Errand::Introduce) => introduce(&call.key, hosts, introduction).await.map(|()| Vec::new()),
+            (Ok(call), Errand::Introduce) => {
+                introduce(&call.key, hosts, introduction).await.map(|()| Vec::new())
+            }
             (Ok(call), Errand::Refresh) => {
                 enrol::refresh(&call.at, &call.key, |key| call.is_steward(key), mesh_id).await
             }
@@ -134,6 +139,7 @@ fn steward_keys(roster: &Roster, org: &OrgId) -> Vec<PublicKey> {
 /// Words for a join that failed.
 pub fn join_error(error: &JoinError) -> ApiError {
     let (code, hint) = match error {
+        JoinError::Unfit(error) => return (**error).clone(),
         JoinError::NoSteward => (ErrorCode::TokenMalformed, Some("ask for a new token: `meshctl invite`")),
         JoinError::Unreachable(_) | JoinError::NoAnswer(_) => (
             ErrorCode::StewardUnreachable,

@@ -201,7 +201,8 @@ impl Daemon {
         match checked {
             Ok((token, name, secrets)) => {
                 self.busy = true;
-                errand::join(token, name, secrets, answer, self.inlets.messages.clone());
+                let device = self.config.device.clone();
+                errand::join(token, name, secrets, device, answer, self.inlets.messages.clone());
             }
             Err(error) => answer.send(Err(error)),
         }

@@ -6,6 +6,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use meshd_api::ApiError;
 use meshd_trust::{Floor, Freshness, Refusal, Roster, join as proof};
 use meshd_wire::enrol::{EnrolReply, EnrolRequest, Refused, RegistryHint};
 use meshd_wire::{JoinToken, MeshId, OrgId, PublicKey, Timestamp};
@@ -49,6 +50,9 @@ pub enum JoinError {
         /// Key of the server.
         server: PublicKey,
     },
+    /// This host can't carry the mesh.
+    #[error("{}", .0.error)]
+    Unfit(Box<ApiError>),
     /// The clocks differ.
     #[error("this host's clock is {} {}, compared with the steward's", Span(*.by_s), if *.by_s < 0 { "behind" } else { "ahead" })]
     Clock {
@@ -147,21 +151,24 @@ pub struct Renewed {
 
 /// Joins with a token. `now` tells the time.
 ///
+/// `fits` judges the proven mesh before the token is used: a host that can't carry it keeps its token.
 /// Asking again with the same secrets is safe: a token that these keys have used gives the same
 /// certificate again.
 pub async fn join(
     token: &JoinToken,
     secrets: &NodeSecrets,
     name: &str,
+    fits: impl Fn(&Roster) -> Result<(), Box<ApiError>>,
     now: impl Fn() -> Timestamp,
 ) -> Result<Joined, JoinError> {
     let key = RawKey::from_seed(&secrets.transport().seed())?;
     let mut attempt = 1;
     loop {
-        match attempt_join(token, secrets, &key, name, &now).await {
-            Err(JoinError::NoAnswer(_) | JoinError::Unreachable(ConnectError::Refused { .. }))
-                if attempt < ATTEMPTS_MAX =>
-            {
+        match attempt_join(token, secrets, &key, name, &fits, &now).await {
+            Err(
+                JoinError::NoAnswer(CallError::Broken(_) | CallError::Closed)
+                | JoinError::Unreachable(ConnectError::Refused { .. }),
+            ) if attempt < ATTEMPTS_MAX => {
                 tokio::time::sleep(ATTEMPT_PAUSE * attempt).await;
                 attempt += 1;
             }
@@ -175,6 +182,7 @@ async fn attempt_join(
     secrets: &NodeSecrets,
     key: &RawKey,
     name: &str,
+    fits: &impl Fn(&Roster) -> Result<(), Box<ApiError>>,
     now: &impl Fn() -> Timestamp,
 ) -> Result<Joined, JoinError> {
     let mut client = EnrolClient::connect(&token.stewards, key, ServerKey::Unverified)
@@ -182,6 +190,7 @@ async fn attempt_join(
         .ok_or(JoinError::NoSteward)?
         .map_err(JoinError::Unreachable)?;
     let mut roster = prove_steward(&mut client, token, now).await?;
+    fits(&roster).map_err(JoinError::Unfit)?;
     let signed_at = now();
     // Ordered by time, so that a lost state directory does not make the node's records look old.
     let seq = signed_at.0.saturating_mul(1000);

@@ -18,7 +18,9 @@ use super::*;
 use crate::membership::NodeSecrets;
 use crate::role::steward::InviteSpec;
 use crate::role::steward::fixture::{Home, NOW, quarter_hour, secrets};
-use crate::tls::{ALPN_ENROL, ALPN_REGISTRY, Admission, RawKey, RegistryConn, ServerKey, ServerTls, connect};
+use crate::tls::{
+    ALPN_ENROL, ALPN_REGISTRY, Accepted, Admission, RawKey, RegistryConn, ServerKey, ServerTls, connect,
+};
 
 #[tokio::test]
 async fn a_host_joins_with_a_token() {
@@ -69,7 +71,7 @@ async fn each_bad_token_has_its_own_error() {
     newer.root_version_min = 2;
     assert!(matches!(join_at(&newer, 1).await, Err(JoinError::Unproven(_) | JoinError::NotDelegated { .. })));
     site.advance(15 * 60 + 1);
-    let late = join(&token, &secrets(1), "host-1", || NOW.plus(15 * 60 + 1)).await;
+    let late = join(&token, &secrets(1), "host-1", |_| Ok(()), || NOW.plus(15 * 60 + 1)).await;
     assert!(matches!(late, Err(JoinError::TokenExpired)), "{late:?}");
 }
 
@@ -77,7 +79,7 @@ async fn each_bad_token_has_its_own_error() {
 async fn a_name_that_is_taken_is_named() {
     let site = Site::open().await;
     join_at(&site.invite(), 1).await.expect("joins");
-    let taken = join(&site.invite(), &secrets(2), "host-1", || NOW).await.expect_err("taken");
+    let taken = join(&site.invite(), &secrets(2), "host-1", |_| Ok(()), || NOW).await.expect_err("taken");
     assert_eq!(taken.to_string(), "the name host-1 is taken by another node");
 }
 
@@ -87,11 +89,11 @@ async fn a_wrong_clock_is_told_before_anything_else() {
     let token = site.invite();
     for (off, words) in [(86_400, "24 h ahead"), (-86_400, "24 h behind"), (400 * 86_400, "400 days ahead")] {
         let now = Timestamp(NOW.0.saturating_add_signed(off));
-        let error = join(&token, &secrets(1), "host-1", || now).await.expect_err("clock");
+        let error = join(&token, &secrets(1), "host-1", |_| Ok(()), || now).await.expect_err("clock");
         assert!(matches!(error, JoinError::Clock { by_s } if by_s == off), "{error:?}");
         assert!(error.to_string().contains(words), "{error}");
     }
-    join(&token, &secrets(1), "host-1", || NOW.plus(60)).await.expect("a minute does not matter");
+    join(&token, &secrets(1), "host-1", |_| Ok(()), || NOW.plus(60)).await.expect("a minute does not matter");
 }
 
 #[tokio::test]
@@ -146,6 +148,34 @@ async fn a_steward_that_proves_nothing_gets_no_proof() {
         token.stewards = vec![liar.at];
         let error = join_at(&token, 1).await.expect_err("unproven");
         assert!(matches!(error, JoinError::Unproven(_)), "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn answers_that_are_no_frames_are_errors() {
+    let token = Site::open().await.invite();
+    let oversized = u32::MAX.to_be_bytes().to_vec();
+    let garbage = [&9u32.to_be_bytes()[..], &[0xff; 9]].concat();
+    let cut = [&9u32.to_be_bytes()[..], &[0x82; 3]].concat();
+    for bytes in [oversized, garbage, cut, Vec::new()] {
+        let tls = ServerTls::new(&RawKey::from_seed(&[1; 32]).expect("key"), Admission::default());
+        let tls = tls.expect("settings");
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("listens");
+        let at = listener.local_addr().expect("address");
+        let babbler = tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.expect("accepts");
+                let Ok(Accepted::Enrol(mut connection)) = tls.accept(stream).await else { continue };
+                read_frame(&mut connection.stream, FRAME_BYTES_MAX).await.expect("a request");
+                connection.stream.write_all(&bytes).await.expect("writes");
+                connection.stream.shutdown().await.expect("ends");
+            }
+        });
+        let mut lured = token.clone();
+        lured.stewards = vec![at];
+        let error = join_at(&lured, 1).await.expect_err("babble");
+        assert!(matches!(error, JoinError::NoAnswer(_)), "{error:?}");
+        babbler.abort();
     }
 }
 
@@ -378,7 +408,7 @@ impl Site {
 }
 
 async fn join_at(token: &JoinToken, number: u16) -> Result<Joined, JoinError> {
-    join(token, &secrets(number), &format!("host-{number}"), || NOW).await
+    join(token, &secrets(number), &format!("host-{number}"), |_| Ok(()), || NOW).await
 }
 
 fn raw_key(secrets: &NodeSecrets) -> RawKey {

@@ -34,7 +34,7 @@ impl Mesh {
         };
         *counters.enrolments.entry(outcome(&request, &answer)).or_default() += 1;
         if let EnrolReply::Refused { why } = &answer {
-            tracing::warn!(peer = %peer_addr.ip(), ?why, "refused a request to the steward");
+            tracing::warn!(peer = %peer_addr.ip().to_canonical(), ?why, "refused a request to the steward");
         }
         // The mesh knows the newcomer before the newcomer knows: its first call to the registry is let in.
         self.take_records(&publish, counters);

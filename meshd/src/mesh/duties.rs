@@ -136,7 +136,8 @@ impl Mesh {
             return Some(Errand::Refresh);
         }
         // The steward of another organisation may serve the registry and know nothing of this node.
-        let shut_out = |link: &RegistryLink| link.connected == Some(false) && link.url.starts_with("meshd://");
+        let shut_out =
+            |link: &RegistryLink| link.connected == Some(false) && link.url.starts_with("meshd://");
         self.links.iter().any(shut_out).then_some(Errand::Introduce)
     }
 

@@ -60,7 +60,7 @@ impl Mesh {
         events: broadcast::Sender<Event>,
     ) -> Result<Self, ApiError> {
         let Entry { membership, roster } = entry;
-        refuse_conflicts(&roster, &config.device)?;
+        refuse_conflicts(&roster, &config.device).map_err(|error| *error)?;
         let stored = |error: anyhow::Error| {
             ApiError::new(ErrorCode::StorageFailed, "the membership can't be stored")
                 .with_cause(format!("{error:#}"))
@@ -246,19 +246,17 @@ pub fn overlay_prefixes(roster: &Roster) -> Vec<IpNet> {
 }
 
 /// Refuses a mesh whose prefix overlaps a route this host has: its traffic would go astray.
-pub fn refuse_conflicts(roster: &Roster, device: &str) -> Result<(), ApiError> {
+pub fn refuse_conflicts(roster: &Roster, device: &str) -> Result<(), Box<ApiError>> {
     for prefix in overlay_prefixes(roster) {
         let conflict = os::conflicting_route(prefix, device).map_err(|error| {
             ApiError::new(ErrorCode::DeviceFailed, "the host's routes can't be read")
                 .with_cause(format!("{:#}", anyhow::Error::from(error)))
         })?;
         if let Some(route) = conflict {
-            return Err(ApiError::new(
-                ErrorCode::PrefixConflict,
-                format!("overlay prefix {prefix} overlaps a route of this host"),
-            )
-            .with_cause(route)
-            .with_hint("found the mesh with another --prefix, or remove the route"));
+            let error = format!("overlay prefix {prefix} overlaps a route of this host");
+            let hint = "found the mesh with another --prefix, or remove the route";
+            let error = ApiError::new(ErrorCode::PrefixConflict, error).with_cause(route).with_hint(hint);
+            return Err(Box::new(error));
         }
     }
     Ok(())

@@ -120,7 +120,7 @@ impl Refusal {
     }
 
     /// Whether another record of the same set can change the answer.
-    pub(super) const fn may_pass_later(&self) -> bool {
+    pub const fn may_pass_later(&self) -> bool {
         matches!(
             self,
             Self::MissingParent(_)
