@@ -251,6 +251,26 @@ async fn one_thread_is_enough_for_the_runtime() {
     assert!(error.is_unreachable(), "{error:?}");
 }
 
+#[tokio::test]
+async fn etcdctl_speaks_to_it() {
+    let (_dir, server) = open().await;
+    let (address, _) = tcp(&server).await;
+    assert_eq!(etcdctl(address, &["put", "/a", "1"]).await, "OK\n");
+    etcdctl(address, &["put", "/b", "2"]).await;
+    assert_eq!(etcdctl(address, &["get", "/a"]).await, "/a\n1\n");
+    assert_eq!(etcdctl(address, &["get", "--prefix", "/", "--keys-only", "--limit", "1"]).await, "/a\n\n");
+    assert_eq!(etcdctl(address, &["get", "", "--prefix", "--print-value-only"]).await, "1\n2\n");
+    let granted = etcdctl(address, &["lease", "grant", "60"]).await;
+    let lease = granted.split(' ').nth(1).expect("lease 0123 granted with TTL(60s)");
+    etcdctl(address, &["put", "/c", "3", "--lease", lease]).await;
+    assert!(etcdctl(address, &["lease", "timetolive", lease, "--keys"]).await.contains("/c"));
+    assert!(etcdctl(address, &["lease", "keep-alive", "--once", lease]).await.contains("TTL(60)"));
+    etcdctl(address, &["lease", "revoke", lease]).await;
+    assert_eq!(etcdctl(address, &["del", "--prefix", "/"]).await, "2\n");
+    assert!(etcdctl(address, &["endpoint", "status"]).await.contains("meshd-"));
+    assert!(etcdctl(address, &["compact", "5"]).await.contains("compacted"));
+}
+
 async fn wait_for(watch: &mut meshd_registry::Watch, wanted: impl Fn(&Event) -> bool) {
     let waiting = async {
         while let Some(event) = watch.next().await {
@@ -287,4 +307,19 @@ async fn tcp(server: &EmbeddedServer) -> (SocketAddr, Client) {
     tokio::spawn(server.serve_tcp(listener, unlimited()));
     let client = Client::connect([format!("http://{address}")], None).await.expect("server is there");
     (address, client)
+}
+
+/// Runs Debian's etcdctl and returns what it prints.
+async fn etcdctl(address: SocketAddr, arguments: &[&str]) -> String {
+    let output = tokio::process::Command::new("etcdctl")
+        .env("ETCDCTL_API", "3")
+        // Without a scheme: etcdctl 3.4 sends the whole URL as HTTP/2 authority for some calls.
+        .arg(format!("--endpoints={address}"))
+        .args(arguments)
+        .kill_on_drop(true)
+        .output()
+        .await
+        .expect("etcdctl runs: Debian's package etcd-client");
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("etcdctl prints text")
 }

@@ -166,7 +166,9 @@ impl Journal {
         let Some(db) = &self.db else {
             return Err(redb::Error::PreviousIo.into());
         };
-        let outcome = write(db, batch);
+        // As at opening: redb asserts on some damage, and the writer must outlive that.
+        let outcome = catch_unwind(AssertUnwindSafe(|| write(db, batch)))
+            .unwrap_or_else(|_| Err(redb::Error::Corrupted(String::from("unreadable pages"))));
         if outcome.is_err() {
             self.db = None;
         }

@@ -80,6 +80,7 @@ impl Writer {
             age_marks: VecDeque::new(),
             next_mark: Instant::now() + AGE_MARK_INTERVAL,
             reopen_at: Instant::now(),
+            refusal: || Refusal::Storage,
         };
         let thread = std::thread::Builder::new().name("registry-writer".to_owned()).spawn(|| desk.run())?;
         Ok(Self {
@@ -131,7 +132,10 @@ struct Desk {
     /// Revisions of the past with the time at which they were current.
     age_marks: VecDeque<(Instant, i64)>,
     next_mark: Instant,
+    /// A failed file is not opened again before this time.
     reopen_at: Instant,
+    /// What is told to clients while the file is failed.
+    refusal: fn() -> Refusal,
 }
 
 impl Desk {
@@ -160,12 +164,10 @@ impl Desk {
     }
 
     fn cycle(&mut self, commands: Vec<Command>) {
-        if self.journal.is_broken()
-            && let Err(refusal) = self.repair()
-        {
+        if self.journal.is_broken() && !self.repair() {
             for command in commands {
                 // A client that no longer waits needs no answer.
-                let _ = command.reply.send(Err(refusal()));
+                let _ = command.reply.send(Err((self.refusal)()));
             }
             return;
         }
@@ -177,7 +179,8 @@ impl Desk {
             None => state.apply(&batch),
             Some(error) => {
                 tracing::warn!(%error, "registry does not take changes");
-                self.reopen_at = Instant::now();
+                self.reopen_at = Instant::now() + REOPEN_PAUSE;
+                self.refusal = refusal_for(error);
                 for id in ending {
                     if let Some(lease) = state.leases.get_mut(&id) {
                         lease.ending = false;
@@ -191,7 +194,7 @@ impl Desk {
                 (None, outcome) => outcome,
                 (Some(_), Err(refusal)) => Err(refusal),
                 // Also a read may have seen what is not durable now.
-                (Some(error), Ok(_)) => Err(refused_by(error)),
+                (Some(_), Ok(_)) => Err((self.refusal)()),
             };
             // A client that no longer waits needs no answer.
             let _ = reply.send(outcome);
@@ -261,19 +264,19 @@ impl Desk {
     }
 
     /// Opens the file again after a failure and takes over what it holds beyond the memory.
-    fn repair(&mut self) -> Result<(), fn() -> Refusal> {
+    fn repair(&mut self) -> bool {
         if Instant::now() < self.reopen_at {
-            return Err(|| Refusal::Storage);
+            return false;
         }
         match self.journal.reopen() {
             Ok(loaded) => {
                 self.reconcile(loaded);
-                Ok(())
+                true
             }
             Err(error) => {
                 tracing::warn!(%error, "registry file cannot be opened again");
                 self.reopen_at = Instant::now() + REOPEN_PAUSE;
-                Err(|| Refusal::Storage)
+                false
             }
         }
     }
@@ -317,6 +320,6 @@ fn overflow(state: &State) -> Option<i64> {
     Some(state.revision)
 }
 
-fn refused_by(error: &CommitFailed) -> Refusal {
-    if error.is_out_of_space() { Refusal::NoSpace } else { Refusal::Storage }
+fn refusal_for(error: &CommitFailed) -> fn() -> Refusal {
+    if error.is_out_of_space() { || Refusal::NoSpace } else { || Refusal::Storage }
 }
