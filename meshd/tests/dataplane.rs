@@ -5,6 +5,7 @@ use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
@@ -287,20 +288,26 @@ fn changes_of_addresses_are_noticed() {
 }
 
 /// Two namespaces with one link between them; gone when dropped, also in a panic.
+///
+/// One at a time in a process: a program started by another test holds this test's sockets and devices for the
+/// moment between fork and exec.
 struct Pair {
     names: [String; 2],
+    _turn: MutexGuard<'static, ()>,
 }
 
 impl Pair {
     /// `None`, with a word why, where namespaces or devices cannot be made.
     fn new() -> Option<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
+        static TURN: Mutex<()> = Mutex::new(());
         if !nix::unistd::geteuid().is_root() || !std::path::Path::new("/dev/net/tun").exists() {
             eprintln!("skipped: needs root and /dev/net/tun");
             return None;
         }
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let unique = format!("dp{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let pair = Self { names: [format!("{unique}a"), format!("{unique}b")] };
+        let pair = Self { names: [format!("{unique}a"), format!("{unique}b")], _turn: turn };
         for name in &pair.names {
             run("ip", &["netns", "add", name]);
         }
