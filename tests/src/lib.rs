@@ -1,1 +1,50 @@
-//! Skeleton.
+//! Hosts, links and an internet out of network namespaces, on one machine.
+//!
+//! A test reads as a story:
+//!
+//! ```no_run
+//! mesh_lab::story("join", |lab| {
+//!     let [a, b] = lab.hosts(["a", "b"])?;
+//!     let mesh = lab.mesh("clinics", &[&a, &b])?;
+//!     mesh.everyone_sees_all()?;
+//!     a.pings(&mesh.member("b")?.addr4.to_string(), 1)?;
+//!     Ok(())
+//! });
+//! ```
+//!
+//! Each host is a network namespace with directories of its own ([`Host`]), joined by a veth link to a routed
+//! network ([`Internet`]) that cuts, loses, drops by length and delays ([`Delay`]). Namespaces isolate, so labs may
+//! use equal IPv4 addresses; their names, directories and IPv6 prefixes differ ([`Claim`]). What runs in a lab
+//! ([`Process`], [`Daemon`]) ends with it: on success, on panic, on a signal, and if the lab's process is killed, when
+//! the next lab starts.
+
+mod build;
+mod capture;
+mod claim;
+mod cli;
+mod daemon;
+mod delay;
+mod host;
+mod internet;
+mod lab;
+mod logs;
+mod mesh;
+mod namespace;
+mod os;
+pub mod process;
+pub mod report;
+pub mod secure_sum;
+pub mod wait;
+
+pub use build::{program, program_dir, repository, target_dir};
+pub use capture::{Capture, Captured};
+pub use claim::{CLAIMS, Claim, sweep};
+pub use cli::Reply;
+pub use daemon::Daemon;
+pub use delay::Delay;
+pub use host::{Host, LINK};
+pub use internet::{HostNumber, Internet};
+pub use lab::{HOSTS_MAX, Lab, possible, story};
+pub use mesh::{Member, Mesh};
+pub use namespace::Namespace;
+pub use process::{Output, Process};

@@ -1,0 +1,2 @@
+//! The commands on the lab.
+fn main() {}

@@ -1,0 +1,196 @@
+//! A host: a network namespace with directories of its own.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use crate::claim::Claim;
+use crate::internet::{self, HostNumber, Internet};
+use crate::logs::Logs;
+use crate::namespace::Namespace;
+use crate::process::{self, Output, Process};
+
+/// Deadline of a command that says nothing else; the slowest is an iperf3 run.
+const RUN_DEADLINE: Duration = Duration::from_secs(60);
+
+/// Longest host name; it stands in names of namespaces and files.
+const NAME_LEN_MAX: usize = 32;
+
+/// Device of a host's link to the internet.
+pub const LINK: &str = "wan0";
+
+/// A host of a lab.
+#[derive(Debug)]
+pub struct Host {
+    name: String,
+    number: HostNumber,
+    namespace: Namespace,
+    dir: PathBuf,
+    logs: PathBuf,
+    internet: Arc<Internet>,
+}
+
+impl Host {
+    pub(crate) fn new(
+        name: &str,
+        number: HostNumber,
+        claim: &Claim,
+        logs: &Logs,
+        internet: Arc<Internet>,
+    ) -> Result<Self> {
+        let fits = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '-';
+        if name.is_empty() || name.len() > NAME_LEN_MAX || !name.chars().all(fits) {
+            bail!("a host name has 1 to {NAME_LEN_MAX} small letters, digits and hyphens");
+        }
+        let dir = claim.dir().join("hosts").join(name);
+        for part in ["state", "run"] {
+            let path = dir.join(part);
+            fs::create_dir_all(&path).with_context(|| format!("create {}", path.display()))?;
+        }
+        let logs = logs.of_host(name)?;
+        let namespace = Namespace::create(&claim.namespace(name))?;
+        let host = Self { name: name.to_owned(), number, namespace, dir, logs, internet };
+        host.link()?;
+        Ok(host)
+    }
+
+    /// Its name in the lab.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its number in the lab, for conditions of the internet.
+    pub fn number(&self) -> HostNumber {
+        self.number
+    }
+
+    /// Its network namespace.
+    pub fn namespace(&self) -> &Namespace {
+        &self.namespace
+    }
+
+    /// Its underlay IPv4 address.
+    pub fn addr4(&self) -> Ipv4Addr {
+        internet::addr4(self.number).0
+    }
+
+    /// Its underlay IPv6 address.
+    pub fn addr6(&self) -> Ipv6Addr {
+        self.internet.addr6(self.number).0
+    }
+
+    /// Where its daemon keeps state; outlives a reboot.
+    pub fn state_dir(&self) -> PathBuf {
+        self.dir.join("state")
+    }
+
+    /// Stands for `/run`.
+    pub fn run_dir(&self) -> PathBuf {
+        self.dir.join("run")
+    }
+
+    /// A directory for files of a test.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Path of one of its logs.
+    pub fn log(&self, name: &str) -> PathBuf {
+        self.logs.join(format!("{name}.log"))
+    }
+
+    /// Runs a command to its end.
+    pub fn run<S: AsRef<OsStr>>(&self, line: &[S]) -> Result<Output> {
+        self.run_within(RUN_DEADLINE, line)
+    }
+
+    /// Runs a command to its end; kills it at the deadline.
+    pub fn run_within<S: AsRef<OsStr>>(&self, deadline: Duration, line: &[S]) -> Result<Output> {
+        process::run(line, Some(&self.namespace), deadline).with_context(|| format!("on host {}", self.name))
+    }
+
+    /// Starts a command; its output goes to the log of its name.
+    pub fn start<S: AsRef<OsStr>>(&self, line: &[S]) -> Result<Process> {
+        let (program, arguments) = line.split_first().context("an empty command")?;
+        let name = Path::new(program).file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let mut command = Command::new(program);
+        command.args(arguments);
+        Process::start(command, &self.namespace, &self.log(&name))
+            .with_context(|| format!("on host {}", self.name))
+    }
+
+    /// Sends echo requests; true if each one was answered.
+    pub fn pings(&self, target: &str, count: u32) -> Result<bool> {
+        let count = count.to_string();
+        Ok(self.run(&["ping", "-n", "-q", "-c", &count, "-i", "0.05", "-W", "1", target])?.code == 0)
+    }
+
+    /// Pulls the plug and boots again: everything that ran is gone, what was on disk is still there.
+    pub fn reboot(&self) -> Result<()> {
+        self.namespace.remove()?;
+        let run = self.run_dir();
+        fs::remove_dir_all(&run).with_context(|| format!("empty {}", run.display()))?;
+        fs::create_dir_all(&run).with_context(|| format!("create {}", run.display()))?;
+        Namespace::create(self.namespace.name())?;
+        self.link()
+    }
+
+    /// Sets the MTU of both ends of its link.
+    pub fn set_mtu(&self, mtu: u16) -> Result<()> {
+        self.namespace.ip(&format!("link set {LINK} mtu {mtu}\n"))?;
+        self.internet.namespace().ip(&format!("link set {} mtu {mtu}\n", internet::link_name(self.number)))
+    }
+
+    /// Takes its link down, as a pulled cable does.
+    pub fn unplug(&self) -> Result<()> {
+        self.internet.namespace().ip(&format!("link set {} down\n", internet::link_name(self.number)))
+    }
+
+    /// Takes its link up again.
+    pub fn plug(&self) -> Result<()> {
+        let outer = internet::link_name(self.number);
+        let (_, gateway6) = self.internet.addr6(self.number);
+        // A link that goes down loses its IPv6 addresses.
+        self.internet
+            .namespace()
+            .ip(&format!("link set {outer} up\n-6 addr replace {gateway6}/64 dev {outer} nodad\n"))
+    }
+
+    /// Puts its state on a disk of its own with that many bytes.
+    pub fn small_disk(&self, bytes: u64) -> Result<()> {
+        let size = format!("size={bytes},mode=0700");
+        let state = self.state_dir();
+        let line = ["mount".as_ref(), "-t".as_ref(), "tmpfs".as_ref(), "-o".as_ref(), size.as_ref()];
+        let tail: [&OsStr; 2] = ["lab".as_ref(), state.as_os_str()];
+        let line: Vec<&OsStr> = line.into_iter().chain(tail).collect();
+        process::run(&line, None, RUN_DEADLINE)?.ok().map(drop)
+    }
+
+    fn link(&self) -> Result<()> {
+        let inet = self.internet.namespace();
+        let outer = internet::link_name(self.number);
+        let (own4, gateway4) = internet::addr4(self.number);
+        let (own6, gateway6) = self.internet.addr6(self.number);
+        let host = self.namespace.name();
+        inet.ip(&format!(
+            "link add {outer} type veth peer name {LINK} netns {host}\n\
+             addr add {gateway4}/30 dev {outer}\n\
+             addr add {gateway6}/64 dev {outer} nodad\n\
+             link set {outer} up\n"
+        ))?;
+        self.namespace.ip(&format!(
+            "addr add {own4}/30 dev {LINK}\n\
+             addr add {own6}/64 dev {LINK} nodad\n\
+             link set {LINK} up\n\
+             route add default via {gateway4}\n\
+             -6 route add default via {gateway6}\n"
+        ))?;
+        self.internet.attached(self.number)
+    }
+}
