@@ -15,7 +15,7 @@ use crate::clock;
 use crate::config::is_node_name;
 use crate::control::{Answer, Command};
 use crate::membership::NodeSecrets;
-use crate::mesh::{Entry, Founding, Mesh};
+use crate::mesh::{Entry, Founding, Mesh, empty_steward_book};
 use crate::metrics::{Snapshot, render};
 
 impl Daemon {
@@ -262,8 +262,14 @@ impl Daemon {
             name,
         };
         let secrets = self.new_secrets()?;
-        let entry = Entry::founded(&self.config, &self.state, secrets, founding, clock::wall())?;
-        self.enter(entry).await
+        let founded = match Entry::founded(&self.config, &self.state, secrets, founding, clock::wall()) {
+            Ok(entry) => self.enter(entry).await,
+            Err(error) => Err(error),
+        };
+        if founded.is_err() {
+            empty_steward_book(&self.state);
+        }
+        founded
     }
 
     /// Stores the membership, then starts the mesh; on failure nothing of it stays.

@@ -147,7 +147,7 @@ impl Mesh {
     /// Takes in what an errand brought.
     pub fn on_errand(&mut self, errand: Errand, records: Option<Vec<Vec<u8>>>, counters: &mut Counters) {
         let now = self.clock.now();
-        self.errand_done(records.is_some());
+        self.errand_done(errand, records.is_some());
         let Some(records) = records else { return };
         self.take_records(&records, counters);
         match errand {

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use meshd_trust::{Freshness, Standing};
-use meshd_wire::Timestamp;
+use meshd_wire::{PublicKey, Timestamp};
 
 use super::{Mesh, RegistryLink};
 use crate::membership::Membership;
@@ -45,6 +45,7 @@ pub struct Duties {
     errand_at: Instant,
     errand_wait: Duration,
     errand_runs: bool,
+    introduced: bool,
 }
 
 impl Duties {
@@ -58,6 +59,7 @@ impl Duties {
             errand_at: now,
             errand_wait: ERRAND_WAIT_FIRST,
             errand_runs: false,
+            introduced: false,
         }
     }
 
@@ -161,8 +163,9 @@ impl Mesh {
     }
 
     /// Notes how an errand ended, so that a steward that is away is not asked all the time.
-    pub fn errand_done(&mut self, succeeded: bool) {
+    pub fn errand_done(&mut self, errand: Errand, succeeded: bool) {
         let duties = &mut self.duties;
+        duties.introduced |= succeeded && errand == Errand::Introduce;
         duties.errand_runs = false;
         duties.errand_wait =
             if succeeded { ERRAND_WAIT_FIRST } else { (duties.errand_wait * 2).min(ERRAND_WAIT_LONGEST) };

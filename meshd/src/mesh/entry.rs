@@ -92,6 +92,7 @@ impl Entry {
         now: Timestamp,
     ) -> Result<Self, ApiError> {
         let Founding { org, roots, genesis, delegations, registries, name } = founding;
+        let registries = registry_hints(config, &registries)?;
         let mesh = Envelope::from_bytes(&genesis)
             .ok()
             .and_then(|envelope| envelope.record_id(&MeshId([0; 32])))
@@ -122,8 +123,19 @@ impl Entry {
         if roster.standing(&secrets.node(), now) != Standing::InForce {
             return Err(ApiError::new(ErrorCode::Internal, "the first node of the mesh is not in force"));
         }
-        let registries = registry_hints(config, &registries)?;
         Ok(Self { membership: Membership::new(mesh, org, secrets, registries, Vec::new(), true), roster })
+    }
+}
+
+/// Empties the steward's book after a founding that failed: what it admitted never came to be.
+///
+/// The keys stay, because a delegation may name them already.
+pub fn empty_steward_book(state: &StateDir) {
+    let book = state.join("steward").join("book.redb");
+    if let Err(error) = std::fs::remove_file(&book)
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
+        tracing::error!(%error, "remove the book of a failed founding");
     }
 }
 

@@ -160,7 +160,7 @@ impl Mesh {
         let mut endpoints = Vec::new();
         let own_key = self.membership.secrets.transport().public().0;
         if let Some(own) = self.control.as_ref().and_then(|control| control.own_registry(own_key)) {
-            endpoints.push(("embedded".to_owned(), own));
+            endpoints.push((OWN_REGISTRY.to_owned(), own));
         }
         if let RegistryConfig::Etcd { endpoints: urls, ca, login } = &config.registry {
             let endpoint =
@@ -168,7 +168,7 @@ impl Mesh {
             endpoints.push((urls.join(","), endpoint));
         } else {
             for hint in &self.membership.registries {
-                endpoints.push((hint.url.clone(), self.endpoint(hint)?));
+                endpoints.push((hint_text(hint), self.endpoint(hint)?));
             }
         }
         for (url, endpoint) in endpoints {
@@ -229,6 +229,17 @@ impl Mesh {
 
     fn overlay(&self) -> Vec<IpNet> {
         overlay_prefixes(&self.roster)
+    }
+}
+
+/// Name of the registry that this host serves itself.
+pub const OWN_REGISTRY: &str = "embedded";
+
+/// A hint with its key, as another founder would write it.
+fn hint_text(hint: &RegistryHint) -> String {
+    match (hint.url.strip_prefix("meshd://"), hint.tls_key) {
+        (Some(at), Some(key)) => format!("meshd://{key}@{at}"),
+        (Some(_) | None, _) => hint.url.clone(),
     }
 }
 

@@ -10,7 +10,8 @@ use meshd_trust::{NodeView, Standing, address};
 use meshd_wire::NodeId;
 use meshd_wire::record::{NodeCert, Prefix};
 
-use super::Mesh;
+use super::start::OWN_REGISTRY;
+use super::{Mesh, RegistryLink};
 use crate::dataplane::PeerStats;
 use crate::metrics::Snapshot;
 
@@ -77,6 +78,7 @@ impl Mesh {
             id: org.id().to_string(),
             prefix4: prefix_text(&org.member().prefix4),
             freshness: match org.freshness(now) {
+                _ if org.state().is_none() => Freshness::Unknown,
                 meshd_trust::Freshness::Fresh => Freshness::Fresh,
                 meshd_trust::Freshness::Stale => Freshness::Stale,
                 meshd_trust::Freshness::Expired => Freshness::Expired,
@@ -102,9 +104,21 @@ impl Mesh {
                 (false, true) => RegistryKind::Etcd,
                 (false, false) => RegistryKind::Embedded,
             },
-            endpoints: self.links.iter().map(|link| link.url.clone()).collect(),
+            endpoints: self.links.iter().map(|link| self.endpoint_text(link)).collect(),
             connected: up.is_some(),
             since: up.or(self.links.first()).map(|link| link.since.0),
+        }
+    }
+
+    /// Address of a registry as other founders write it; the one served here has the addresses of this host.
+    fn endpoint_text(&self, link: &RegistryLink) -> String {
+        if link.url != OWN_REGISTRY {
+            return link.url.clone();
+        }
+        let at: Vec<String> = self.control_addresses().iter().map(ToString::to_string).collect();
+        match &self.steward {
+            Some(steward) => format!("meshd://{}@{}", steward.public_keys().tls, at.join(",")),
+            None => link.url.clone(),
         }
     }
 
@@ -179,7 +193,7 @@ impl Mesh {
             warn("clock-suspect", message.into(), Some("set the clock"));
         }
         let now = self.clock.now();
-        for org in self.roster.orgs() {
+        for org in self.roster.orgs().filter(|org| org.state().is_some()) {
             match org.freshness(now) {
                 meshd_trust::Freshness::Fresh => {}
                 meshd_trust::Freshness::Stale => {
