@@ -191,3 +191,28 @@ fn with_timeouts(endpoint: TonicEndpoint) -> TonicEndpoint {
         .keep_alive_while_idle(false)
         .tcp_nodelay(true)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Endpoint, EndpointError, EtcdTls};
+
+    fn refusal(url: &str, tls: bool) -> EndpointError {
+        let tls = tls.then(|| EtcdTls { ca: Vec::new(), identity: None });
+        let endpoint = Endpoint::Etcd { urls: vec![url.to_owned()], tls };
+        match endpoint.channels() {
+            Ok(_) => panic!("{url} was accepted"),
+            Err(error) => error,
+        }
+    }
+
+    #[tokio::test]
+    async fn urls_that_cannot_work_are_refused_by_name() {
+        for url in ["", "ftp://h:1", "http://", "http://host", "host", "not a url:1"] {
+            let error = refusal(url, false);
+            assert!(matches!(error, EndpointError::BadUrl { .. }), "{url}: {error}");
+            assert!(error.to_string().contains(url));
+        }
+        assert!(matches!(refusal("https://h:1", false), EndpointError::TlsMismatch { .. }));
+        assert!(matches!(refusal("http://h:1", true), EndpointError::TlsMismatch { .. }));
+    }
+}

@@ -20,7 +20,7 @@ use crate::task::Task;
 
 /// Events waiting for a slow consumer; beyond, the connection itself is held back and the server's bound decides.
 const EVENTS_WAITING_MAX: usize = 256;
-/// Bytes of one change assembled from fragments; above any change a server accepts.
+/// Events of one change assembled from fragments: a change of more keys is seen by listing again.
 const CHANGE_EVENTS_MAX: usize = 100_000;
 /// `type` of a deletion on the wire.
 const WIRE_DELETE: i32 = 1;
@@ -207,7 +207,7 @@ impl Follower {
                         return ended;
                     }
                 }
-                if progress && !response.fragment {
+                if progress {
                     self.next = self.next.max(header_rev.next());
                 }
             }

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use etcd_client::{Client, TxnOp, WatchOptions};
-use meshd_registry::server::{Authorise, ClientKey, Denied, EmbeddedServer, Limits, Op, OpenError, Quota};
+use meshd_registry::server::{
+    Authorise, ClientKey, Denied, EmbeddedServer, LOG_BYTES_MAX, Limits, Op, OpenError, Quota,
+};
 use meshd_registry::{CallError, Endpoint, Event, Registry, Rev};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -128,6 +130,56 @@ async fn a_slow_watcher_is_cut_and_told() {
     };
     assert!(cut.cancel_reason().contains("too slow"), "{cut:?}");
     assert!(last < 1 + written, "something was left out, and told");
+}
+
+#[tokio::test]
+async fn a_change_of_many_keys_reaches_a_watcher_whole() {
+    let (_dir, server) = open().await;
+    let (address, mut raw) = tcp(&server).await;
+    let registry = registry(Endpoint::etcd([address.to_string()])).await;
+    let long = "k".repeat(490);
+    for first in (0..3000).step_by(100) {
+        let puts: Vec<TxnOp> =
+            (first..first + 100).map(|i| TxnOp::put(format!("/{long}/{i:04}"), "", None)).collect();
+        raw.txn(etcd_client::Txn::new().and_then(puts)).await.expect("txn");
+    }
+    let rev = registry.list_all("/").await.expect("list").rev;
+    let mut watch = registry.watch("/", rev.next());
+    let all = etcd_client::DeleteOptions::new().with_prefix();
+    assert_eq!(raw.delete("/", Some(all)).await.expect("delete").deleted(), 3000);
+    let mut gone = 0;
+    wait_for(&mut watch, |event| match event {
+        Event::Delete { key: _, rev: at } => {
+            assert_eq!(*at, rev.next());
+            gone += 1;
+            gone == 3000
+        }
+        other => {
+            assert_eq!(*other, Event::Connected);
+            false
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn history_is_bounded_and_a_late_watcher_lists_again() {
+    let (dir, server) = open().await;
+    let first = registry(server.local(ALICE, unlimited())).await;
+    for round in 0..LOG_BYTES_MAX / (60 << 10) + 10 {
+        first.put("/a", vec![0; 60 << 10], None).await.unwrap_or_else(|error| panic!("{round}: {error}"));
+    }
+    drop(first);
+    server.close().await;
+    // The bound holds for what is on disk as well.
+    let server = EmbeddedServer::open(file(&dir), Limits::default()).await.expect("registry opens");
+    let late = registry(server.local(ALICE, unlimited())).await;
+    let mut watch = late.watch("/", Rev::new(2));
+    wait_for(&mut watch, |event| {
+        assert!(!matches!(event, Event::Put(_)), "no part of a history with a hole");
+        matches!(event, Event::Resync { entries, .. } if entries.len() == 1)
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -271,7 +323,7 @@ async fn etcdctl_speaks_to_it() {
     assert!(etcdctl(address, &["compact", "5"]).await.contains("compacted"));
 }
 
-async fn wait_for(watch: &mut meshd_registry::Watch, wanted: impl Fn(&Event) -> bool) {
+async fn wait_for(watch: &mut meshd_registry::Watch, mut wanted: impl FnMut(&Event) -> bool) {
     let waiting = async {
         while let Some(event) = watch.next().await {
             if wanted(&event) {
