@@ -3,7 +3,8 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use meshd_trust::Standing;
+use meshd_api::{ApiError, ErrorCode};
+use meshd_trust::{Roster, Standing};
 use meshd_wire::enrol::{EnrolReply, EnrolRequest, Refused};
 use meshd_wire::limits::FRAME_BYTES_MAX;
 use meshd_wire::token::TokenSecret;
@@ -81,6 +82,16 @@ async fn a_name_that_is_taken_is_named() {
     join_at(&site.invite(), 1).await.expect("joins");
     let taken = join(&site.invite(), &secrets(2), "host-1", |_| Ok(()), || NOW).await.expect_err("taken");
     assert_eq!(taken.to_string(), "the name host-1 is taken by another node");
+}
+
+#[tokio::test]
+async fn a_host_that_cannot_carry_the_mesh_keeps_its_token() {
+    let site = Site::open().await;
+    let token = site.invite();
+    let unfit = |_: &Roster| Err(Box::new(ApiError::new(ErrorCode::DeviceFailed, "no room for the device")));
+    let error = join(&token, &secrets(1), "host-1", unfit, || NOW).await.expect_err("unfit");
+    assert!(matches!(error, JoinError::Unfit(_)), "{error:?}");
+    join_at(&token, 2).await.expect("the token is still good");
 }
 
 #[tokio::test]

@@ -241,6 +241,19 @@ fn the_chain_is_fresh_whenever_it_is_told() {
 }
 
 #[test]
+fn records_of_another_mesh_and_of_nodes_stay_out_of_the_chain() {
+    let (mut home, other) = (Home::found(1, 16), Home::found(2, 16));
+    let admitted = home.admit(&secrets(1), "one");
+    let before = home.steward.chain();
+    let foreign = other.steward.chain();
+    home.steward.merge(&foreign, NOW).expect("merged");
+    home.steward.merge(&[cert_of(&admitted), vec![0xff; 9], Vec::new()], NOW).expect("merged");
+    assert_eq!(home.steward.chain(), before);
+    home.steward.merge(&before, NOW).expect("merged");
+    assert_eq!(home.steward.chain(), before);
+}
+
+#[test]
 fn what_was_answered_survives_a_kill() {
     let mut home = Home::found(1, 16);
     let (used, open) = (home.invite(), home.invite());
