@@ -133,6 +133,10 @@ impl Host {
 
     /// Pulls the plug and boots again: everything that ran is gone, what was on disk is still there.
     pub fn reboot(&self) -> Result<()> {
+        self.namespace.kill_processes()?;
+        // The kernel takes the links of a removed namespace away at its leisure.
+        let outer = internet::link_name(self.number);
+        self.internet.namespace().ip(&format!("link del {outer}\n"))?;
         self.namespace.remove()?;
         let run = self.run_dir();
         fs::remove_dir_all(&run).with_context(|| format!("empty {}", run.display()))?;
@@ -159,7 +163,7 @@ impl Host {
         // A link that goes down loses its IPv6 addresses.
         self.internet
             .namespace()
-            .ip(&format!("link set {outer} up\n-6 addr replace {gateway6}/64 dev {outer} nodad\n"))
+            .ip(&format!("link set {outer} up\naddr replace {gateway6}/64 dev {outer} nodad\n"))
     }
 
     /// Puts its state on a disk of its own with that many bytes.
@@ -189,7 +193,7 @@ impl Host {
              addr add {own6}/64 dev {LINK} nodad\n\
              link set {LINK} up\n\
              route add default via {gateway4}\n\
-             -6 route add default via {gateway6}\n"
+             route add default via {gateway6}\n"
         ))?;
         self.internet.attached(self.number)
     }

@@ -100,11 +100,10 @@ impl Internet {
         if state.delayer.is_none() {
             let delayer = Delayer::start(&self.namespace)?;
             let device = delayer.device();
-            self.namespace.ip(&format!(
-                "link set {device} up mtu 9000 txqueuelen 5000\n\
-                 route add default dev {device} table {DELAY_TABLE}\n\
-                 -6 route add default dev {device} table {DELAY_TABLE}\n"
-            ))?;
+            self.namespace.ip(&format!("link set {device} up mtu 9000 txqueuelen 5000\n"))?;
+            let route = format!("route add default dev {device} table {DELAY_TABLE}\n");
+            self.namespace.ip(&route)?;
+            self.namespace.ip6(&route)?;
             for host in &state.hosts {
                 self.lead_through_delay(*host)?;
             }
@@ -138,9 +137,9 @@ impl Internet {
 
     fn lead_through_delay(&self, host: HostNumber) -> Result<()> {
         let link = link_name(host);
-        self.namespace.ip(&format!(
-            "rule add iif {link} lookup {DELAY_TABLE}\n-6 rule add iif {link} lookup {DELAY_TABLE}\n"
-        ))
+        let rule = format!("rule add iif {link} lookup {DELAY_TABLE}\n");
+        self.namespace.ip(&rule)?;
+        self.namespace.ip6(&rule)
     }
 
     fn change(&self, pairs: &[(HostNumber, HostNumber)], change: impl Fn(&mut Condition)) -> Result<()> {

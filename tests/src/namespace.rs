@@ -32,6 +32,10 @@ impl Namespace {
     pub fn create(name: &str) -> Result<Self> {
         let namespace = Self::named(name);
         run(Command::new("ip").args(["netns", "add", name]), None)?;
+        // Links would otherwise not carry IPv6 until an address is known to be unique, after a second.
+        for scope in ["all", "default"] {
+            namespace.sysctl(&format!("ipv6/conf/{scope}/accept_dad"), "0")?;
+        }
         namespace.ip("link set lo up\n")?;
         Ok(namespace)
     }
@@ -62,7 +66,16 @@ impl Namespace {
 
     /// Runs lines of `ip`, without the word `ip` itself.
     pub fn ip(&self, lines: &str) -> Result<()> {
-        run(Command::new("ip").args(["-n", &self.name, "-batch", "-"]), Some(lines))
+        self.ip_batch(&["-n", &self.name], lines)
+    }
+
+    /// Runs lines of `ip -6`, for what names no address that tells the family.
+    pub fn ip6(&self, lines: &str) -> Result<()> {
+        self.ip_batch(&["-6", "-n", &self.name], lines)
+    }
+
+    fn ip_batch(&self, options: &[&str], lines: &str) -> Result<()> {
+        run(Command::new("ip").args(options).args(["-batch", "-"]), Some(lines))
             .with_context(|| format!("configure {}:\n{lines}", self.name))
     }
 

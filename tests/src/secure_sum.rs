@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use crate::mesh::{Member, Mesh};
+use crate::mesh::Mesh;
 use crate::process::run_command;
 use crate::{build, wait};
 
@@ -40,14 +40,14 @@ pub fn on_mesh(mesh: &Mesh<'_>, numbers: &[u64]) -> Result<Run> {
     let program = build::program("secure-sum")?;
     let start = Instant::now();
     let printed: Vec<Result<String>> = thread::scope(|scope| {
-        let run = |(member, number): (&&Member<'_>, &u64)| {
+        let mut threads = Vec::new();
+        for (member, number) in members.iter().zip(numbers) {
             let mut command = Command::new(&program);
             command.args(["--address", &member.addr4.to_string(), "--first", &first.to_string()]);
             command.args(["--number", &number.to_string()]);
-            let host = member.host;
-            scope.spawn(move || run_command(command, Some(host.namespace()), RING_DEADLINE * 3)?.ok())
-        };
-        let threads: Vec<_> = members.iter().zip(numbers).map(run).collect();
+            let namespace = member.host.namespace();
+            threads.push(scope.spawn(move || run_command(command, Some(namespace), RING_DEADLINE * 3)?.ok()));
+        }
         threads.into_iter().map(|one| one.join().unwrap_or_else(|_| bail!("a starter panicked"))).collect()
     });
     let took = start.elapsed();

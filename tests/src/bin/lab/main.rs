@@ -1,2 +1,93 @@
-//! The commands on the lab.
-fn main() {}
+//! `lab`: shows, tests and measures meshd on one machine. `cargo lab` runs it.
+
+mod bench;
+mod cargo;
+mod demo;
+mod packages;
+mod test_run;
+mod walls;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::{Parser, Subcommand};
+
+/// Show, test and measure meshd on one machine.
+#[derive(Debug, Parser)]
+#[command(name = "lab")]
+struct Lab {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Show it all: three hosts form a mesh, carry real work, and outlive their registry.
+    Demo {
+        /// Leave the hosts up until Ctrl-C, and say how to enter them.
+        #[arg(long)]
+        keep: bool,
+    },
+    /// Measure; never fails because of a number.
+    Bench {
+        /// Which benchmark; all their names if none is given.
+        name: Option<String>,
+        /// Write the rows to a file.
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+    },
+    /// Run every test and check, or the tests whose names contain NAME.
+    Test {
+        /// Part of the names of tests.
+        name: Option<String>,
+    },
+    /// Prove that packages depend on each other, and code is cut, only as designed.
+    Walls,
+    /// Do what continuous integration does.
+    Ci,
+    /// Remove what labs of killed processes left.
+    Sweep,
+    /// Feed mutated input to every decoder.
+    Fuzz {
+        /// Part of the names of targets.
+        target: Option<String>,
+        /// Seconds for each target.
+        #[arg(long, default_value_t = 60)]
+        seconds: u32,
+    },
+}
+
+fn main() -> ExitCode {
+    match run(Lab::parse().verb) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs a verb; false if what it checked does not hold.
+fn run(verb: Verb) -> Result<bool> {
+    std::env::set_current_dir(mesh_lab::repository()?).context("enter the repository")?;
+    match verb {
+        Verb::Demo { keep } => demo::run(keep).map(|()| true),
+        Verb::Bench { name, json } => bench::run(name.as_deref(), json.as_deref()).map(|()| true),
+        Verb::Test { name } => test_run::run(name.as_deref()),
+        Verb::Ci => test_run::run(None),
+        Verb::Walls => {
+            let breaches = walls::breaches()?;
+            breaches.iter().for_each(|breach| println!("{breach}"));
+            println!("{} breaches", breaches.len());
+            Ok(breaches.is_empty())
+        }
+        Verb::Sweep => {
+            let swept = mesh_lab::sweep()?;
+            println!("{} dead labs removed", swept.len());
+            Ok(true)
+        }
+        Verb::Fuzz { target, seconds } => test_run::fuzz(target.as_deref(), seconds),
+    }
+}
