@@ -89,6 +89,8 @@ struct Daemon {
     counters: Counters,
     mesh: Option<Mesh>,
     pending: Option<PendingJoin>,
+    /// Secrets of a join that failed: its token may be used up by them, and only they may ask again.
+    tried: Option<NodeSecrets>,
     /// A join or a farewell is under way; others are refused meanwhile.
     busy: bool,
     tasks: Vec<JoinHandle<()>>,
@@ -139,6 +141,7 @@ impl Daemon {
             counters: Counters::default(),
             mesh,
             pending: None,
+            tried: None,
             busy: false,
             tasks,
             queues,
@@ -200,6 +203,7 @@ impl Daemon {
         let Some(mesh) = &mut self.mesh else { return };
         let addresses = mesh.host_addresses(&self.config);
         if mesh.on_addresses(addresses.clone(), &mut self.counters) {
+            mesh.plane.greet_peers();
             let candidates = addresses.iter().map(ToString::to_string).collect();
             self.emit(EventKind::AddressChanged { candidates });
         }

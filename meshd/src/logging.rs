@@ -6,7 +6,8 @@ use crate::config::LogFormat;
 
 /// Starts logging; a second call in one process changes nothing.
 pub fn start(format: LogFormat, level: &str) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(level)
+    // The engine logs absent peers as errors of its own; their state is logged and counted by the data plane.
+    let filter = EnvFilter::try_new(format!("{level},boringtun=off"))
         .map_err(|error| anyhow::anyhow!("configuration key `log.level`: {error}"))?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let started = match format {

@@ -50,9 +50,10 @@ impl Daemon {
             Message::Joined { secrets, result, answer } => {
                 self.busy = false;
                 let entered = match *result {
-                    Ok(joined) => self.enter(Entry::joined(secrets, joined)).await,
+                    Ok(joined) => self.enter(Entry::joined(secrets.clone(), joined)).await,
                     Err(error) => Err(errand::join_error(&error)),
                 };
+                self.tried = entered.is_err().then_some(secrets);
                 answer.send(entered);
             }
             Message::Left { told, force, cause, answer } => {
@@ -196,7 +197,11 @@ impl Daemon {
         });
         let checked = checked.and_then(|(token, name)| {
             Mesh::preflight(&self.config)?;
-            Ok((token, name, self.new_secrets()?))
+            let secrets = match self.tried.take() {
+                Some(secrets) => secrets,
+                None => self.new_secrets()?,
+            };
+            Ok((token, name, secrets))
         });
         match checked {
             Ok((token, name, secrets)) => {

@@ -138,9 +138,14 @@ impl Mesh {
             return Some(Errand::Refresh);
         }
         // The steward of another organisation may serve the registry and know nothing of this node.
-        let shut_out =
-            |link: &RegistryLink| link.connected == Some(false) && link.url.starts_with("meshd://");
-        self.links.iter().any(shut_out).then_some(Errand::Introduce)
+        let unknown_there = !self.duties.introduced && self.registry_is_foreign();
+        (unknown_there || self.links.iter().any(is_shut_out)).then_some(Errand::Introduce)
+    }
+
+    fn registry_is_foreign(&self) -> bool {
+        let Some(org) = self.roster.org(&self.membership.org) else { return false };
+        let is_ours = |key: &PublicKey| org.delegations().any(|steward| steward.tls_key == *key);
+        self.membership.registries.iter().filter_map(|hint| hint.tls_key).any(|key| !is_ours(&key))
     }
 
     /// What proves this node to a host that knows only the mesh.
@@ -171,4 +176,9 @@ impl Mesh {
             if succeeded { ERRAND_WAIT_FIRST } else { (duties.errand_wait * 2).min(ERRAND_WAIT_LONGEST) };
         duties.errand_at = Instant::now() + duties.errand_wait;
     }
+}
+
+/// Whether an embedded registry does not let this node in, or is gone.
+fn is_shut_out(link: &RegistryLink) -> bool {
+    link.connected == Some(false) && link.url.starts_with("meshd://")
 }
