@@ -1,8 +1,9 @@
 //! A host: a network namespace with directories of its own.
 
 use std::ffi::OsStr;
-use std::fs;
+use std::fs::{self, DirBuilder};
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -51,7 +52,7 @@ impl Host {
         let dir = claim.dir().join("hosts").join(name);
         for part in ["state", "run"] {
             let path = dir.join(part);
-            fs::create_dir_all(&path).with_context(|| format!("create {}", path.display()))?;
+            create_private(&path)?;
         }
         let logs = logs.of_host(name)?;
         let namespace = Namespace::create(&claim.namespace(name))?;
@@ -140,7 +141,7 @@ impl Host {
         self.namespace.remove()?;
         let run = self.run_dir();
         fs::remove_dir_all(&run).with_context(|| format!("empty {}", run.display()))?;
-        fs::create_dir_all(&run).with_context(|| format!("create {}", run.display()))?;
+        create_private(&run)?;
         Namespace::create(self.namespace.name())?;
         self.link()
     }
@@ -197,4 +198,10 @@ impl Host {
         ))?;
         self.internet.attached(self.number)
     }
+}
+
+/// A daemon refuses a directory that others may enter.
+fn create_private(dir: &Path) -> Result<()> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
+    made.with_context(|| format!("create {}", dir.display()))
 }

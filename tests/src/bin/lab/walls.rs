@@ -131,7 +131,9 @@ fn source(path: &Path, breaches: &mut Vec<String>) -> Result<()> {
     }
     let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
     let lines = code.lines().count();
-    if lines > LINES_MAX {
+    // A suite of tests is as long as what it tests.
+    let suite = path.iter().skip(1).any(|part| part == "tests" || part == "netns");
+    if !suite && lines > LINES_MAX {
         breaches.push(format!("{shown}: {lines} lines before its tests, {LINES_MAX} are the most"));
     }
     let uses_unsafe = text.lines().any(|line| {
