@@ -107,12 +107,15 @@ impl Daemon {
         let inlets = Inlets { findings: findings_tx, enrol: enrol_tx, messages: message_tx };
 
         let (_, membership) = MembershipFile::open(state.path()).context("read the membership")?;
+        let mut counters = Counters::default();
         let mesh = match membership {
-            Some(membership) => Some(
-                Mesh::resume(&config, &state, membership, &inlets, events.clone())
-                    .await
-                    .context("resume the mesh")?,
-            ),
+            Some(membership) => {
+                let resumed = Mesh::resume(&config, &state, membership, &inlets, events.clone()).await;
+                let mut mesh = resumed.context("resume the mesh")?;
+                let addresses = mesh.host_addresses(&config);
+                mesh.on_addresses(addresses, &mut counters);
+                Some(mesh)
+            }
             None => None,
         };
 
@@ -138,7 +141,7 @@ impl Daemon {
             started: Instant::now(),
             events,
             inlets,
-            counters: Counters::default(),
+            counters,
             mesh,
             pending: None,
             tried: None,

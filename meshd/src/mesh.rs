@@ -144,16 +144,13 @@ impl Mesh {
 
     /// Takes in one value; true if something new was accepted.
     fn take_in(&mut self, slot: Slot, value: Vec<u8>, counters: &mut Counters) -> bool {
+        if !slot.suits(&value) {
+            self.refused(slot, "misplaced", counters);
+            return false;
+        }
         let now = self.clock.now();
         let result = match slot {
-            Slot::Peer(node) => match self.roster.accept_bundle(&value, now) {
-                Ok(changes) if changes.iter().all(|change| is_of(change, &node)) => Ok(changes),
-                Ok(_) => {
-                    self.refused(slot, "misplaced", counters);
-                    return true;
-                }
-                Err(refusal) => Err(refusal),
-            },
+            Slot::Peer(_) => self.roster.accept_bundle(&value, now),
             Slot::Genesis
             | Slot::Root(..)
             | Slot::Delegation(..)
@@ -264,16 +261,5 @@ impl Mesh {
         let stopped = Instant::now();
         plane.stop();
         tracing::info!(took_ms = stopped.elapsed().as_millis() as u64, "tunnels are down");
-    }
-}
-
-fn is_of(change: &Change, node: &NodeId) -> bool {
-    match change {
-        Change::Cert(of) | Change::Keys(of) | Change::Paths(of) => of == node,
-        Change::Root(_)
-        | Change::Delegation(_)
-        | Change::Genesis
-        | Change::State(_)
-        | Change::Revocations(_) => true,
     }
 }

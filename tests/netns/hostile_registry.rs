@@ -80,9 +80,12 @@ fn nothing_that_an_attacker_writes_is_used_and_each_attempt_is_counted() {
         let honest = attacker.values()?;
         let (key_b, key_c) = (peer_key(&mesh, &honest, "b")?, peer_key(&mesh, &honest, "c")?);
         let (bundle_b, bundle_c) = (honest[&key_b].clone(), honest[&key_c].clone());
+        let ours = key_b.split("/p/").next().unwrap_or_default();
+        let honest: BTreeMap<_, _> = honest.into_iter().filter(|(key, _)| key.starts_with(ours)).collect();
         let state_key = find(&honest, "/state")?;
         let old_state = honest[&state_key].clone();
-        wait::until(Duration::from_secs(90), "the steward signs a newer state", || {
+        pass_through(&mesh, &lab.host("d")?, &attacker.config())?;
+        wait::until(DEADLINE, "the steward signs a newer state", || {
             attacker.values().is_ok_and(|now| now.get(&state_key).is_some_and(|state| *state != old_state))
         })?;
 
@@ -159,6 +162,13 @@ fn foreign_records(lab: &mesh_lab::Lab, attacker: &Attacker<'_>) -> Result<Vec<u
         let values = attacker.values().ok()?;
         values.into_iter().find(|(key, _)| key.contains("/p/") && !ours.contains(key)).map(|(_, value)| value)
     })
+}
+
+/// Lets a host join and leave: the steward revokes it and signs its organisation's state anew.
+fn pass_through(mesh: &Mesh<'_>, host: &Host, config: &str) -> Result<()> {
+    let _daemon = host.meshd(config)?;
+    host.ctl(&["join", &mesh.token()?])?.ok()?;
+    host.ctl(&["leave"])?.ok().map(drop)
 }
 
 fn peer_key(mesh: &Mesh<'_>, values: &BTreeMap<String, Vec<u8>>, name: &str) -> Result<String> {

@@ -29,6 +29,7 @@ fn tunnels_come_back_from_cached_records_while_the_registry_is_down() {
             mesh.member("b")?.reaches(DEADLINE, &to)?;
         }
 
+        wait::until(DEADLINE, "enough traffic went by", || replies(&d) > 20)?;
         traffic.signal(nix::sys::signal::Signal::SIGINT)?;
         no_loss(traffic, &d)?;
 
@@ -74,6 +75,11 @@ fn an_order_to_stop_is_obeyed_and_leaves_no_device() {
         assert_eq!(b.ctl(&["status"])?.code, 3, "nobody listens any more");
         Ok(())
     });
+}
+
+fn replies(host: &mesh_lab::Host) -> usize {
+    let text = std::fs::read_to_string(host.log("ping")).unwrap_or_default();
+    text.lines().filter(|line| line.contains("bytes from")).count()
 }
 
 fn no_loss(mut ping: mesh_lab::Process, host: &mesh_lab::Host) -> anyhow::Result<()> {

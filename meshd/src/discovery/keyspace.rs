@@ -1,6 +1,7 @@
 //! Where each record stands in the registry: `/meshd/1/<mesh>/…`.
 
-use meshd_wire::{MeshId, NodeId, OrgId};
+use meshd_wire::record::{NodeCert, NodePaths, OrgState, Revocations, StewardDelegation};
+use meshd_wire::{Envelope, MeshId, NodeId, OrgId, PeerBundle, Record};
 
 /// Root of all meshes, with the version of the layout.
 const ROOT: &str = "/meshd/1";
@@ -22,6 +23,29 @@ pub enum Slot {
     Peer(NodeId),
     /// `e/<node>`: paths.
     Paths(NodeId),
+}
+
+impl Slot {
+    /// Whether a value is about the node or organisation of this slot. Bytes that can't be read suit every
+    /// slot: to refuse them, and to say why, is for those who verify.
+    pub fn suits(&self, value: &[u8]) -> bool {
+        let envelope = |bytes: &[u8]| Envelope::from_bytes(bytes).ok();
+        match *self {
+            Self::Genesis | Self::Root(..) => true,
+            Self::Delegation(org, ..) => about(envelope(value), |one: StewardDelegation| one.org == org),
+            Self::Revocations(org) => about(envelope(value), |one: Revocations| one.org == org),
+            Self::State(org) => about(envelope(value), |one: OrgState| one.org == org),
+            Self::Paths(node) => about(envelope(value), |one: NodePaths| one.node == node),
+            Self::Peer(node) => {
+                let cert = PeerBundle::from_bytes(value).ok().and_then(|bundle| envelope(&bundle.cert));
+                about(cert, |one: NodeCert| one.node == node)
+            }
+        }
+    }
+}
+
+fn about<R: Record>(envelope: Option<Envelope>, is_right: impl FnOnce(R) -> bool) -> bool {
+    envelope.and_then(|envelope| envelope.record().ok()).is_none_or(is_right)
 }
 
 /// The keys of one mesh.

@@ -82,6 +82,7 @@ impl Mesh {
         }
         if tick >= self.duties.state_at {
             self.duties.state_at = tick + STATE_EVERY;
+            self.roster.forget_expired(self.clock.now());
             self.sign_state(counters);
         }
         self.renew_own(counters);

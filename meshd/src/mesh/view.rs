@@ -124,11 +124,13 @@ impl Mesh {
 
     /// The other nodes, sorted by organisation and name.
     pub fn peers(&self) -> Vec<Peer> {
-        let stats = self.plane.peers();
+        let (stats, now) = (self.plane.peers(), self.clock.now());
         let mut peers: Vec<Peer> = self
             .roster
             .nodes()
             .filter(|view| view.id() != self.node)
+            // Who has left is no peer; its records stay in the roster, so that it can't come back by them.
+            .filter(|view| self.roster.standing(&view.id(), now) != Standing::Revoked)
             .map(|view| self.peer(&view, stats.iter().find(|one| one.node == view.id())))
             .collect();
         peers.sort_by(|a, b| (&a.org, &a.name, &a.id).cmp(&(&b.org, &b.name, &b.id)));
