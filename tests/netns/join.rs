@@ -85,10 +85,14 @@ fn who_leaves_is_forgotten_and_may_come_back() {
         let mesh = lab.mesh("clinics", &[&a, &b])?;
         mesh.everyone_sees_all()?;
         b.ctl(&["leave"])?.ok()?;
-        wait::until(DEADLINE, "a no longer lists b", || a.peers().is_ok_and(|peers| peers.is_empty()))?;
+        wait::until(DEADLINE, "a no longer counts b as a member", || {
+            a.peers().is_ok_and(|peers| peers.iter().all(|peer| peer["state"] == "revoked"))
+        })?;
         let token = mesh.token()?;
         b.ctl(&["join", &token])?.ok()?;
-        mesh.everyone_sees_all()
+        wait::until(DEADLINE, "a counts b as a member again", || {
+            a.peers().is_ok_and(|peers| peers.iter().any(|peer| peer["state"] != "revoked"))
+        })
     });
 }
 

@@ -30,6 +30,10 @@ fn tunnels_come_back_from_cached_records_while_the_registry_is_down() {
         }
 
         wait::until(DEADLINE, "enough traffic went by", || replies(&d) > 20)?;
+        let log = d.log("ping");
+        wait::until(DEADLINE, "traffic went on for a while", || {
+            std::fs::read_to_string(&log).is_ok_and(|text| text.contains("icmp_seq=40 "))
+        })?;
         traffic.signal(nix::sys::signal::Signal::SIGINT)?;
         no_loss(traffic, &d)?;
 

@@ -6,8 +6,9 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 /// A program or file, and the package that brings it.
-const NEEDED: [(&str, &str); 13] = [
+const NEEDED: [(&str, &str); 15] = [
     ("cc", "build-essential"),
+    ("g++", "build-essential"),
     ("cmake", "cmake"),
     ("ip", "iproute2"),
     ("nft", "nftables"),
@@ -20,6 +21,7 @@ const NEEDED: [(&str, &str); 13] = [
     ("ps", "procps"),
     ("openssl", "openssl"),
     ("setpriv", "util-linux"),
+    ("faketime", "faketime"),
 ];
 
 /// Seconds to wait for another apt, such as the one of unattended upgrades.

@@ -1,0 +1,146 @@
+//! A state directory on a disk without room.
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use mesh_lab::{Host, story, wait};
+
+use crate::exit::FAILED;
+use crate::watch::{DEADLINE, files, has_device, identity, refused, warns};
+
+/// Room for a small mesh's state, quickly filled.
+const DISK_BYTES: u64 = 256 << 10;
+
+#[test]
+fn a_join_on_a_full_disk_leaves_nothing_and_may_be_repeated() {
+    story("full-join", |lab| {
+        let [a, b] = lab.hosts(["a", "b"])?;
+        b.small_disk(DISK_BYTES)?;
+        let mesh = lab.mesh("clinics", &[&a])?;
+        let token = mesh.token()?;
+        let mut daemon = b.meshd("")?;
+        let ballast = fill(&b)?;
+        let before = files(&b.state_dir())?;
+        for _again in 0..2 {
+            refused(&b.ctl(&["join", &token])?, FAILED, &["can't be stored", "No space left"])?;
+            assert_eq!(b.ctl(&["status"])?.ok()?["membership"], "outside");
+            assert!(files(&b.state_dir())? == before, "something is left");
+            assert!(!has_device(&b)?);
+        }
+        fs::remove_file(ballast)?;
+        b.ctl(&["join", &token])?.ok()?;
+        let joined = identity(&b)?;
+        daemon.stop()?;
+        let _daemon = b.meshd("")?;
+        assert_eq!(identity(&b)?, joined);
+        assert_eq!(a.peers()?.len(), 1);
+        Ok(())
+    });
+}
+
+#[test]
+fn a_mesh_founded_on_a_full_disk_leaves_no_membership() {
+    story("full-found", |lab| {
+        let a = lab.host("a")?;
+        a.small_disk(8 << 20)?;
+        let _daemon = a.meshd("")?;
+        let key = a.dir().join("root.key").display().to_string();
+        let line = ["mesh", "create", "clinics", "--root-key", &key];
+        let ballast = fill(&a)?;
+        refused(&a.ctl(&line)?, FAILED, &["No space left"])?;
+        assert_eq!(a.ctl(&["status"])?.ok()?["membership"], "outside");
+        assert!(!has_device(&a)?);
+        fs::remove_file(ballast)?;
+        a.ctl(&line)?.ok().map(drop)
+    });
+}
+
+#[test]
+fn a_member_whose_disk_is_full_keeps_its_tunnels_and_says_so() {
+    story("full-member", |lab| {
+        let [a, b, c] = lab.hosts(["a", "b", "c"])?;
+        b.small_disk(DISK_BYTES)?;
+        let mut mesh = lab.mesh("clinics", &[&a, &b])?;
+        mesh.everyone_reaches_all()?;
+        let before = identity(&b)?;
+        let ballast = fill(&b)?;
+        let stored = files(&b.state_dir())?;
+
+        let newcomer = c.meshd("")?;
+        mesh.join(&c, newcomer)?;
+        wait::until(DEADLINE, "b warns", || warns(&b, "state-not-stored"))?;
+        assert!(store_failures(&b)? > 0);
+        let steward = mesh.member("a")?.addr4.to_string();
+        assert!(b.pings(&steward, 3)?, "the tunnel goes on");
+        assert!(
+            files(&b.state_dir())? == stored,
+            "what was stored is still whole, and nothing lies beside it"
+        );
+
+        // Also a crash and a start on the full disk bring the tunnels back.
+        mesh.member_mut("b")?.daemon.kill()?;
+        mesh.member_mut("b")?.daemon = b.meshd("")?;
+        assert_eq!(identity(&b)?, before);
+        mesh.member("b")?.reaches(DEADLINE, &steward)?;
+
+        fs::remove_file(ballast)?;
+        wait::until(DEADLINE, "b warns no longer", || !warns(&b, "state-not-stored"))?;
+        mesh.everyone_reaches_all()?;
+        mesh.member_mut("b")?.daemon.stop()?;
+        mesh.member_mut("b")?.daemon = b.meshd("")?;
+        assert_eq!(identity(&b)?, before);
+        mesh.everyone_reaches_all()
+    });
+}
+
+#[test]
+fn a_steward_whose_disk_is_full_admits_nobody_and_goes_on() {
+    story("full-steward", |lab| {
+        let [a, b, c] = lab.hosts(["a", "b", "c"])?;
+        a.small_disk(8 << 20)?;
+        let mut mesh = lab.mesh("clinics", &[&a, &b])?;
+        mesh.everyone_reaches_all()?;
+        let before = identity(&a)?;
+        let token = mesh.token()?;
+        let newcomer = c.meshd("")?;
+        let ballast = fill(&a)?;
+        // The databases may have room inside for a while.
+        wait::until(DEADLINE, "no invitation can be stored", || {
+            a.ctl(&["invite"]).is_ok_and(|reply| refused(&reply, FAILED, &["hint: "]).is_ok())
+        })?;
+        let reply = c.ctl(&["join", &token])?;
+        refused(&reply, FAILED, &[])?;
+        assert_eq!(c.ctl(&["status"])?.ok()?["membership"], "outside");
+        let (from, to) = (mesh.member("b")?, mesh.member("a")?.addr4.to_string());
+        from.reaches(DEADLINE, &to)?;
+
+        fs::remove_file(ballast)?;
+        mesh.member_mut("a")?.daemon.kill()?;
+        mesh.member_mut("a")?.daemon = a.meshd("")?;
+        assert_eq!(identity(&a)?, before);
+        c.ctl(&["join", &token])?.ok()?;
+        drop(newcomer);
+        Ok(())
+    });
+}
+
+/// Takes all room that is left on the disk of the state directory.
+fn fill(host: &Host) -> Result<PathBuf> {
+    let path = host.state_dir().join("ballast");
+    let mut file = File::options().create_new(true).append(true).mode(0o600).open(&path)?;
+    while file.write_all(&[0xba; 4096]).is_ok() {}
+    Ok(path)
+}
+
+fn store_failures(host: &Host) -> Result<u64> {
+    let mut socket = UnixStream::connect(host.socket())?;
+    socket.write_all(b"GET /metrics HTTP/1.1\r\nhost: meshd\r\nconnection: close\r\n\r\n")?;
+    let mut text = String::new();
+    socket.read_to_string(&mut text)?;
+    let line = text.lines().find_map(|line| line.strip_prefix("meshd_store_failures_total "));
+    line.and_then(|count| count.trim().parse().ok()).context("find meshd_store_failures_total")
+}
