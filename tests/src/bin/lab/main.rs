@@ -3,6 +3,7 @@
 mod bench;
 mod cargo;
 mod demo;
+mod fuzz;
 mod packages;
 mod test_run;
 mod walls;
@@ -48,12 +49,13 @@ enum Verb {
     Ci,
     /// Remove what labs of killed processes left.
     Sweep,
-    /// Feed mutated input to every decoder.
+    /// Feed mutated input to every decoder, guided by what it reaches.
     Fuzz {
-        /// Part of the names of targets.
-        target: Option<String>,
+        /// Which targets; all if none is given.
+        #[arg(value_name = "TARGET")]
+        targets: Vec<String>,
         /// Seconds for each target.
-        #[arg(long, default_value_t = 60)]
+        #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..))]
         seconds: u32,
     },
 }
@@ -88,6 +90,6 @@ fn run(verb: Verb) -> Result<bool> {
             println!("{} dead labs removed", swept.len());
             Ok(true)
         }
-        Verb::Fuzz { target, seconds } => test_run::fuzz(target.as_deref(), seconds),
+        Verb::Fuzz { targets, seconds } => fuzz::verb(&targets, seconds),
     }
 }

@@ -4,9 +4,12 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
-use crate::{cargo, packages, walls};
+use crate::{cargo, fuzz, packages, walls};
+
+/// Seconds that each decoder is fed mutated input.
+const FUZZ_S: u32 = 60;
 
 /// What was counted.
 #[derive(Debug, Default)]
@@ -63,6 +66,17 @@ pub fn run(name: Option<&str>) -> Result<bool> {
         let breaches = walls::breaches()?;
         breaches.iter().for_each(|breach| println!("{breach}"));
         tally.check("walls", breaches.is_empty());
+        match fuzz::run(&[], FUZZ_S) {
+            Ok(outcomes) => {
+                for outcome in outcomes {
+                    tally.check(&format!("fuzz {}", outcome.target), outcome.finding.is_none());
+                }
+            }
+            Err(error) => {
+                println!("fuzz: {error:#}");
+                tally.check("fuzz", false);
+            }
+        }
         if cargo::has("deny") {
             let line = ["deny", "check", "bans", "licenses", "sources"];
             tally.check("deny", cargo::shown(&line, &[])?.succeeded);
@@ -71,21 +85,6 @@ pub fn run(name: Option<&str>) -> Result<bool> {
         }
     }
     Ok(tally.close())
-}
-
-/// Runs the tests that feed mutated input to decoders; true if none failed.
-pub fn fuzz(target: Option<&str>, seconds: u32) -> Result<bool> {
-    packages::install()?;
-    let mut filter = "test(fuzz)".to_owned();
-    if let Some(target) = target {
-        if !target.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '_') {
-            bail!("the name of a target has letters, digits and underscores");
-        }
-        filter.push_str(&format!(" & test({target})"));
-    }
-    nextest_installed()?;
-    let line = ["nextest", "run", "--release", "--jobs", "2", "--workspace", "-E", &filter];
-    Ok(cargo::shown(&line, &[("MESHD_FUZZ_SECONDS", &seconds.to_string())])?.succeeded)
 }
 
 fn tests(name: Option<&str>, tally: &mut Tally) -> Result<()> {
