@@ -31,6 +31,9 @@ const MIXED: usize = 3;
 const BUNDLE: usize = 4;
 const CHOICES: usize = 5;
 
+/// Where keys and paths have their sequence number: after the array's head, the version and the node.
+const SEQ_AT: u8 = 36;
+
 thread_local! {
     /// Rosters before anything, after the chain, and after everything; replaced whenever they change.
     static ROSTERS: RefCell<Vec<State>> = RefCell::new((0..3).map(State::new).collect());
@@ -105,7 +108,7 @@ fn one(state: &mut State, bytes: &[u8]) {
 /// Hands over a certificate and keys, each edited.
 fn bundle(state: &mut State, mut script: Script<'_>) {
     let (mut cert, mut keys) = (script.choose(&HONEST).to_bytes(), script.choose(&HONEST).to_bytes());
-    if script.byte() % 2 == 0 {
+    if script.byte().is_multiple_of(2) {
         script.edit(&mut cert)
     } else {
         script.edit(&mut keys)
@@ -174,6 +177,8 @@ fn seeds() -> Vec<Vec<u8>> {
             add(EDITED, &[which, 0, 0, 60, 1]);
             add(SIGNED_AGAIN, &[which, 0]);
             add(SIGNED_AGAIN, &[which, 1, 0, 0, 2, 1]);
+            // The sequence number of keys and paths goes up: new, if the insider says it of itself.
+            add(SIGNED_AGAIN, &[which, 0, 0, 0, SEQ_AT, 2]);
             add(MIXED, &[which, which.wrapping_add(1)]);
         }
         let cert_at = u8::try_from(MESH.chain.len()).expect("few records");
