@@ -291,7 +291,9 @@ impl Daemon {
         };
         let addresses = mesh.host_addresses(&self.config);
         mesh.on_addresses(addresses, &mut self.counters);
-        mesh.on_tick(&mut self.counters);
+        if let Some(errand) = mesh.on_tick(&mut self.counters) {
+            errand::start(&mesh, errand, self.inlets.messages.clone());
+        }
         let reply = MemberReply { node: mesh.node_status()?, mesh: mesh.mesh_status() };
         tracing::info!(mesh = reply.mesh.name, name = reply.node.name, "joined");
         self.mesh = Some(mesh);

@@ -70,7 +70,9 @@ impl Duties {
 }
 
 impl Mesh {
-    /// Does what is due; comes every second. Gives back what needs the network.
+    /// Does what is due; comes every second. Gives back what needs the network; no other errand is given
+    /// until [`Mesh::errand_done`].
+    #[must_use]
     pub fn on_tick(&mut self, counters: &mut Counters) -> Option<Errand> {
         let tick = Instant::now();
         if self.unsaved {
