@@ -142,6 +142,15 @@ fn read_if_exists(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, Generations
 /// Writes beside, syncs, renames, syncs the directory: readers see the old or the new bytes, never a part.
 fn replace(dir: &Path, path: &Path, bytes: &[u8]) -> Result<(), GenerationsError> {
     let beside = path.with_extension("new");
+    let replaced = replace_by(&beside, dir, path, bytes);
+    if replaced.is_err() {
+        // On a full disk every page counts, and the reason of the failure more than that of what is left.
+        let _left = fs::remove_file(&beside);
+    }
+    replaced
+}
+
+fn replace_by(beside: &Path, dir: &Path, path: &Path, bytes: &[u8]) -> Result<(), GenerationsError> {
     let io = |what, path: &Path| {
         let path = path.to_owned();
         move |source| GenerationsError::Io { what, path, source }
@@ -151,11 +160,11 @@ fn replace(dir: &Path, path: &Path, bytes: &[u8]) -> Result<(), GenerationsError
         .create(true)
         .truncate(true)
         .mode(0o600)
-        .open(&beside)
-        .map_err(io("create", &beside))?;
-    file.write_all(bytes).map_err(io("write", &beside))?;
-    file.sync_all().map_err(io("sync", &beside))?;
-    fs::rename(&beside, path).map_err(io("rename", &beside))?;
+        .open(beside)
+        .map_err(io("create", beside))?;
+    file.write_all(bytes).map_err(io("write", beside))?;
+    file.sync_all().map_err(io("sync", beside))?;
+    fs::rename(&beside, path).map_err(io("rename", beside))?;
     File::open(dir).and_then(|dir| dir.sync_all()).map_err(io("sync", dir))
 }
 
@@ -205,5 +214,37 @@ mod tests {
             fs::write(dir.path().join(copy), b"meshd-g1 torn").expect("writes");
         }
         assert!(matches!(open(dir.path()), Err(GenerationsError::Damaged { .. })));
+    }
+
+    #[test]
+    fn a_write_that_fails_leaves_the_old_state_and_nothing_beside_it() {
+        let dir = tempfile::tempdir().expect("directory");
+        let (mut file, _) = Generations::open(dir.path(), "state").expect("opens");
+        file.write(b"old").expect("writes");
+        // A directory in the way of the rename.
+        fs::remove_file(dir.path().join("state.b")).expect("removes");
+        fs::create_dir(dir.path().join("state.b")).expect("creates");
+        fs::write(dir.path().join("state.b/full"), b"").expect("writes");
+        file.write(b"new").expect_err("fails");
+        assert!(!dir.path().join("state.new").exists());
+    }
+
+    #[test]
+    fn one_damaged_copy_and_one_missing_are_an_error_at_any_byte_and_length() {
+        let dir = tempfile::tempdir().expect("directory");
+        let (mut file, _) = Generations::open(dir.path(), "state").expect("opens");
+        file.write(b"new").expect("writes");
+        fs::remove_file(dir.path().join("state.b")).expect("removes");
+        let path = dir.path().join("state.a");
+        let sound = fs::read(&path).expect("reads");
+        let flipped = (0..sound.len()).map(|at| {
+            let mut bytes = sound.clone();
+            bytes[at] ^= 0x01;
+            bytes
+        });
+        for bytes in flipped.chain((0..sound.len()).map(|len| sound[..len].to_vec())) {
+            fs::write(&path, &bytes).expect("writes");
+            assert!(matches!(open(dir.path()), Err(GenerationsError::Damaged { .. })), "{bytes:?}");
+        }
     }
 }

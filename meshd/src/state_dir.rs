@@ -73,8 +73,10 @@ impl StateDir {
         let mut lock = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, _)| {
             StateDirError::Held { path: path.to_owned(), holder: holder.trim().to_owned() }
         })?;
-        lock.set_len(0).and_then(|()| lock.rewind()).map_err(io("write the lock of"))?;
-        writeln!(lock, "pid {}", std::process::id()).map_err(io("write the lock of"))?;
+        // Over the old line, and cut afterwards: a file that was cut first may find no room on a full disk.
+        let line = format!("pid {}\n", std::process::id());
+        let written = lock.rewind().and_then(|()| lock.write_all(line.as_bytes()));
+        written.and_then(|()| lock.set_len(line.len() as u64)).map_err(io("write the lock of"))?;
         Ok(Self { path: path.to_owned(), _lock: lock })
     }
 
