@@ -58,6 +58,14 @@ pub fn router(daemon: Daemon) -> Router {
     router.with_state(daemon)
 }
 
+/// Tells every caller that it may not ask, whatever it asks.
+pub fn refusal_router() -> Router {
+    Router::new().fallback(|| async {
+        let error = ApiError::new(ErrorCode::PermissionDenied, "this user may not talk to the daemon");
+        refuse(&error.with_hint(format!("become root, or a member of the group {}", caller::GROUP)))
+    })
+}
+
 /// Only the metrics, for the TCP listener.
 pub fn metrics_router(daemon: Daemon) -> Router {
     Router::new().route(METRICS_PATH, get(metrics)).with_state(daemon)

@@ -68,15 +68,18 @@ impl ControlListener {
     }
 
     /// Accepts for ever; each connection is a task that ends with this future.
-    pub async fn serve(self, router: Router) {
+    ///
+    /// Callers who may not ask get `refusal` to hear.
+    pub async fn serve(self, router: Router, refusal: Router) {
         let users = Arc::new(Users::default());
         let mut connections = tokio::task::JoinSet::new();
         loop {
             tokio::select! {
                 accepted = self.listener.accept() => match accepted {
                     Ok((stream, _)) => {
-                        if let Some(guest) = admit(&stream, &users) {
-                            connections.spawn(serve_connection(stream, router.clone(), guest));
+                        if let Some((guest, allowed)) = admit(&stream, &users) {
+                            let router = if allowed { router.clone() } else { refusal.clone() };
+                            connections.spawn(serve_connection(stream, router, guest));
                         }
                     }
                     Err(error) => {
@@ -99,7 +102,8 @@ impl Drop for ControlListener {
     }
 }
 
-fn admit(stream: &UnixStream, users: &Arc<Users>) -> Option<Guest> {
+/// Counts a caller, and says whether it may ask.
+fn admit(stream: &UnixStream, users: &Arc<Users>) -> Option<(Guest, bool)> {
     let cred = match stream.peer_cred() {
         Ok(cred) => cred,
         Err(error) => {
@@ -107,11 +111,11 @@ fn admit(stream: &UnixStream, users: &Arc<Users>) -> Option<Guest> {
             return None;
         }
     };
-    if !caller::is_allowed(&cred) {
+    let allowed = caller::is_allowed(&cred);
+    if !allowed {
         tracing::warn!(uid = cred.uid(), "refused a caller that is neither root nor of the group");
-        return None;
     }
-    users.enter(cred.uid())
+    users.enter(cred.uid()).map(|guest| (guest, allowed))
 }
 
 async fn serve_connection(stream: UnixStream, router: Router, guest: Guest) {
