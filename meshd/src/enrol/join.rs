@@ -241,7 +241,7 @@ async fn prove_steward(
     let mut roster = Roster::new(token.mesh, Floor::from(token));
     let refused = roster.accept_all(&records, own_now);
     let proven = roster.genesis().is_some();
-    let delegated = roster.steward_by_tls(&client.server_key(), own_now) == Some(token.org);
+    let delegated = roster.is_steward_tls(&token.org, &client.server_key(), own_now);
     // A wrong clock is also why good records look expired, so it is named first.
     check_clock(own_now, steward_now)?;
     if !proven {

@@ -162,15 +162,15 @@ impl Roster {
         self.claims.holder_of_transport(key).filter(|node| self.may_speak(node, now))
     }
 
-    /// The organisation with a steward in force that serves TLS with a key.
-    pub fn steward_by_tls(&self, key: &PublicKey, now: Timestamp) -> Option<OrgId> {
+    /// Whether a steward in force of one organisation serves TLS with a key. Another organisation may name
+    /// the same key, since keys are public; that says nothing about this one.
+    pub fn is_steward_tls(&self, org: &OrgId, key: &PublicKey, now: Timestamp) -> bool {
         let skewed = now.plus(limits::CLOCK_SKEW_S);
-        let serves = |org: &OrgView<'_>| {
+        self.org(org).is_some_and(|org| {
             org.delegations().any(|steward| {
                 steward.tls_key == *key && steward.not_before <= skewed && now <= steward.not_after
             })
-        };
-        self.orgs().find(serves).map(|org| org.id())
+        })
     }
 
     /// The newest serial that was seen on a certificate of an organisation under a root version.

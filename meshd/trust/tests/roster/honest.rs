@@ -20,7 +20,8 @@ fn accepts_a_chain_and_its_nodes() {
     let org = roster.org(&mesh.orgs[0].id).expect("a founder");
     assert_eq!((org.name(), org.freshness(NOW)), (mesh.orgs[0].root.name.as_str(), Freshness::Fresh));
     assert_eq!(roster.holder_of_transport(&key("transport", 1).public(), NOW), Some(node_id(1)));
-    assert_eq!(roster.steward_by_tls(&key("tls", 1).public(), NOW), Some(mesh.orgs[1].id));
+    assert!(roster.is_steward_tls(&mesh.orgs[1].id, &key("tls", 1).public(), NOW));
+    assert!(!roster.is_steward_tls(&mesh.orgs[0].id, &key("tls", 1).public(), NOW));
 }
 
 #[test]

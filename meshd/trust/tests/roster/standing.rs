@@ -52,6 +52,19 @@ fn a_revoked_serial_is_out_until_it_is_replaced() {
 }
 
 #[test]
+fn a_steward_stays_its_organisations_when_another_names_its_key() {
+    let mesh = TestMesh::new(2);
+    for thief in [0, 1] {
+        let mut roster = mesh.founded();
+        let mut copied = mesh.delegation(thief);
+        copied.serial = 2;
+        copied.tls_key = mesh.delegation(1 - thief).tls_key;
+        assert_new(&mut roster, &mesh.by_root(thief, &copied), NOW);
+        assert!(roster.is_steward_tls(&mesh.orgs[1 - thief].id, &copied.tls_key, NOW));
+    }
+}
+
+#[test]
 fn either_organisation_severs_both() {
     for severing in [0, 1] {
         let mesh = TestMesh::new(2);
