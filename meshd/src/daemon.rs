@@ -45,6 +45,7 @@ const TICK: Duration = Duration::from_secs(1);
 /// Runs the daemon until it is told to stop.
 pub fn run(config: Config, file: Option<&Path>) -> anyhow::Result<()> {
     crate::logging::start(config.log_format, &config.log_level)?;
+    crate::logging::tame_redb();
     let state = StateDir::open(&config.state_dir)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -121,7 +122,8 @@ impl Daemon {
 
         let door = control::Daemon { commands: command_tx, events: events.clone() };
         let listener = ControlListener::bind(&config.socket)?;
-        let mut tasks = vec![tokio::spawn(listener.serve(control::router(door.clone())))];
+        let mut tasks =
+            vec![tokio::spawn(listener.serve(control::router(door.clone()), control::refusal_router()))];
         if let Some(at) = config.metrics_listen {
             let listener = tokio::net::TcpListener::bind(at)
                 .await

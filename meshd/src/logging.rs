@@ -4,6 +4,15 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::LogFormat;
 
+/// Makes a log line of what redb asserts about a damaged file: whoever opens files catches it and tells the error.
+pub fn tame_redb() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| match panic.location() {
+        Some(at) if at.file().contains("/redb-") => tracing::error!(%at, "a store's file contradicts itself"),
+        Some(_) | None => usual(panic),
+    }));
+}
+
 /// Starts logging; a second call in one process changes nothing.
 pub fn start(format: LogFormat, level: &str) -> anyhow::Result<()> {
     // The engine logs absent peers as errors of its own; their state is logged and counted by the data plane.

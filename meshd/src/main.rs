@@ -104,7 +104,9 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            complain(&error, None);
+            // What a caller of the control API would be told.
+            let told = error.downcast_ref::<meshd_api::ApiError>();
+            complain(&error, told.and_then(|told| told.hint.as_deref()));
             ExitCode::FAILURE
         }
     }
@@ -117,6 +119,9 @@ fn complain(error: &anyhow::Error, hint: Option<&str>) {
         let cause = cause.to_string();
         let lines: Vec<&str> = cause.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
         eprintln!("cause: {}", lines.join(", "));
+    }
+    if let Some(cause) = error.downcast_ref::<meshd_api::ApiError>().and_then(|told| told.cause.as_ref()) {
+        eprintln!("cause: {cause}");
     }
     if let Some(hint) = hint {
         eprintln!("hint: {hint}");

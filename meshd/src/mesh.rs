@@ -34,7 +34,7 @@ use crate::tls::Admission;
 
 pub use applied::MemberView;
 pub use duties::Errand;
-pub use entry::{Entry, Founding, empty_steward_book};
+pub use entry::{Entry, Founding, forget_founding};
 pub use start::refuse_conflicts;
 
 /// Records that came before what proves them, kept until it comes; a flood beyond is refused.

@@ -15,7 +15,7 @@ use crate::clock;
 use crate::config::is_node_name;
 use crate::control::{Answer, Command};
 use crate::membership::NodeSecrets;
-use crate::mesh::{Entry, Founding, Mesh, empty_steward_book};
+use crate::mesh::{Entry, Founding, Mesh, forget_founding};
 use crate::metrics::{Snapshot, render};
 
 impl Daemon {
@@ -254,7 +254,7 @@ impl Daemon {
 
     async fn found(&mut self, request: MeshCreateRequest) -> Result<MemberReply, ApiError> {
         self.outside()?;
-        Mesh::preflight(&self.config)?;
+        Mesh::preflight_steward(&self.config)?;
         let name = self.name(request.name.clone())?;
         let founding = Founding {
             org: request.org.parse().map_err(|_| {
@@ -272,7 +272,7 @@ impl Daemon {
             Err(error) => Err(error),
         };
         if founded.is_err() {
-            empty_steward_book(&self.state);
+            forget_founding(&self.state);
         }
         founded
     }
@@ -350,6 +350,7 @@ impl Daemon {
 
     fn steward_keys(&mut self) -> Result<StewardKeys, ApiError> {
         self.outside()?;
+        Mesh::preflight_steward(&self.config)?;
         Mesh::prepare_steward(&self.state)
     }
 

@@ -127,15 +127,16 @@ impl Entry {
     }
 }
 
-/// Empties the steward's book after a founding that failed: what it admitted never came to be.
+/// Removes the steward's book and the registry after a founding that failed: what they hold never came to be.
 ///
 /// The keys stay, because a delegation may name them already.
-pub fn empty_steward_book(state: &StateDir) {
-    let book = state.join("steward").join("book.redb");
-    if let Err(error) = std::fs::remove_file(&book)
-        && error.kind() != std::io::ErrorKind::NotFound
-    {
-        tracing::error!(%error, "remove the book of a failed founding");
+pub fn forget_founding(state: &StateDir) {
+    for path in [state.join("steward").join("book.redb"), state.join("registry.redb")] {
+        if let Err(error) = std::fs::remove_file(&path)
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            tracing::error!(%error, path = %path.display(), "remove what is left of a failed founding");
+        }
     }
 }
 

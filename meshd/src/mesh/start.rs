@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use anyhow::Context as _;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use meshd_api::{ApiError, ErrorCode, Event, StewardKeys};
 use meshd_registry::{Endpoint, EtcdTls, Registry};
@@ -38,6 +39,14 @@ impl Mesh {
             .map_err(DataPlaneError::from)
             .and_then(|_| Tun::create(&config.device).map_err(DataPlaneError::from));
         tried.map(drop).map_err(|error| device_failed(&error))
+    }
+
+    /// As [`Mesh::preflight`], for a host that will be a steward.
+    pub fn preflight_steward(config: &Config) -> Result<(), ApiError> {
+        Self::preflight(config)?;
+        let tried = std::net::TcpListener::bind(config.control_listen)
+            .with_context(|| format!("listen on {}", config.control_listen));
+        tried.map(drop).map_err(|error| control_failed(&error))
     }
 
     /// Makes the keys of the steward role, or shows those made before.
@@ -84,12 +93,8 @@ impl Mesh {
     ) -> anyhow::Result<Self> {
         let (roster_file, bytes) = Generations::open(state.path(), "roster")?;
         let bytes = bytes.ok_or_else(|| anyhow::anyhow!("the roster is missing beside the membership"))?;
-        let roster = Roster::from_bytes(&bytes, membership.mesh, clock::wall())?;
-        let started = Self::start(config, state, membership, roster, roster_file, inlets, events).await;
-        started.map_err(|error| match error.cause {
-            Some(cause) => anyhow::anyhow!(cause).context(error.error),
-            None => anyhow::anyhow!(error.error),
-        })
+        let roster = Roster::from_bytes(&bytes, membership.mesh, clock::wall()).context("use the roster")?;
+        Ok(Self::start(config, state, membership, roster, roster_file, inlets, events).await?)
     }
 
     async fn start(
@@ -117,11 +122,7 @@ impl Mesh {
                     Guard::new(&membership.mesh, holders.clone()),
                 )
                 .await
-                .map_err(|error| {
-                    ApiError::new(ErrorCode::DeviceFailed, "the control port can't be served")
-                        .with_cause(format!("{error:#}"))
-                        .with_hint("another program may hold the port: set `control.listen`")
-                })?,
+                .map_err(|error| control_failed(&error))?,
             ),
             None => None,
         };
@@ -315,6 +316,20 @@ fn device_failed(error: &DataPlaneError) -> ApiError {
         DataPlaneError::Mtu(_) => "set `tunnel.mtu`, or 0 to derive it",
     };
     ApiError::new(ErrorCode::DeviceFailed, "the tunnels can't start").with_cause(cause).with_hint(hint)
+}
+
+fn control_failed(error: &anyhow::Error) -> ApiError {
+    let hint = match error.downcast_ref::<std::io::Error>() {
+        Some(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
+            "another program may hold the port: set `control.listen`"
+        }
+        Some(_) | None => {
+            "look at the cause; a registry that was damaged may be removed, the nodes fill a new one"
+        }
+    };
+    ApiError::new(ErrorCode::DeviceFailed, "the control port can't be served")
+        .with_cause(format!("{error:#}"))
+        .with_hint(hint)
 }
 
 /// A steward without another registry in its mesh serves one itself.
