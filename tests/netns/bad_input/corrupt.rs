@@ -94,7 +94,7 @@ fn a_damaged_database_is_refused_or_harmless() {
                         assert!(!daemon.log().contains("panicked"), "{name} at {at}: {}", daemon.log());
                         daemon.stop()?;
                     }
-                    Err(_) => ended(&a.meshd_ends("")?, FAILED, &["damaged"])?,
+                    Err(_) => ended(&a.meshd_ends("")?, FAILED, &["cause: ", &path.display().to_string()])?,
                 }
                 restore(&sound)?;
             }

@@ -1,7 +1,9 @@
 //! What these tests look at: how something was refused, and what was there before and after.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -56,10 +58,19 @@ pub fn files(dir: &Path) -> Result<BTreeMap<PathBuf, Vec<u8>>> {
     Ok(found)
 }
 
+/// As [`files`], without databases: those note that they were opened.
+pub fn plain_files(dir: &Path) -> Result<BTreeMap<PathBuf, Vec<u8>>> {
+    let mut found = files(dir)?;
+    found.retain(|path, _| path.extension().is_none_or(|extension| extension != "redb"));
+    Ok(found)
+}
+
 /// Puts files back as they were.
 pub fn restore(files: &BTreeMap<PathBuf, Vec<u8>>) -> Result<()> {
     for (path, bytes) in files {
-        fs::write(path, bytes).with_context(|| format!("write {}", path.display()))?;
+        let file = File::options().create(true).write(true).truncate(true).mode(0o600).open(path);
+        let written = file.and_then(|mut file| file.write_all(bytes));
+        written.with_context(|| format!("write {}", path.display()))?;
     }
     Ok(())
 }
