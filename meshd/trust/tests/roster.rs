@@ -2,6 +2,8 @@
 
 #[path = "roster/fixture.rs"]
 mod fixture;
+#[path = "roster/forget.rs"]
+mod forget;
 #[path = "roster/honest.rs"]
 mod honest;
 #[path = "roster/order.rs"]

@@ -1,15 +1,19 @@
-//! What is dropped when its time is long over. Marks stay, so nothing old comes back as new.
+//! What is dropped when its time is long over. Marks stay longer, so nothing old comes back as new.
+//!
+//! How late it is, says the own organisation's newest state: a wall clock that ran ahead for a while must
+//! not cost certificates, the own one among them, or marks that are good again once it is repaired.
 
 use std::collections::BTreeSet;
 
-use meshd_wire::{KeyId, NodeId, Timestamp};
+use meshd_wire::{KeyId, NodeId, OrgId, Timestamp};
 
 use super::Roster;
-use super::limits::EXPIRED_KEPT_S;
+use super::limits::{EXPIRED_KEPT_S, MARKS_KEPT_S};
 
 impl Roster {
     /// Drops nodes whose certificates, and delegations whose time, were over a week ago.
     pub fn forget_expired(&mut self, now: Timestamp) {
+        let Some(now) = self.signed_time().map(|signed| signed.min(now)) else { return };
         let is_long_over = |end: Timestamp| end.plus(EXPIRED_KEPT_S) < now;
         let over = self.certs().filter(|cert| is_long_over(cert.record.not_after));
         for node in over.map(|cert| cert.record.node).collect::<Vec<_>>() {
@@ -25,6 +29,24 @@ impl Roster {
                     || signers.contains(&held.record.record_key.key_id())
             });
         }
+        self.forget_marks(now);
+    }
+
+    /// Drops marks of nodes whose certificates and keys, all that ever counted, are over by themselves.
+    fn forget_marks(&mut self, now: Timestamp) {
+        let key_age_max_s = self.agreement().map_or(0, |agreement| u64::from(agreement.key_age_max_s));
+        let kept_s = MARKS_KEPT_S.max(key_age_max_s.saturating_add(EXPIRED_KEPT_S));
+        let nodes = &self.nodes;
+        self.marks.nodes.retain(|id, marks| {
+            nodes.contains_key(id) || marks.over_at.is_none_or(|end| end.plus(kept_s) >= now)
+        });
+    }
+
+    /// The newest time that the own organisation has signed; of any, where there is no own one.
+    fn signed_time(&self) -> Option<Timestamp> {
+        let is_own = |id: &OrgId| self.floor.org.is_none_or(|own| own == *id);
+        let states = self.orgs.iter().filter(|(id, _)| is_own(id)).filter_map(|(_, org)| org.state.as_ref());
+        states.map(|held| held.record.issued_at).max()
     }
 
     pub(super) fn forget_node(&mut self, id: &NodeId) {

@@ -1,10 +1,11 @@
 //! The newest version seen of everything that has versions.
 //!
-//! Marks outlive the records they were taken from, and only grow.
+//! Marks outlive the records they were taken from, and only grow, until nothing they refuse is in time.
 
 use std::collections::BTreeMap;
 
-use meshd_wire::{NodeId, OrgId, PublicKey, RecordId};
+use meshd_wire::record::NodeCert;
+use meshd_wire::{NodeId, OrgId, PublicKey, RecordId, Timestamp};
 use minicbor::{Decode, Encode};
 
 use super::limits::NODE_MARKS_MAX;
@@ -76,6 +77,9 @@ pub(super) struct NodeMarks {
     pub(super) epoch: Option<EpochMark>,
     #[n(4)]
     pub(super) paths: Option<Mark>,
+    /// When the last of its certificates is over; none in files of releases that did not note it.
+    #[n(5)]
+    pub(super) over_at: Option<Timestamp>,
 }
 
 /// Marks of everything in one mesh.
@@ -97,13 +101,18 @@ impl HighWater {
         }
     }
 
-    pub(super) fn raise_cert(&mut self, node: NodeId, org: OrgId, mark: Mark) {
-        self.nodes.entry(node).and_modify(|marks| marks.cert = mark).or_insert(NodeMarks {
-            org,
+    pub(super) fn raise_cert(&mut self, cert: &NodeCert, id: RecordId) {
+        let mark = Mark { root_version: cert.root_version, count: cert.serial, id };
+        let marks = self.nodes.entry(cert.node).or_insert(NodeMarks {
+            org: cert.org,
             cert: mark,
             keys: None,
             epoch: None,
             paths: None,
+            over_at: None,
         });
+        marks.cert = mark;
+        // An older certificate may end later, and must not come back either.
+        marks.over_at = marks.over_at.max(Some(cert.not_after));
     }
 }

@@ -36,3 +36,6 @@ pub const DELEGATION_LIFE_MAX_S: u64 = 90 * 86_400 + CLOCK_SKEW_S;
 pub const CERT_LIFE_MAX_S: u64 = 7 * 86_400 + CLOCK_SKEW_S;
 /// How long expired records stay visible before they are forgotten; their marks stay.
 pub const EXPIRED_KEPT_S: u64 = 7 * 86_400;
+/// How long the marks of a node stay after its last certificate was over. Nothing that they would refuse
+/// is in time by then, and hosts that come and go do not fill the table for ever.
+pub const MARKS_KEPT_S: u64 = 30 * 86_400;

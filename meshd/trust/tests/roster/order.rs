@@ -56,6 +56,11 @@ fn marks_outlive_the_records_they_came_from() {
     assert_new(&mut roster, &mesh.by_steward(0, &renewed), NOW);
     assert_new(&mut roster, &mesh.by_node(1, &mesh.keys(1, 7)), NOW);
     assert_new(&mut roster, &mesh.by_node(1, &mesh.paths(1, 7)), NOW);
+    assert_new(
+        &mut roster,
+        &mesh.by_steward(0, &mesh.state(0, 2, NOW.plus(30 * DAY_S))),
+        NOW.plus(30 * DAY_S),
+    );
     roster.forget_expired(NOW.plus(30 * DAY_S));
     assert_eq!(roster.nodes().count(), 0);
     let bytes = roster.to_bytes();

@@ -112,8 +112,7 @@ impl Roster {
             // Verification left only holders whose time is over.
             self.forget_node(&rival);
         }
-        let mark = Mark { root_version: cert.root_version, count: cert.serial, id: held.id };
-        self.marks.raise_cert(cert.node, cert.org, mark);
+        self.marks.raise_cert(cert, held.id);
         match self.nodes.entry(cert.node) {
             std::collections::btree_map::Entry::Vacant(entry) => {
                 self.claims.add_cert(cert);
