@@ -2,7 +2,7 @@
 
 use meshd_trust::{Roster, RosterFileError};
 
-use crate::fixture::{NOW, TestMesh, node_id};
+use crate::fixture::{NOW, TestMesh, assert_new, assert_refused, node_id};
 
 fn file(mesh: &TestMesh) -> Vec<u8> {
     let mut roster = mesh.founded();
@@ -61,4 +61,25 @@ fn what_was_accepted_in_time_is_read_at_any_time() {
     for now in [meshd_wire::Timestamp(0), NOW, NOW.plus(400 * 86_400), meshd_wire::Timestamp(u64::MAX)] {
         assert!(Roster::from_bytes(&bytes, mesh.id, now).is_ok(), "{now:?}");
     }
+}
+
+#[test]
+fn a_certificate_outlives_a_change_of_its_stewards_label_namespace() {
+    let mesh = TestMesh::new(1);
+    let mut roster = mesh.founded();
+    let mut cert = mesh.cert(0, 1);
+    cert.labels = vec![meshd_wire::record::Label { key: "zone".into(), value: "b".into() }];
+    assert_new(&mut roster, &mesh.by_steward(0, &cert), NOW);
+    let mut narrower = mesh.delegation(0);
+    narrower.serial = 2;
+    narrower.label_namespace = "org.".into();
+    assert_new(&mut roster, &mesh.by_root(0, &narrower), NOW);
+    let restored = Roster::from_bytes(&roster.to_bytes(), mesh.id, NOW).expect("its own bytes");
+    assert_eq!(restored.to_bytes(), roster.to_bytes());
+    let mut next = mesh.cert(0, 2);
+    next.labels = cert.labels;
+    assert_refused(&mut roster, &mesh.by_steward(0, &next), NOW, "invalid");
+    assert!(
+        restored.node(&node_id(1)).is_some_and(|view| view.cert().identity == key("identity", 1).public())
+    );
 }

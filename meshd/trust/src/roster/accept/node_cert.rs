@@ -42,7 +42,7 @@ impl Roster {
             org.steward_key(id, Roles::ENROL, cert.root_version, incoming.timing)
         })?;
         check_shape(cert)?;
-        check_namespace(org, cert, &signer)?;
+        check_namespace(org, cert, &signer, incoming.timing)?;
         self.check_addresses(cert, member)?;
         self.check_node_id(cert)?;
         let mark = self.marks.nodes.get(&cert.node).map(|marks| &marks.cert);
@@ -167,14 +167,26 @@ fn check_shape(cert: &NodeCert) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// A steward with a label namespace gives no labels outside of it.
-fn check_namespace(org: &Org, cert: &NodeCert, signer: &meshd_wire::KeyId) -> Result<(), Refusal> {
-    let mut keys = cert.labels.iter().map(|label| &label.key).chain(&cert.may_attest);
-    let mut stewards = org.delegations.iter().filter(|held| held.record.record_key.key_id() == *signer);
-    let mut fits = |namespace: &str| keys.all(|key| key.starts_with(namespace));
-    match stewards.next_back().map(|held| held.record.label_namespace.as_str()) {
-        Some(namespace) if fits(namespace) => Ok(()),
-        Some(_) => Err(Refusal::Invalid("a label outside its steward's namespace")),
-        None => Err(Refusal::UnknownSigner),
+/// A steward with a label namespace gives no labels outside of it. The last delegation counts; a state file
+/// may hold what was signed under an earlier one.
+fn check_namespace(
+    org: &Org,
+    cert: &NodeCert,
+    signer: &meshd_wire::KeyId,
+    timing: Timing,
+) -> Result<(), Refusal> {
+    let fits = |namespace: &str| {
+        cert.labels
+            .iter()
+            .map(|label| &label.key)
+            .chain(&cert.may_attest)
+            .all(|key| key.starts_with(namespace))
+    };
+    let stewards = org.delegations.iter().filter(|held| held.record.record_key.key_id() == *signer);
+    let count = if timing.is_restore() { usize::MAX } else { 1 };
+    if stewards.rev().take(count).any(|held| fits(&held.record.label_namespace)) {
+        Ok(())
+    } else {
+        Err(Refusal::Invalid("a label outside its steward's namespace"))
     }
 }
