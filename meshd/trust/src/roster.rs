@@ -19,6 +19,7 @@ mod node;
 mod org;
 mod overlay;
 mod refusal;
+mod shares;
 mod signers;
 mod standing;
 mod store;

@@ -8,7 +8,6 @@ use meshd_wire::record::NodeCert;
 use meshd_wire::{NodeId, OrgId, PublicKey, RecordId, Timestamp};
 use minicbor::{Decode, Encode};
 
-use super::limits::NODE_MARKS_MAX;
 use super::refusal::Refusal;
 
 /// Newest version of one record, and which content it had.
@@ -93,14 +92,6 @@ pub(super) struct HighWater {
 }
 
 impl HighWater {
-    pub(super) fn check_room(&self, node: &NodeId) -> Result<(), Refusal> {
-        if self.nodes.len() < NODE_MARKS_MAX || self.nodes.contains_key(node) {
-            Ok(())
-        } else {
-            Err(Refusal::TooMany("nodes that once were enrolled"))
-        }
-    }
-
     pub(super) fn raise_cert(&mut self, cert: &NodeCert, id: RecordId) {
         let mark = Mark { root_version: cert.root_version, count: cert.serial, id };
         let marks = self.nodes.entry(cert.node).or_insert(NodeMarks {

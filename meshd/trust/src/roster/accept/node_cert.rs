@@ -7,13 +7,13 @@ use super::{Accepted, Change, Incoming};
 use crate::address::node_addr6;
 use crate::roster::held::{Held, Verified};
 use crate::roster::high_water::Mark;
-use crate::roster::limits::{CERT_LIFE_MAX_S, CLAIMS_MAX, LABELS_MAX, NODES_MAX};
+use crate::roster::limits::{CERT_LIFE_MAX_S, CLAIMS_MAX, LABELS_MAX, NODE_MARKS_MAX, NODES_MAX};
 use crate::roster::node::Node;
 use crate::roster::org::Org;
 use crate::roster::refusal::Refusal;
 use crate::roster::standing::revokes_cert;
 use crate::roster::timing::Timing;
-use crate::roster::{Roster, overlay, signers, text};
+use crate::roster::{Roster, overlay, shares, signers, text};
 
 impl Roster {
     pub(super) fn accept_cert(&mut self, incoming: Incoming<'_, NodeCert>) -> Result<Accepted, Refusal> {
@@ -54,11 +54,30 @@ impl Roster {
         incoming.timing.check_not_over(cert.not_after)?;
         self.check_not_revoked(org, cert, incoming.timing)?;
         self.check_unclaimed(cert, incoming.timing)?;
-        if held.is_none() && self.nodes.len() >= NODES_MAX {
-            return Err(Refusal::TooMany("nodes"));
+        if !incoming.timing.is_restore() {
+            self.check_room(cert, held.is_none())?;
         }
-        self.marks.check_room(&cert.node)?;
         Ok(Verified::New(incoming.into_held(signer)))
+    }
+
+    /// One organisation's nodes never keep another's out.
+    fn check_room(&self, cert: &NodeCert, is_new: bool) -> Result<(), Refusal> {
+        let members = self.agreement().map_or(0, |agreement| agreement.members.len());
+        let marks = &self.marks.nodes;
+        // Counted only once a table is half full: until then there is room for everybody.
+        if is_new && self.nodes.len() >= NODES_MAX / 2 {
+            let orgs = self.certs().map(|held| held.record.org);
+            if !shares::has_room(NODES_MAX, members, &cert.org, orgs) {
+                return Err(Refusal::TooMany("nodes"));
+            }
+        }
+        if !marks.contains_key(&cert.node) && marks.len() >= NODE_MARKS_MAX / 2 {
+            let orgs = marks.values().map(|marks| marks.org);
+            if !shares::has_room(NODE_MARKS_MAX, members, &cert.org, orgs) {
+                return Err(Refusal::TooMany("nodes that once were enrolled"));
+            }
+        }
+        Ok(())
     }
 
     /// A node is named by its first identity key; later ones are the word of the same organisation.
