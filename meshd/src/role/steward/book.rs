@@ -1,14 +1,23 @@
 //! The steward's store: one redb file, one transaction for each decision.
+//!
+//! A token that was used must stay used. So each commit has two phases, which forbids redb to fall back to an older
+//! state when the newest is damaged, and every page is checked when the file is opened. A file comes to be under
+//! another name, so that a crash or a full disk leaves a whole one or none.
+//!
+//! One byte is beyond that: after a crash, redb has nothing but a bit to tell the last commit from the one before.
 
-use std::fs::OpenOptions;
+use std::cell::RefCell;
+use std::fs::{self, File, OpenOptions};
+use std::io;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
 
 use meshd_wire::{DecodeError, NodeId, TokenId, cbor};
 use minicbor::{Decode, Encode};
 use redb::{
-    Builder, Database, Key, ReadableDatabase, ReadableTable, ReadableTableMetadata, Table, TableDefinition,
-    WriteTransaction,
+    Builder, Database, DatabaseError, Key, ReadTransaction, ReadableDatabase, ReadableTable,
+    ReadableTableMetadata, Table, TableDefinition, WriteTransaction,
 };
 
 use super::entry::{Admitted, Hold, Signed, Station, Token};
@@ -31,9 +40,15 @@ const CACHE_BYTES: usize = 1024 * 1024;
 /// Reports a book that can't be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum BookError {
-    /// The file can't be opened.
+    /// The file can't be opened or made.
     #[error("open the steward's book")]
-    Open(#[source] std::io::Error),
+    Open(#[source] io::Error),
+    /// The file is no book, or not the one that was written.
+    #[error("the steward's book {} is damaged", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+    },
     /// The store failed: a full disk, or a damaged file.
     #[error("use the steward's book")]
     Store(#[source] Box<redb::Error>),
@@ -49,24 +64,19 @@ fn store<E: Into<redb::Error>>(error: E) -> BookError {
 
 /// The open book.
 #[derive(Debug)]
-pub(super) struct Book(Database);
+pub(super) struct Book {
+    path: PathBuf,
+    /// None after a failed write: redb demands that the file is opened anew.
+    database: RefCell<Option<Database>>,
+}
 
 impl Book {
     /// Opens the book, or starts one; nobody else may read it.
     pub(super) fn open(path: &Path) -> Result<Self, BookError> {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(path)
-            .map_err(BookError::Open)?;
-        let database = Builder::new().set_cache_size(CACHE_BYTES).create_file(file).map_err(store)?;
-        let book = Self(database);
-        // All tables exist from the first transaction on, so that reading never meets a missing one.
-        book.write(|page| page.create_tables())?;
-        Ok(book)
+        if !path.exists() {
+            start(path)?;
+        }
+        Ok(Self { path: path.to_owned(), database: RefCell::new(Some(open_checked(path)?)) })
     }
 
     /// Runs one transaction: what the closure wrote is on disk when this returns, or nothing of it.
@@ -74,34 +84,55 @@ impl Book {
     where
         E: From<BookError>,
     {
-        let page = Page(self.0.begin_write().map_err(store)?);
+        let page = Page(self.begin(begin_write)?);
         match act(&page) {
             Ok(value) => {
-                page.0.commit().map_err(store)?;
+                page.0.commit().map_err(|error| {
+                    self.database.replace(None);
+                    store(error)
+                })?;
                 Ok(value)
             }
             Err(error) => {
-                page.0.abort().map_err(store)?;
+                // The closure's error says what was wrong first; a store that failed is opened anew next time.
+                if page.0.abort().is_err() {
+                    self.database.replace(None);
+                }
                 Err(error)
             }
         }
     }
 
+    /// Begins a transaction; a store that has failed before is opened anew.
+    fn begin<T>(&self, begin: impl Fn(&Database) -> Result<T, BookError>) -> Result<T, BookError> {
+        let mut slot = self.database.borrow_mut();
+        if let Some(begun) = slot.as_ref().and_then(|database| begin(database).ok()) {
+            return Ok(begun);
+        }
+        // The old one first: a file is open once.
+        *slot = None;
+        begin(slot.insert(open_checked(&self.path)?))
+    }
+
+    fn begin_read(&self) -> Result<ReadTransaction, BookError> {
+        self.begin(|database| database.begin_read().map_err(store))
+    }
+
     /// What the root has made of this steward.
     pub(super) fn station(&self) -> Result<Option<Station>, BookError> {
-        let read = self.0.begin_read().map_err(store)?;
+        let read = self.begin_read()?;
         value_of(&read.open_table(META).map_err(store)?, STATION)
     }
 
     /// Newest state that was signed.
     pub(super) fn state(&self) -> Result<Option<Signed>, BookError> {
-        let read = self.0.begin_read().map_err(store)?;
+        let read = self.begin_read()?;
         value_of(&read.open_table(META).map_err(store)?, STATE)
     }
 
     /// Envelopes of the chain of trust, the steward's own included.
     pub(super) fn chain(&self) -> Result<Vec<Vec<u8>>, BookError> {
-        let read = self.0.begin_read().map_err(store)?;
+        let read = self.begin_read()?;
         let table = read.open_table(CHAIN).map_err(store)?;
         let mut chain = Vec::new();
         for row in table.iter().map_err(store)? {
@@ -251,6 +282,74 @@ impl Page {
     }
 }
 
+fn begin_write(database: &Database) -> Result<WriteTransaction, BookError> {
+    let mut transaction = database.begin_write().map_err(store)?;
+    transaction.set_two_phase_commit(true);
+    Ok(transaction)
+}
+
+/// Makes an empty book beside its place and moves it there whole.
+fn start(path: &Path) -> Result<(), BookError> {
+    let beside = path.with_extension("new");
+    let started = start_beside(&beside).and_then(|()| {
+        fs::rename(&beside, path).map_err(BookError::Open)?;
+        let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        File::open(dir).and_then(|dir| dir.sync_all()).map_err(BookError::Open)
+    });
+    if started.is_err() {
+        // The reason of the failure counts more than that of what is left.
+        let _left = fs::remove_file(&beside);
+    }
+    started
+}
+
+fn start_beside(beside: &Path) -> Result<(), BookError> {
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(beside)
+        .map_err(BookError::Open)?;
+    let database = Builder::new().set_cache_size(CACHE_BYTES).create_file(file).map_err(store)?;
+    // All tables exist from the first transaction on, so that reading never meets a missing one.
+    let page = Page(begin_write(&database)?);
+    page.create_tables()?;
+    page.0.commit().map_err(store)
+}
+
+/// Opens a book and checks every page of it.
+fn open_checked(path: &Path) -> Result<Database, BookError> {
+    let damaged = || BookError::Damaged { path: path.to_owned() };
+    // redb asserts on some damage instead of reporting it; a damaged file must not end the daemon.
+    catch_unwind(AssertUnwindSafe(|| {
+        let file = OpenOptions::new().read(true).write(true).open(path).map_err(BookError::Open)?;
+        if file.metadata().map_err(BookError::Open)?.len() == 0 {
+            return Err(damaged());
+        }
+        let opened = Builder::new().set_cache_size(CACHE_BYTES).create_file(file);
+        let mut database = opened.map_err(|error| open_error(error, path))?;
+        match database.check_integrity().map_err(|error| open_error(error, path))? {
+            true => Ok(database),
+            false => Err(damaged()),
+        }
+    }))
+    .unwrap_or_else(|_| Err(damaged()))
+}
+
+fn open_error(error: DatabaseError, path: &Path) -> BookError {
+    let ours =
+        |kind: io::ErrorKind| matches!(kind, io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof);
+    match redb::Error::from(error) {
+        redb::Error::Io(source) if ours(source.kind()) => BookError::Damaged { path: path.to_owned() },
+        redb::Error::Corrupted(_) | redb::Error::UpgradeRequired(_) => {
+            BookError::Damaged { path: path.to_owned() }
+        }
+        other => BookError::Store(Box::new(other)),
+    }
+}
+
 fn value_of<'k, K, V>(
     table: &impl ReadableTable<K, &'static [u8]>,
     key: K::SelfType<'k>,
@@ -274,4 +373,66 @@ where
 {
     table.insert(key, cbor::encode(value).as_slice()).map_err(store)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SERIAL_LAST: u64 = 7;
+
+    /// Everything before the pages, where single bits choose between states.
+    const HEAD_LEN: usize = 320;
+    /// The byte of redb's head that names the last commit; no checksum covers it.
+    const SELECTOR: usize = 9;
+    /// A prime, so that all offsets within a page are met.
+    const STRIDE: usize = 5003;
+
+    /// A book as a crash leaves it, and as an orderly end does.
+    fn written(path: &Path) -> [Vec<u8>; 2] {
+        let book = Book::open(path).expect("opens");
+        for serial in 0..=SERIAL_LAST {
+            book.write(|page| page.put_serial(serial)).expect("writes");
+        }
+        let crashed = fs::read(path).expect("reads");
+        drop(book);
+        [crashed, fs::read(path).expect("reads")]
+    }
+
+    fn serial(path: &Path) -> Result<u64, BookError> {
+        Book::open(path)?.write(|page| page.serial())
+    }
+
+    #[test]
+    fn a_flipped_byte_is_refused_or_harmless() {
+        let dir = tempfile::tempdir().expect("directory");
+        let path = dir.path().join("book.redb");
+        for (sound, uncovered) in written(&path).into_iter().zip([Some(SELECTOR), None]) {
+            for at in (0..HEAD_LEN).chain((HEAD_LEN..sound.len()).step_by(STRIDE)) {
+                if uncovered == Some(at) {
+                    continue;
+                }
+                for flip in [0x01, 0x04, 0xff] {
+                    let mut bytes = sound.clone();
+                    bytes[at] ^= flip;
+                    fs::write(&path, &bytes).expect("writes");
+                    if let Ok(serial) = serial(&path) {
+                        assert_eq!(serial, SERIAL_LAST, "byte {at} ^ {flip:#x}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_empty_or_cut_off_file_is_refused() {
+        let dir = tempfile::tempdir().expect("directory");
+        let path = dir.path().join("book.redb");
+        let [_, sound] = written(&path);
+        for len in [0, 1, 100, sound.len() / 2] {
+            fs::write(&path, &sound[..len]).expect("writes");
+            assert!(matches!(serial(&path), Err(BookError::Damaged { .. })), "{len} bytes");
+            assert_eq!(fs::metadata(&path).expect("is there").len(), len as u64);
+        }
+    }
 }
