@@ -95,8 +95,8 @@ fn a_route_within_the_overlay_keeps_the_token_unused() {
         }
         assert!(a.peers()?.is_empty());
         b.ctl(&["join", &token])?.ok()?;
-        mesh.steward()?
-            .reaches(DEADLINE, &b.ctl(&["status"])?.ok()?["node"]["addr4"].as_str().unwrap_or_default())
+        let status = b.ctl(&["status"])?.ok()?;
+        mesh.steward()?.reaches(DEADLINE, status["node"]["addr4"].as_str().unwrap_or_default())
     });
 }
 
