@@ -89,6 +89,30 @@ impl Mesh {
         }
     }
 
+    /// Renews the certificate of the steward's own host: there is no other steward it could ask.
+    pub(super) fn renew_at_own_desk(&mut self, counters: &mut Counters) {
+        if self.clock.is_suspect() || !self.renewal_is_due() {
+            return;
+        }
+        let (request, now) = (self.renewal_request(), self.clock.now());
+        let own_key = self.membership.secrets.transport().public();
+        let Some(steward) = &mut self.steward else { return };
+        let answer = steward.answer(&own_key, &[0; 32], &EnrolRequest::Renew { request }, now);
+        if let EnrolReply::Refused { why } = answer.reply {
+            tracing::error!(?why, "the steward can't renew the certificate of its own host");
+            return;
+        }
+        self.take_records(&answer.publish, counters);
+        self.tell_renewed();
+    }
+
+    fn tell_renewed(&self) {
+        let Some(view) = self.roster.node(&self.node) else { return };
+        let not_after = view.cert().not_after;
+        tracing::info!(left_s = not_after.since(self.clock.now()), "certificate renewed");
+        self.emit(meshd_api::EventKind::CertRenewed { expires_at: not_after.0 });
+    }
+
     /// Makes a token.
     pub fn invite(&mut self, request: InviteRequest) -> Result<JoinToken, ApiError> {
         self.advertise();
@@ -146,18 +170,11 @@ impl Mesh {
 
     /// Takes in what an errand brought.
     pub fn on_errand(&mut self, errand: Errand, records: Option<Vec<Vec<u8>>>, counters: &mut Counters) {
-        let now = self.clock.now();
         self.errand_done(errand, records.is_some());
         let Some(records) = records else { return };
         self.take_records(&records, counters);
         match errand {
-            Errand::Renew => {
-                if let Some(view) = self.roster.node(&self.node) {
-                    let expires_at = view.cert().not_after.0;
-                    tracing::info!(left_s = view.cert().not_after.since(now), "certificate renewed");
-                    self.emit(meshd_api::EventKind::CertRenewed { expires_at });
-                }
-            }
+            Errand::Renew => self.tell_renewed(),
             Errand::Refresh | Errand::Introduce => {}
         }
     }

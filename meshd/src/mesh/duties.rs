@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use meshd_trust::{Freshness, Standing};
+use meshd_wire::record::NodeCert;
 use meshd_wire::{PublicKey, Timestamp};
 
 use super::{Mesh, RegistryLink};
@@ -86,6 +87,7 @@ impl Mesh {
             self.duties.state_at = tick + STATE_EVERY;
             self.roster.forget_expired(self.clock.now());
             self.sign_state(counters);
+            self.renew_at_own_desk(counters);
         }
         self.renew_own(counters);
         self.errand(tick)
@@ -128,11 +130,7 @@ impl Mesh {
 
     fn needed_errand(&self) -> Option<Errand> {
         let now = self.clock.now();
-        let view = self.roster.node(&self.node)?;
-        let cert = view.cert();
-        let half = cert.not_before.plus(cert.not_after.since(cert.not_before) / 2);
-        let gone = self.roster.standing(&self.node, now) == Standing::Revoked;
-        if now >= half && !gone {
+        if self.steward.is_none() && self.renewal_is_due() {
             return Some(Errand::Renew);
         }
         let org = self.roster.org(&self.membership.org)?;
@@ -143,6 +141,13 @@ impl Mesh {
         // The steward of another organisation may serve the registry and know nothing of this node.
         let unknown_there = !self.duties.introduced && self.registry_is_foreign();
         (unknown_there || self.links.iter().any(is_shut_out)).then_some(Errand::Introduce)
+    }
+
+    /// Whether the certificate has passed the half of its life, and may still be renewed.
+    pub(super) fn renewal_is_due(&self) -> bool {
+        let now = self.clock.now();
+        let Some(view) = self.roster.node(&self.node) else { return false };
+        half_of_life(view.cert()) <= now && self.roster.standing(&self.node, now) != Standing::Revoked
     }
 
     fn registry_is_foreign(&self) -> bool {
@@ -179,6 +184,10 @@ impl Mesh {
             if succeeded { ERRAND_WAIT_FIRST } else { (duties.errand_wait * 2).min(ERRAND_WAIT_LONGEST) };
         duties.errand_at = Instant::now() + duties.errand_wait;
     }
+}
+
+fn half_of_life(cert: &NodeCert) -> Timestamp {
+    cert.not_before.plus(cert.not_after.since(cert.not_before) / 2)
 }
 
 /// Whether an embedded registry does not let this node in, or is gone.
