@@ -161,6 +161,23 @@ impl Membership {
     ) -> Self {
         Self { format: FORMAT, mesh, org, secrets, registries, stewards, steward }
     }
+
+    /// Takes over what a steward said of registries and stewards; true if that is new. Hosts move.
+    pub fn learn(&mut self, registries: Vec<RegistryHint>, stewards: Vec<String>) -> bool {
+        let mut new = false;
+        if !registries.is_empty() && registries != self.registries {
+            (self.registries, new) = (registries, true);
+        }
+        if !stewards.is_empty() && stewards != self.stewards {
+            (self.stewards, new) = (stewards, true);
+        }
+        new
+    }
+
+    /// Stores it in a state directory; when this returns, it is on disk.
+    pub fn store(&self, dir: &Path) -> Result<(), MembershipError> {
+        MembershipFile::open(dir)?.0.store(self)
+    }
 }
 
 /// The membership file of a state directory.

@@ -33,7 +33,7 @@ use crate::role::steward::Steward;
 use crate::tls::Admission;
 
 pub use applied::MemberView;
-pub use duties::Errand;
+pub use duties::{Errand, Help};
 pub use entry::{Entry, Founding, forget_founding};
 pub use start::refuse_conflicts;
 

@@ -17,7 +17,7 @@ use crate::control::Answer;
 use crate::dataplane::PingError;
 use crate::enrol::{self, JoinError, StewardCallError};
 use crate::membership::NodeSecrets;
-use crate::mesh::{Errand, Mesh, refuse_conflicts};
+use crate::mesh::{Errand, Help, Mesh, refuse_conflicts};
 use crate::tls::RawKey;
 
 /// Joins with a token.
@@ -57,31 +57,30 @@ pub fn start(mesh: &Mesh, errand: Errand, messages: mpsc::Sender<Message>) {
     let request = mesh.renewal_request();
     let introduction = mesh.introduction();
     let hosts = registry_hosts(mesh);
-    let mesh_id = mesh.membership.mesh;
+    let (node, mesh_id) = (mesh.node, mesh.membership.mesh);
     tokio::spawn(async move {
         let result = match (call, errand) {
             (Err(error), _) => Err(error),
             (Ok(call), Errand::Renew) => {
-                enrol::renew(&call.at, &call.key, |key| call.is_steward(key), request)
-                    .await
-                    .map(|renewed| renewed.records.into_iter().chain([renewed.cert]).collect())
+                enrol::renew(&call.at, &call.key, |key| call.is_steward(key), request).await.map(Help::from)
             }
             (Ok(call), Errand::Introduce) => {
-                introduce(&call.key, hosts, introduction).await.map(|()| Vec::new())
+                introduce(&call.key, hosts, introduction).await.map(|()| Help::default())
             }
             (Ok(call), Errand::Refresh) => {
-                enrol::refresh(&call.at, &call.key, |key| call.is_steward(key), mesh_id).await
+                let records = enrol::refresh(&call.at, &call.key, |key| call.is_steward(key), mesh_id).await;
+                records.map(|records| Help { records, ..Help::default() })
             }
         };
-        let records = match result {
-            Ok(records) => Some(records),
+        let help = match result {
+            Ok(help) => Some(help),
             Err(error) => {
                 let error = format!("{:#}", anyhow::Error::from(error));
                 tracing::warn!(?errand, error, "no steward helped");
                 None
             }
         };
-        say(&messages, Message::Errand { errand, records }).await;
+        say(&messages, Message::Errand { node, errand, help }).await;
     });
 }
 

@@ -69,9 +69,9 @@ impl Daemon {
                 };
                 answer.send(left);
             }
-            Message::Errand { errand, records } => {
-                if let Some(mesh) = &mut self.mesh {
-                    mesh.on_errand(errand, records, &mut self.counters);
+            Message::Errand { node, errand, help } => {
+                if let Some(mesh) = self.mesh.as_mut().filter(|mesh| mesh.node == node) {
+                    mesh.on_errand(errand, help, &self.state, &mut self.counters);
                 }
             }
         }

@@ -1,11 +1,12 @@
 //! What tasks bring back to the event loop.
 
 use meshd_api::{LeaveReply, MemberReply};
+use meshd_wire::NodeId;
 
 use crate::control::Answer;
 use crate::enrol::{JoinError, Joined};
 use crate::membership::NodeSecrets;
-use crate::mesh::Errand;
+use crate::mesh::{Errand, Help};
 
 /// Result of a task.
 pub enum Message {
@@ -29,11 +30,13 @@ pub enum Message {
         /// Who asked.
         answer: Answer<LeaveReply>,
     },
-    /// A steward gave records, or did not.
+    /// A steward helped, or did not.
     Errand {
+        /// Node that asked: this host may have left that mesh meanwhile.
+        node: NodeId,
         /// What was asked for.
         errand: Errand,
-        /// Envelopes; none when no steward could be reached.
-        records: Option<Vec<Vec<u8>>>,
+        /// What the steward gave; none when no steward helped.
+        help: Option<Help>,
     },
 }

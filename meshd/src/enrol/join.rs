@@ -12,7 +12,7 @@ use meshd_wire::enrol::{EnrolReply, EnrolRequest, Refused, RegistryHint};
 use meshd_wire::{JoinToken, MeshId, OrgId, PublicKey, Timestamp};
 use minicbor::bytes::ByteVec;
 
-use super::client::{CallError, EnrolClient};
+use super::client::{ADDRESSES_MAX, CallError, EnrolClient};
 use crate::membership::NodeSecrets;
 use crate::tls::{ConnectError, RawKey, ServerKey, TlsSetupError};
 
@@ -315,25 +315,35 @@ fn done(reply: EnrolReply) -> Result<(), StewardCallError> {
     }
 }
 
-/// Asks the first server that answers, after its key was checked.
+/// Asks the first server whose key is right; at some of the addresses another host may be by now.
 async fn ask(
     at: &[SocketAddr],
     key: &RawKey,
     is_steward: impl Fn(&PublicKey) -> bool,
     request: &EnrolRequest,
 ) -> Result<EnrolReply, StewardCallError> {
-    let mut client = EnrolClient::connect(at, key, ServerKey::Unverified)
-        .await
-        .ok_or(StewardCallError::NoSteward)?
-        .map_err(StewardCallError::Unreachable)?;
-    let server = client.server_key();
-    if !is_steward(&server) {
-        return Err(StewardCallError::NotDelegated { server });
-    }
+    let mut client = connect_steward(at, key, is_steward).await?;
     match client.call(request).await.map_err(StewardCallError::NoAnswer)? {
         EnrolReply::Refused { why } => Err(StewardCallError::Refused(why)),
         reply => Ok(reply),
     }
+}
+
+async fn connect_steward(
+    at: &[SocketAddr],
+    key: &RawKey,
+    is_steward: impl Fn(&PublicKey) -> bool,
+) -> Result<EnrolClient, StewardCallError> {
+    let mut failure = StewardCallError::NoSteward;
+    for at in at.iter().take(ADDRESSES_MAX) {
+        match EnrolClient::connect(std::slice::from_ref(at), key, ServerKey::Unverified).await {
+            Some(Ok(client)) if is_steward(&client.server_key()) => return Ok(client),
+            Some(Ok(client)) => failure = StewardCallError::NotDelegated { server: client.server_key() },
+            Some(Err(error)) => failure = StewardCallError::Unreachable(error),
+            None => {}
+        }
+    }
+    Err(failure)
 }
 
 fn check_clock(own: Timestamp, steward: Timestamp) -> Result<(), JoinError> {

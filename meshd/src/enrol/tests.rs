@@ -244,6 +244,19 @@ async fn a_member_renews_refreshes_and_leaves() {
 }
 
 #[tokio::test]
+async fn a_member_finds_its_steward_behind_the_address_of_a_stranger() {
+    let site = Site::open().await;
+    let stranger = serve(RawKey::from_seed(&[0x66; 32]).expect("key"), Admission::default(), |_| {
+        panic!("a stranger is asked nothing")
+    })
+    .await;
+    let roster = join_at(&site.invite(), 1).await.expect("joins").roster;
+    let is_steward = |key: &PublicKey| *key == site.tls_key;
+    let at = [stranger.at, site.at];
+    refresh(&at, &raw_key(&secrets(1)), is_steward, roster.mesh()).await.expect("the steward answers");
+}
+
+#[tokio::test]
 async fn introduced_records_reach_the_event_loop() {
     let key = RawKey::from_seed(&[1; 32]).expect("key");
     let server = key.public();

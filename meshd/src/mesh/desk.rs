@@ -9,10 +9,11 @@ use std::net::SocketAddr;
 use zeroize::Zeroizing;
 
 use super::Mesh;
-use super::duties::Errand;
+use super::duties::{Errand, Help};
 use crate::enrol::EnrolCall;
 use crate::metrics::Counters;
 use crate::role::steward::{InviteError, InviteSpec, Steward};
+use crate::state_dir::StateDir;
 
 /// Life of a token when none is asked for: long enough to walk to the other machine.
 const TOKEN_TTL_S: u64 = 15 * 60;
@@ -169,10 +170,22 @@ impl Mesh {
     }
 
     /// Takes in what an errand brought.
-    pub fn on_errand(&mut self, errand: Errand, records: Option<Vec<Vec<u8>>>, counters: &mut Counters) {
-        self.errand_done(errand, records.is_some());
-        let Some(records) = records else { return };
+    pub fn on_errand(
+        &mut self,
+        errand: Errand,
+        help: Option<Help>,
+        state: &StateDir,
+        counters: &mut Counters,
+    ) {
+        self.errand_done(errand, help.is_some());
+        let Some(Help { records, registries, stewards }) = help else { return };
         self.take_records(&records, counters);
+        if self.membership.learn(registries, stewards)
+            && let Err(error) = self.membership.store(state.path())
+        {
+            counters.store_failures += 1;
+            tracing::error!(error = crate::chain::of(&error), "where stewards are now can't be stored");
+        }
         match errand {
             Errand::Renew => self.tell_renewed(),
             Errand::Refresh | Errand::Introduce => {}

@@ -1,13 +1,16 @@
 //! What has to be done again and again: renew before it expires, repeat before it is forgotten.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use meshd_trust::{Freshness, Standing};
+use meshd_wire::enrol::RegistryHint;
 use meshd_wire::record::NodeCert;
 use meshd_wire::{PublicKey, Timestamp};
 
 use super::{Mesh, RegistryLink};
+use crate::enrol::Renewed;
 use crate::membership::Membership;
 use crate::metrics::Counters;
 
@@ -23,11 +26,13 @@ const KEYS_AGE_S: u64 = 12 * 3600;
 const STATE_AGE_ASK_S: u64 = 450;
 /// Wait between tries to reach a steward, doubled up to the longest.
 const ERRAND_WAIT_FIRST: Duration = Duration::from_secs(15);
-/// Longest wait between tries: many of them fit into the second half of a certificate's life.
-const ERRAND_WAIT_LONGEST: Duration = Duration::from_secs(3600);
+/// Longest wait between tries to renew: many of them fit into the second half of a certificate's life.
+const RENEW_WAIT_LONGEST: Duration = Duration::from_secs(3600);
+/// Longest wait between other tries: what they heal is felt until they succeed.
+const HEAL_WAIT_LONGEST: Duration = Duration::from_secs(5 * 60);
 
 /// Work that needs the network; the daemon does it beside the event loop.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Errand {
     /// Ask a steward for a new certificate.
     Renew,
@@ -37,16 +42,55 @@ pub enum Errand {
     Introduce,
 }
 
+/// What a steward gave.
+#[derive(Debug, Default)]
+pub struct Help {
+    /// Envelopes.
+    pub records: Vec<Vec<u8>>,
+    /// Where registries are; none if that was not asked.
+    pub registries: Vec<RegistryHint>,
+    /// Where stewards are; none if that was not asked.
+    pub stewards: Vec<String>,
+}
+
+impl From<Renewed> for Help {
+    fn from(renewed: Renewed) -> Self {
+        let Renewed { cert, mut records, registries, stewards } = renewed;
+        records.push(cert);
+        Self { records, registries, stewards }
+    }
+}
+
 /// When each duty is due.
 #[derive(Debug)]
 pub struct Duties {
     addresses: Vec<SocketAddr>,
     standing_at: Instant,
     state_at: Instant,
-    errand_at: Instant,
-    errand_wait: Duration,
+    errands: BTreeMap<Errand, Pace>,
     errand_runs: bool,
     introduced: bool,
+}
+
+/// When an errand may be tried again: one that fails does not hold up the others.
+#[derive(Debug, Clone, Copy)]
+struct Pace {
+    at: Instant,
+    wait: Duration,
+}
+
+impl Pace {
+    fn after(before: Option<Self>, errand: Errand, succeeded: bool, now: Instant) -> Self {
+        let longest = match errand {
+            Errand::Renew => RENEW_WAIT_LONGEST,
+            Errand::Refresh | Errand::Introduce => HEAL_WAIT_LONGEST,
+        };
+        let wait = match before {
+            Some(before) if !succeeded => (before.wait * 2).min(longest),
+            Some(_) | None => ERRAND_WAIT_FIRST,
+        };
+        Self { at: now + wait, wait }
+    }
 }
 
 impl Duties {
@@ -57,8 +101,7 @@ impl Duties {
             addresses: Vec::new(),
             standing_at: now,
             state_at: now,
-            errand_at: now,
-            errand_wait: ERRAND_WAIT_FIRST,
+            errands: BTreeMap::new(),
             errand_runs: false,
             introduced: false,
         }
@@ -120,27 +163,31 @@ impl Mesh {
     }
 
     fn errand(&mut self, tick: Instant) -> Option<Errand> {
-        if self.duties.errand_runs || tick < self.duties.errand_at {
+        if self.duties.errand_runs {
             return None;
         }
-        let errand = self.needed_errand()?;
+        let may_try = |errand: &Errand| self.duties.errands.get(errand).is_none_or(|pace| tick >= pace.at);
+        let all = [Errand::Renew, Errand::Refresh, Errand::Introduce];
+        let errand = all.into_iter().filter(may_try).find(|errand| self.needs(*errand))?;
         self.duties.errand_runs = true;
         Some(errand)
     }
 
-    fn needed_errand(&self) -> Option<Errand> {
-        let now = self.clock.now();
-        if self.steward.is_none() && self.renewal_is_due() {
-            return Some(Errand::Renew);
+    fn needs(&self, errand: Errand) -> bool {
+        match errand {
+            Errand::Renew => self.steward.is_none() && self.renewal_is_due(),
+            Errand::Refresh => {
+                let now = self.clock.now();
+                let Some(org) = self.roster.org(&self.membership.org) else { return false };
+                let old = org.state_age(now).is_none_or(|age| age >= STATE_AGE_ASK_S);
+                self.steward.is_none() && (old || org.freshness(now) != Freshness::Fresh)
+            }
+            // The steward of another organisation may serve the registry and know nothing of this node.
+            Errand::Introduce => {
+                let unknown_there = !self.duties.introduced && self.registry_is_foreign();
+                unknown_there || self.links.iter().any(is_shut_out)
+            }
         }
-        let org = self.roster.org(&self.membership.org)?;
-        let old = org.state_age(now).is_none_or(|age| age >= STATE_AGE_ASK_S);
-        if self.steward.is_none() && (old || org.freshness(now) != Freshness::Fresh) {
-            return Some(Errand::Refresh);
-        }
-        // The steward of another organisation may serve the registry and know nothing of this node.
-        let unknown_there = !self.duties.introduced && self.registry_is_foreign();
-        (unknown_there || self.links.iter().any(is_shut_out)).then_some(Errand::Introduce)
     }
 
     /// Whether the certificate has passed the half of its life, and may still be renewed.
@@ -180,9 +227,8 @@ impl Mesh {
         let duties = &mut self.duties;
         duties.introduced |= succeeded && errand == Errand::Introduce;
         duties.errand_runs = false;
-        duties.errand_wait =
-            if succeeded { ERRAND_WAIT_FIRST } else { (duties.errand_wait * 2).min(ERRAND_WAIT_LONGEST) };
-        duties.errand_at = Instant::now() + duties.errand_wait;
+        let before = duties.errands.get(&errand).copied();
+        duties.errands.insert(errand, Pace::after(before, errand, succeeded, Instant::now()));
     }
 }
 
@@ -193,4 +239,23 @@ fn half_of_life(cert: &NodeCert) -> Timestamp {
 /// Whether an embedded registry does not let this node in, or is gone.
 fn is_shut_out(link: &RegistryLink) -> bool {
     link.connected == Some(false) && link.url.starts_with("meshd://")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_errand_that_fails_waits_longer_and_one_that_succeeds_starts_anew() {
+        let now = Instant::now();
+        let fail = |before, errand| Pace::after(before, errand, false, now);
+        for (errand, longest) in [(Errand::Renew, RENEW_WAIT_LONGEST), (Errand::Refresh, HEAL_WAIT_LONGEST)] {
+            let first = fail(None, errand);
+            assert_eq!((first.at, first.wait), (now + ERRAND_WAIT_FIRST, ERRAND_WAIT_FIRST));
+            assert_eq!(fail(Some(first), errand).wait, 2 * ERRAND_WAIT_FIRST);
+            let late = (0..20).fold(first, |pace, _| fail(Some(pace), errand));
+            assert_eq!(late.wait, longest);
+            assert_eq!(Pace::after(Some(late), errand, true, now).wait, ERRAND_WAIT_FIRST);
+        }
+    }
 }
