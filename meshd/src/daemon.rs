@@ -19,11 +19,10 @@ use tokio::task::JoinHandle;
 use crate::config::Config;
 use crate::control::{self, Command, ControlListener};
 use crate::dataplane;
-use crate::discovery::Finding;
 use crate::enrol::EnrolCall;
 use crate::generations::Generations;
 use crate::membership::{MembershipFile, NodeSecrets};
-use crate::mesh::Mesh;
+use crate::mesh::{Mesh, News};
 use crate::metrics::Counters;
 use crate::state_dir::StateDir;
 
@@ -31,8 +30,6 @@ use message::Message;
 
 /// Commands waiting for the loop; callers beyond wait at their sockets.
 const COMMANDS_MAX: usize = 64;
-/// Findings of registries waiting for the loop; registries beyond wait.
-const FINDINGS_MAX: usize = 256;
 /// Requests of other hosts waiting for the loop; a join takes about a millisecond.
 const ENROL_CALLS_MAX: usize = 256;
 /// Results of tasks waiting for the loop: each task sends one.
@@ -58,8 +55,6 @@ pub fn run(config: Config, file: Option<&Path>) -> anyhow::Result<()> {
 /// Ends of the queues that tasks hold.
 #[derive(Clone)]
 pub struct Inlets {
-    /// Of registries.
-    pub findings: mpsc::Sender<(usize, Finding)>,
     /// Of other hosts.
     pub enrol: mpsc::Sender<EnrolCall>,
     messages: mpsc::Sender<Message>,
@@ -68,7 +63,6 @@ pub struct Inlets {
 /// The other ends.
 struct Queues {
     commands: mpsc::Receiver<Command>,
-    findings: mpsc::Receiver<(usize, Finding)>,
     enrol: mpsc::Receiver<EnrolCall>,
     messages: mpsc::Receiver<Message>,
 }
@@ -101,11 +95,10 @@ struct Daemon {
 impl Daemon {
     async fn start(config: Config, config_file: Option<String>, state: StateDir) -> anyhow::Result<Self> {
         let (command_tx, commands) = mpsc::channel(COMMANDS_MAX);
-        let (findings_tx, findings) = mpsc::channel(FINDINGS_MAX);
         let (enrol_tx, enrol) = mpsc::channel(ENROL_CALLS_MAX);
         let (message_tx, messages) = mpsc::channel(MESSAGES_MAX);
         let (events, _) = broadcast::channel(EVENTS_MAX);
-        let inlets = Inlets { findings: findings_tx, enrol: enrol_tx, messages: message_tx };
+        let inlets = Inlets { enrol: enrol_tx, messages: message_tx };
 
         let (_, membership) = MembershipFile::open(state.path()).context("read the membership")?;
         let mut counters = Counters::default();
@@ -135,7 +128,7 @@ impl Daemon {
                 }
             }));
         }
-        let queues = Some(Queues { commands, findings, enrol, messages });
+        let queues = Some(Queues { commands, enrol, messages });
         Ok(Self {
             config,
             config_file,
@@ -171,12 +164,7 @@ impl Daemon {
                 Some(message) = queues.messages.recv() => self.on_message(message).await,
                 Some(command) = queues.commands.recv() => self.on_command(command).await,
                 Some(call) = queues.enrol.recv() => self.on_enrol(call),
-                Some((index, finding)) = queues.findings.recv() => {
-                    if let Some(mesh) = &mut self.mesh {
-                        mesh.on_finding(index, finding, &mut self.counters);
-                    }
-                }
-                Some(event) = plane_event(&mut self.mesh) => self.on_plane(event)?,
+                news = news_of(&mut self.mesh) => self.on_news(news)?,
                 changed = addresses.changed() => {
                     changed.context("watch the host's addresses")?;
                     self.on_addresses();
@@ -219,11 +207,23 @@ impl Daemon {
         mesh.on_enrol(call, &mut self.counters);
     }
 
+    fn on_news(&mut self, news: News) -> anyhow::Result<()> {
+        match news {
+            News::Tunnels(event) => self.on_plane(event)?,
+            News::Registries(findings) => {
+                if let Some(mesh) = &mut self.mesh {
+                    mesh.on_findings(findings, &mut self.counters);
+                }
+            }
+        }
+        Ok(())
+    }
+
     fn on_plane(&mut self, event: dataplane::Event) -> anyhow::Result<()> {
         if event == dataplane::Event::DeviceLost {
             anyhow::bail!("device {} was taken away", self.config.device);
         }
-        if let Some(kind) = self.mesh.as_ref().and_then(|mesh| mesh.news(&event)) {
+        if let Some(kind) = self.mesh.as_ref().and_then(|mesh| mesh.tunnel_event(&event)) {
             self.emit(kind);
         }
         Ok(())
@@ -235,10 +235,10 @@ impl Daemon {
     }
 }
 
-/// Next event of the tunnels; never, as long as there is no mesh.
-async fn plane_event(mesh: &mut Option<Mesh>) -> Option<dataplane::Event> {
+/// Next news of tunnels and registries; never, as long as there is no mesh.
+async fn news_of(mesh: &mut Option<Mesh>) -> News {
     match mesh {
-        Some(mesh) => mesh.plane_events.recv().await,
+        Some(mesh) => mesh.news().await,
         None => std::future::pending().await,
     }
 }

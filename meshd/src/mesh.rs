@@ -39,8 +39,18 @@ pub use start::refuse_conflicts;
 
 /// Records that came before what proves them, kept until it comes; a flood beyond is refused.
 const EARLY_MAX: usize = 1024;
+/// Findings of registries waiting for the loop, and taken in at once; registries beyond wait.
+const FINDINGS_MAX: usize = 256;
 /// Refusals logged in one second; all are counted.
 const REFUSALS_LOGGED_PER_S: u32 = 10;
+
+/// What reaches a mesh from outside.
+pub enum News {
+    /// From the tunnels.
+    Tunnels(dataplane::Event),
+    /// From registries, by index.
+    Registries(Vec<(usize, Finding)>),
+}
 
 /// A registry in use.
 pub struct RegistryLink {
@@ -67,8 +77,9 @@ pub struct Mesh {
     pub node: NodeId,
     /// Tunnels.
     pub plane: Arc<DataPlane>,
-    /// What the tunnels tell.
-    pub plane_events: mpsc::Receiver<dataplane::Event>,
+    plane_events: mpsc::Receiver<dataplane::Event>,
+    /// Of the registries of this mesh alone: what one that was left still says goes with it.
+    findings: mpsc::Receiver<(usize, Finding)>,
     /// Registries in use, in the order of their indices.
     pub links: Vec<RegistryLink>,
     /// The steward role, if this host has it.
@@ -84,6 +95,7 @@ pub struct Mesh {
     published: watch::Sender<Arc<Published>>,
     early: BTreeMap<Slot, Vec<u8>>,
     unsaved: bool,
+    unsaved_paths: bool,
     members: BTreeMap<NodeId, MemberView>,
     events: broadcast::Sender<Event>,
     refusals_logged: (Timestamp, u32),
@@ -91,13 +103,28 @@ pub struct Mesh {
 }
 
 impl Mesh {
-    /// Takes in what a registry told.
-    pub fn on_finding(&mut self, index: usize, finding: Finding, counters: &mut Counters) {
-        match finding {
-            Finding::Values(values) => self.absorb(values, counters),
-            Finding::Connected => self.on_link(index, true, String::new()),
-            Finding::Disconnected { reason } => self.on_link(index, false, reason),
+    /// Waits for news of the tunnels and the registries. Cancel safe.
+    pub async fn news(&mut self) -> News {
+        let mut findings = Vec::new();
+        tokio::select! {
+            biased;
+            Some(event) = self.plane_events.recv() => News::Tunnels(event),
+            1.. = self.findings.recv_many(&mut findings, FINDINGS_MAX) => News::Registries(findings),
+            else => std::future::pending().await,
         }
+    }
+
+    /// Takes in what registries told; all that has come by now is stored at once.
+    pub fn on_findings(&mut self, findings: Vec<(usize, Finding)>, counters: &mut Counters) {
+        let mut values = Vec::new();
+        for (index, finding) in findings {
+            match finding {
+                Finding::Values(more) => values.extend(more),
+                Finding::Connected => self.on_link(index, true, String::new()),
+                Finding::Disconnected { reason } => self.on_link(index, false, reason),
+            }
+        }
+        self.absorb(values, counters);
     }
 
     fn on_link(&mut self, index: usize, connected: bool, reason: String) {
@@ -116,37 +143,40 @@ impl Mesh {
 
     /// Verifies values in the order in which they prove each other, stores what is new, uses it.
     fn absorb(&mut self, values: Vec<(Vec<u8>, Vec<u8>)>, counters: &mut Counters) {
-        let mut sorted: BTreeMap<Slot, Vec<u8>> = BTreeMap::new();
+        let mut waiting: Vec<(Slot, Vec<u8>)> = Vec::new();
         for (key, value) in values {
             match self.keyspace.slot(&key) {
-                Some(slot) => {
-                    sorted.insert(slot, value);
-                }
+                Some(slot) => waiting.push((slot, value)),
                 None => counters.keys_unknown += 1,
             }
         }
-        let mut changed = false;
-        while !sorted.is_empty() {
-            let mut new = false;
-            for (slot, value) in std::mem::take(&mut sorted) {
-                new |= self.take_in(slot, value, counters);
+        let mut changes = Vec::new();
+        while !waiting.is_empty() {
+            // Two registries may say different things of one place: each is judged.
+            waiting.sort_by_key(|(slot, _)| *slot);
+            let before = changes.len();
+            for (slot, value) in std::mem::take(&mut waiting) {
+                changes.extend(self.take_in(slot, value, counters));
             }
-            changed |= new;
-            if new {
+            if changes.len() > before {
                 // What was early may be provable now.
-                sorted = std::mem::take(&mut self.early);
+                waiting.extend(std::mem::take(&mut self.early));
             }
         }
-        if changed {
+        if changes.iter().any(|change| !matches!(change, Change::Paths(_))) {
             self.commit(counters);
+        } else if !changes.is_empty() {
+            // Paths are hints, and stored once a second at most (trust design, section 4.3).
+            self.unsaved_paths = true;
+            self.apply();
         }
     }
 
-    /// Takes in one value; true if something new was accepted.
-    fn take_in(&mut self, slot: Slot, value: Vec<u8>, counters: &mut Counters) -> bool {
+    /// Takes in one value; gives what it changed.
+    fn take_in(&mut self, slot: Slot, value: Vec<u8>, counters: &mut Counters) -> Vec<Change> {
         if !slot.suits(&value) {
             self.refused(slot, "misplaced", counters);
-            return false;
+            return Vec::new();
         }
         let now = self.clock.now();
         let result = match slot {
@@ -167,14 +197,14 @@ impl Mesh {
                 for change in &changes {
                     self.on_change(change);
                 }
-                !changes.is_empty()
+                changes
             }
             Err(refusal) => {
                 if refusal.may_pass_later() && self.early.len() < EARLY_MAX {
                     self.early.insert(slot, value);
                 }
                 self.refused(slot, refusal.reason(), counters);
-                false
+                Vec::new()
             }
         }
     }
@@ -206,6 +236,7 @@ impl Mesh {
     pub fn commit(&mut self, counters: &mut Counters) {
         match self.roster_file.write(&self.roster.to_bytes()) {
             Ok(()) => {
+                self.unsaved_paths = false;
                 self.merge_chain();
                 if std::mem::take(&mut self.unsaved) {
                     tracing::info!("the state can be stored again");
@@ -223,7 +254,7 @@ impl Mesh {
     }
 
     /// What a change of a tunnel is to those who watch.
-    pub fn news(&self, event: &dataplane::Event) -> Option<EventKind> {
+    pub fn tunnel_event(&self, event: &dataplane::Event) -> Option<EventKind> {
         let of = |node: &NodeId| {
             let member = self.members.get(node);
             let name = member.map_or_else(|| node.short(), |member| member.name.clone());

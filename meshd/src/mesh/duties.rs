@@ -119,7 +119,7 @@ impl Mesh {
     #[must_use]
     pub fn on_tick(&mut self, counters: &mut Counters) -> Option<Errand> {
         let tick = Instant::now();
-        if self.unsaved {
+        if self.unsaved || self.unsaved_paths {
             self.commit(counters);
         }
         if tick >= self.duties.standing_at {

@@ -11,17 +11,17 @@ use meshd_registry::{Endpoint, EtcdTls, Registry};
 use meshd_trust::{Roster, address};
 use meshd_wire::Timestamp;
 use meshd_wire::enrol::RegistryHint;
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{broadcast, mpsc, watch};
 
 use super::duties::Duties;
 use super::entry::{Entry, open_steward};
-use super::{Mesh, RegistryLink};
+use super::{FINDINGS_MAX, Mesh, RegistryLink};
 use crate::clock::{self, NodeClock};
 use crate::config::{Config, RegistryConfig};
 use crate::daemon::Inlets;
 use crate::dataplane::{DataPlane, DataPlaneConfig, DataPlaneError};
-use crate::discovery::Discovery;
 use crate::discovery::keyspace::Keyspace;
+use crate::discovery::{Discovery, Finding};
 use crate::generations::Generations;
 use crate::io::{Tun, Udp};
 use crate::membership::{Membership, MembershipFile};
@@ -128,12 +128,14 @@ impl Mesh {
         };
         let keyspace = Keyspace::new(&membership.mesh);
         let (published, _) = watch::channel(Arc::default());
+        let (findings_tx, findings) = mpsc::channel(FINDINGS_MAX);
         let mut mesh = Self {
             membership,
             roster,
             clock: NodeClock::default(),
             plane: Arc::new(plane),
             plane_events,
+            findings,
             links: Vec::new(),
             steward,
             control,
@@ -146,18 +148,23 @@ impl Mesh {
             published,
             early: BTreeMap::new(),
             unsaved: false,
+            unsaved_paths: false,
             members: BTreeMap::new(),
             events,
             refusals_logged: (Timestamp(0), 0),
             duties: Duties::new(),
         };
         mesh.apply();
-        mesh.link(config, inlets).await?;
+        mesh.link(config, &findings_tx).await?;
         Ok(mesh)
     }
 
     /// Starts to use the registries of the mesh.
-    async fn link(&mut self, config: &Config, inlets: &Inlets) -> Result<(), ApiError> {
+    async fn link(
+        &mut self,
+        config: &Config,
+        findings: &mpsc::Sender<(usize, Finding)>,
+    ) -> Result<(), ApiError> {
         let mut endpoints = Vec::new();
         let own_key = self.membership.secrets.transport().public().0;
         if let Some(own) = self.control.as_ref().and_then(|control| control.own_registry(own_key)) {
@@ -182,7 +189,7 @@ impl Mesh {
                 registry,
                 self.keyspace.clone(),
                 self.published.subscribe(),
-                inlets.findings.clone(),
+                findings.clone(),
             );
             self.links.push(RegistryLink { url, connected: None, since: self.clock.now(), discovery });
         }
