@@ -21,7 +21,7 @@ use meshd_wire::{NodeId, Timestamp};
 use tokio::sync::{broadcast, mpsc, watch};
 
 use crate::clock::NodeClock;
-use crate::dataplane::{self, DataPlane};
+use crate::dataplane::{self, DataPlane, PeerConfig};
 use crate::discovery::keyspace::{Keyspace, Slot};
 use crate::discovery::{Discovery, Finding, Published};
 use crate::generations::Generations;
@@ -97,6 +97,8 @@ pub struct Mesh {
     unsaved: bool,
     unsaved_paths: bool,
     members: BTreeMap<NodeId, MemberView>,
+    /// The members as the tunnels know them.
+    peers: BTreeMap<NodeId, PeerConfig>,
     events: broadcast::Sender<Event>,
     refusals_logged: (Timestamp, u32),
     duties: duties::Duties,

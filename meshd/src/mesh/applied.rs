@@ -22,26 +22,41 @@ pub struct MemberView {
 
 impl Mesh {
     /// Lets the tunnels, the admission and the published records follow the roster.
+    ///
+    /// While the roster can't be stored, what is new in it is not used; what is no longer in force ends all
+    /// the same.
     pub fn apply(&mut self) {
         let now = self.clock.now();
-        let mut peers = Vec::new();
+        let mut peers = BTreeMap::new();
         let mut members = BTreeMap::new();
         let mut holders = BTreeMap::new();
         for view in self.roster.nodes() {
             let standing = self.roster.standing(&view.id(), now);
-            if may_use_registry(standing) {
+            let is_usable = !self.unsaved || self.holders.of(&view.cert().transport).is_some();
+            if may_use_registry(standing) && is_usable {
                 holders.insert(view.cert().transport, (view.id(), view.org()));
             }
             if standing != Standing::InForce || view.id() == self.node {
                 continue;
             }
+            let peer = match self.peers.get(&view.id()) {
+                Some(stored) if self.unsaved => {
+                    PeerConfig { candidates: candidates(&view), ..stored.clone() }
+                }
+                None if self.unsaved => continue,
+                Some(_) | None => match peer_config(&view) {
+                    Some(peer) => peer,
+                    None => continue,
+                },
+            };
             members
                 .insert(view.id(), MemberView { name: view.cert().name.clone(), org: self.org_name(&view) });
-            peers.extend(peer_config(&view));
+            peers.insert(view.id(), peer);
         }
         self.admission.replace(holders.keys().copied().collect());
         self.holders.replace(holders);
-        self.plane.set_peers(peers);
+        self.plane.set_peers(peers.values().cloned().collect());
+        self.peers = peers;
         self.tell_members(members);
         self.publish();
     }
@@ -126,14 +141,17 @@ fn peer_config(view: &NodeView<'_>) -> Option<PeerConfig> {
         let (addr, len) = prefix.parts()?;
         IpNet::new(addr, len).ok()
     });
-    let candidates: Vec<SocketAddr> = view.paths().map_or_else(Vec::new, |paths| {
-        paths.candidates.iter().filter_map(|candidate| candidate.socket_addr()).collect()
-    });
     Some(PeerConfig {
         node: view.id(),
         name: cert.name.clone(),
         public_key: keys.cur.key.0,
         addrs: [host(cert.ipv4().into()), host(cert.ipv6().into())].into_iter().chain(claimed).collect(),
-        candidates,
+        candidates: candidates(view),
+    })
+}
+
+fn candidates(view: &NodeView<'_>) -> Vec<SocketAddr> {
+    view.paths().map_or_else(Vec::new, |paths| {
+        paths.candidates.iter().filter_map(|candidate| candidate.socket_addr()).collect()
     })
 }

@@ -150,6 +150,7 @@ impl Mesh {
             unsaved: false,
             unsaved_paths: false,
             members: BTreeMap::new(),
+            peers: BTreeMap::new(),
             events,
             refusals_logged: (Timestamp(0), 0),
             duties: Duties::new(),

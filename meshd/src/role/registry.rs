@@ -23,7 +23,8 @@ impl Holders {
         self.0.store(Arc::new(holders));
     }
 
-    fn of(&self, key: &PublicKey) -> Option<(NodeId, OrgId)> {
+    /// Holder of a transport key.
+    pub fn of(&self, key: &PublicKey) -> Option<(NodeId, OrgId)> {
         self.0.load().get(key).copied()
     }
 }
