@@ -331,12 +331,25 @@ impl Steward {
     pub fn state(&mut self, now: Timestamp) -> Result<Vec<u8>, Declined> {
         self.wake(now)?;
         if now.since(self.swept_at) >= SWEEP_INTERVAL_S {
-            self.book.write(|page| sweep(page, now))?;
+            self.sweep(now)?;
             self.swept_at = now;
         }
         let signed = self.book.write(|page| self.sign_state(page, now))?;
         self.take_own(&[&signed], now);
         Ok(signed)
+    }
+
+    /// Removes what is long over, as far as a clock that jumped ahead a moment ago can't be why: up to the
+    /// time signed last, and never when it is later than the own delegation.
+    fn sweep(&self, now: Timestamp) -> Result<(), BookError> {
+        let is_in_office = self.station.as_ref().is_some_and(|station| now <= station.not_after);
+        let Some(signed) = self.book.state()?.filter(|_| is_in_office) else { return Ok(()) };
+        let over = now.min(signed.at);
+        self.book.write(|page| {
+            page.retain_tokens(|token| token.not_after.plus(TOKEN_KEPT_S) >= over)?;
+            page.retain_nodes(|node| node.cert.not_after.plus(decide::ADDRESS_REST_S) >= over)?;
+            page.retain_holds(|hold| hold.until >= over)
+        })
     }
 
     /// Public halves of the keys, for the root to delegate to.
@@ -416,12 +429,6 @@ impl From<Refused> for Declined {
     fn from(why: Refused) -> Self {
         Self::Refused(why)
     }
-}
-
-fn sweep(page: &book::Page, now: Timestamp) -> Result<(), BookError> {
-    page.retain_tokens(|token| token.not_after.plus(TOKEN_KEPT_S) >= now)?;
-    page.retain_nodes(|node| node.cert.not_after.plus(decide::ADDRESS_REST_S) >= now)?;
-    page.retain_holds(|hold| hold.until >= now)
 }
 
 /// Whether records of a kind belong to the chain of trust.

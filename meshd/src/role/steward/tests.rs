@@ -205,6 +205,21 @@ fn a_farewell_revokes_the_node_for_everyone() {
 }
 
 #[test]
+fn a_clock_that_jumped_ahead_does_not_empty_the_book() {
+    let mut home = Home::found(1, 24);
+    assert_eq!(refusal_of(&home.admit(&secrets(1), "a")), None);
+    let mut dir = copy_of(&home.dir.path().join("steward"));
+    for at in [60, 60 * DAY_S, 3650 * DAY_S, 120] {
+        home.steward = Steward::open(dir.path()).expect("opens");
+        home.steward.state(NOW.plus(at)).expect("signs");
+        dir = copy_of(dir.path());
+    }
+    let renewed = EnrolRequest::Renew { request: home.request(&secrets(1), "a", NOW.plus(120)) };
+    let answer = home.steward.answer(&secrets(1).transport().public(), &EXPORTER, &renewed, NOW.plus(120));
+    assert_eq!(refusal_of(&answer), None);
+}
+
+#[test]
 fn nobody_says_farewell_for_another() {
     let mut home = Home::found(1, 16);
     cert_of(&home.admit(&secrets(1), "one"));
@@ -261,11 +276,7 @@ fn what_was_answered_survives_a_kill() {
     let state: OrgState = record(&home.steward.state(NOW).expect("state"));
 
     // A copy taken while the book is open is what a kill leaves behind.
-    let copy = tempfile::tempdir().expect("directory");
-    for entry in std::fs::read_dir(home.dir.path().join("steward")).expect("list") {
-        let entry = entry.expect("entry");
-        std::fs::copy(entry.path(), copy.path().join(entry.file_name())).expect("copy");
-    }
+    let copy = copy_of(&home.dir.path().join("steward"));
     let keys = home.steward.public_keys();
     home.steward = Steward::open(copy.path()).expect("opens");
 
@@ -351,6 +362,16 @@ proptest! {
         }
         prop_assert_eq!(refusal_of(&home.enrol(&token, &secrets(1), "one", NOW)), None);
     }
+}
+
+/// What a steward's directory holds at this moment.
+fn copy_of(dir: &Path) -> tempfile::TempDir {
+    let copy = tempfile::tempdir().expect("directory");
+    for entry in std::fs::read_dir(dir).expect("list") {
+        let entry = entry.expect("entry");
+        std::fs::copy(entry.path(), copy.path().join(entry.file_name())).expect("copy");
+    }
+    copy
 }
 
 fn leave(home: &mut Home, number: u16, now: Timestamp) -> Answer {
