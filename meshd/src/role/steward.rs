@@ -10,6 +10,7 @@ mod decide;
 mod entry;
 #[cfg(test)]
 pub(crate) mod fixture;
+mod introduce;
 mod issue;
 mod keys;
 #[cfg(test)]
@@ -311,11 +312,7 @@ impl Steward {
             }
             EnrolRequest::Renew { request } => self.renew(peer, request, now),
             EnrolRequest::Leave { leave } => self.release(leave, now),
-            // The daemon's roster judges what is introduced; a steward adds nothing to that.
-            EnrolRequest::Introduce { records } => Ok(Answer {
-                reply: EnrolReply::Done,
-                publish: records.iter().map(|record| record.to_vec()).collect(),
-            }),
+            EnrolRequest::Introduce { records } => self.meet(peer, records, now),
         };
         self.settle(answered)
     }

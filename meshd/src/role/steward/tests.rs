@@ -205,6 +205,36 @@ fn a_farewell_revokes_the_node_for_everyone() {
 }
 
 #[test]
+fn an_introduction_is_passed_on_only_if_it_proves_the_peer_itself() {
+    let mut home = Home::found(1, 24);
+    let (member, other) = (secrets(1), secrets(2));
+    let publish = home.admit(&member, "a").publish;
+    let introduce = |home: &mut Home, peer: PublicKey, records: &[Vec<u8>]| {
+        let records = records.iter().cloned().map(minicbor::bytes::ByteVec::from).collect();
+        home.steward.answer(&peer, &EXPORTER, &EnrolRequest::Introduce { records }, NOW)
+    };
+    let records = [home.steward.chain(), publish.clone()].concat();
+    let told = introduce(&mut home, member.transport().public(), &records);
+    assert_eq!(told.reply, EnrolReply::Done);
+    assert!(publish.iter().all(|record| told.publish.contains(record)));
+
+    let junk = vec![vec![0x80]; 4000];
+    for (peer, records) in [
+        (other.transport().public(), &records[..]),
+        (other.transport().public(), &junk[..]),
+        (member.transport().public(), &home.steward.chain()[..]),
+        (member.transport().public(), &[]),
+    ] {
+        let told = introduce(&mut home, peer, records);
+        assert!(refusal_of(&told).is_some(), "{:?}", told.reply);
+        assert_eq!(told.publish, Vec::<Vec<u8>>::new());
+    }
+    let told = introduce(&mut home, member.transport().public(), &[&records[..], &junk[..20]].concat());
+    assert_eq!(told.reply, EnrolReply::Done);
+    assert!(!told.publish.contains(&junk[0]), "what proves nothing is not passed on");
+}
+
+#[test]
 fn a_clock_that_jumped_ahead_does_not_empty_the_book() {
     let mut home = Home::found(1, 24);
     assert_eq!(refusal_of(&home.admit(&secrets(1), "a")), None);
