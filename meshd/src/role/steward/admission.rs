@@ -149,7 +149,8 @@ impl Steward {
             return Err(Refused::Malformed.into());
         }
         let before = page.node(&node)?;
-        if before.as_ref().is_some_and(|before| before.revoked_at.is_some()) {
+        let left = before.as_ref().is_some_and(|before| before.revoked_at.is_some());
+        if left || self.is_taken_back(station, &node) {
             return Err(Refused::NotMember.into());
         }
         if page.name(scope.name)?.is_some_and(|hold| hold.excludes(&node, now)) {

@@ -1,5 +1,7 @@
 //! Records that the steward signs about its organisation.
 
+use std::collections::BTreeSet;
+
 use meshd_wire::enrol::Refused;
 use meshd_wire::record::{OrgState, Revocations, VERSION, Versioned};
 use meshd_wire::{Envelope, NodeId, Record, Timestamp};
@@ -8,6 +10,10 @@ use super::book::Page;
 use super::decide;
 use super::entry::{Signed, Station};
 use super::{Declined, Steward};
+
+/// Nodes that one record of revocations names: 34 bytes each, and a record has 64 KiB at most. One that is
+/// larger would be refused by everybody, and so stop the whole organisation.
+pub(super) const REVOKED_MAX: usize = 1_900;
 
 impl Steward {
     pub(super) fn sign<R: Record>(&self, station: &Station, record: &R) -> Envelope {
@@ -35,6 +41,17 @@ impl Steward {
         Ok(signed.envelope)
     }
 
+    /// Nodes that the newest revocations of the mesh name. A book from a backup may have forgotten some.
+    fn nodes_taken_back(&self, station: &Station) -> &[NodeId] {
+        let org = self.roster.as_ref().and_then(|roster| roster.org(&station.org));
+        org.and_then(|org| org.revocations()).map_or(&[], |revocations| &revocations.nodes)
+    }
+
+    /// Whether the mesh counts a node as taken back, whatever the book says.
+    pub(super) fn is_taken_back(&self, station: &Station, node: &NodeId) -> bool {
+        self.nodes_taken_back(station).binary_search(node).is_ok()
+    }
+
     /// Signs the set of everything taken back that has not expired anyway.
     pub(super) fn sign_revocations(
         &self,
@@ -43,14 +60,23 @@ impl Steward {
         now: Timestamp,
     ) -> Result<Vec<u8>, Declined> {
         let n = decide::next_count(page.revocations()?.map_or(0, |signed| signed.count), now);
-        let mut nodes: Vec<NodeId> = page
-            .nodes()?
-            .into_iter()
+        let (mut nodes, mut over) = (BTreeSet::new(), BTreeSet::new());
+        for node in page.nodes()?.into_iter().filter(|node| node.revoked_at.is_some()) {
             // Expiry is judged with some skew, so what expired lately stays in the set.
-            .filter(|node| node.revoked_at.is_some() && node.cert.not_after.plus(decide::DAY_S) >= now)
-            .map(|node| node.cert.node)
-            .collect();
-        nodes.sort();
+            let counts = node.cert.not_after.plus(decide::DAY_S) >= now;
+            if counts { &mut nodes } else { &mut over }.insert(node.cert.node);
+        }
+        if nodes.len() > REVOKED_MAX {
+            tracing::error!(len = nodes.len(), "more nodes are taken back than one record can name");
+            return Err(Refused::Unavailable.into());
+        }
+        // The book knows nothing of these, so it can't tell when they are over; they go when room is needed.
+        let room = REVOKED_MAX - nodes.len();
+        let is_lost = |node: &&NodeId| !nodes.contains(*node) && !over.contains(*node);
+        let lost: Vec<NodeId> =
+            self.nodes_taken_back(station).iter().filter(is_lost).take(room).copied().collect();
+        nodes.extend(lost);
+        let nodes: Vec<NodeId> = nodes.into_iter().collect();
         let revocations = Revocations {
             version: VERSION,
             org: station.org,

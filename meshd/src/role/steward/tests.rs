@@ -1,6 +1,6 @@
 use meshd_trust::Standing;
 use meshd_wire::enrol::{EnrolReply, EnrolRequest, Refused};
-use meshd_wire::record::{Label, NodeCert, OrgState};
+use meshd_wire::record::{Label, NodeCert, OrgState, Revocations};
 use meshd_wire::token::TokenSecret;
 use meshd_wire::{Envelope, PublicKey, TokenId};
 use proptest::prelude::*;
@@ -232,6 +232,53 @@ fn an_introduction_is_passed_on_only_if_it_proves_the_peer_itself() {
     let told = introduce(&mut home, member.transport().public(), &[&records[..], &junk[..20]].concat());
     assert_eq!(told.reply, EnrolReply::Done);
     assert!(!told.publish.contains(&junk[0]), "what proves nothing is not passed on");
+}
+
+#[test]
+fn a_book_from_a_backup_does_not_bring_revoked_nodes_back() {
+    let mut home = Home::found(1, 24);
+    for number in [1, 2] {
+        assert_eq!(refusal_of(&home.admit(&secrets(number), &format!("n{number}"))), None);
+    }
+    let backup = copy_of(&home.dir.path().join("steward"));
+    let farewell = leave(&mut home, 1, NOW.plus(60));
+    home.steward = Steward::open(backup.path()).expect("opens");
+    home.steward.merge(&farewell.publish, NOW.plus(120)).expect("merges");
+
+    let again = home.request(&secrets(1), "n1", NOW.plus(120));
+    let renewed = EnrolRequest::Renew { request: again };
+    let answer = home.steward.answer(&secrets(1).transport().public(), &EXPORTER, &renewed, NOW.plus(120));
+    assert_eq!(refusal_of(&answer), Some(Refused::NotMember));
+    let next: Revocations = record(&leave(&mut home, 2, NOW.plus(180)).publish[0]);
+    assert!(next.nodes.contains(&secrets(1).node()) && next.nodes.contains(&secrets(2).node()));
+}
+
+#[test]
+fn revocations_never_outgrow_a_record() {
+    let mut home = Home::found(1, 24);
+    let cert: NodeCert = record(&cert_of(&home.admit(&secrets(1), "a")));
+    let fill = |home: &Home, many: usize| {
+        let written = home.steward.book.write(|page| {
+            for number in 0..many {
+                let mut cert = cert.clone();
+                cert.node.0[..8].copy_from_slice(&(number as u64).to_be_bytes());
+                page.put_node(&entry::Admitted { cert, envelope: Vec::new(), revoked_at: Some(NOW) })?;
+            }
+            Ok::<_, BookError>(())
+        });
+        written.expect("writes");
+    };
+    fill(&home, issue::REVOKED_MAX - 1);
+    let answer = leave(&mut home, 1, NOW);
+    assert_eq!(answer.reply, EnrolReply::Done);
+    let mut roster = home.roster(NOW);
+    assert!(roster.accept(&answer.publish[0], NOW).is_ok(), "everybody can read it");
+
+    assert_eq!(refusal_of(&home.admit(&secrets(2), "b")), None);
+    assert_eq!(refusal_of(&leave(&mut home, 2, NOW)), Some(Refused::Unavailable));
+    let state = home.steward.state(NOW.plus(60)).expect("signs");
+    assert!(roster.accept(&state, NOW.plus(60)).is_ok());
+    assert_eq!(roster.org(&home.org).expect("member").state_age(NOW.plus(60)), Some(0));
 }
 
 #[test]
