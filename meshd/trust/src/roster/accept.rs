@@ -105,6 +105,14 @@ impl Roster {
         refused
     }
 
+    /// Verifies a certificate against everything accepted before, and stores nothing.
+    pub fn judge_cert(&self, envelope: &[u8], now: Timestamp) -> Result<NodeCert, Refusal> {
+        let decoded = Envelope::from_bytes(envelope)?;
+        let incoming = self.incoming::<NodeCert>(&decoded, envelope, Timing::Arrives(now))?;
+        let cert = incoming.record.clone();
+        self.verify_cert(incoming).map(|_| cert)
+    }
+
     /// Accepts a node's certificate and keys, both or neither. Keys that are merely over do not stop
     /// the certificate: the node is known then, and has no tunnel until it publishes again.
     pub fn accept_bundle(&mut self, bytes: &[u8], now: Timestamp) -> Result<Vec<Change>, Refusal> {

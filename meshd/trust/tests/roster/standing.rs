@@ -37,6 +37,20 @@ fn a_revoked_node_is_out_and_says_nothing_more() {
 }
 
 #[test]
+fn a_certificate_is_judged_without_a_trace() {
+    let mesh = TestMesh::new(2);
+    let mut roster = mesh.founded();
+    let before = roster.to_bytes();
+    let cert = mesh.by_steward(0, &mesh.cert(0, 1));
+    assert_eq!(roster.judge_cert(&cert, NOW), Ok(mesh.cert(0, 1)));
+    let forged = mesh.by_steward(1, &mesh.cert(0, 1));
+    assert_eq!(roster.judge_cert(&forged, NOW).map_err(|refusal| refusal.reason()), Err("unknown-signer"));
+    assert_eq!(roster.to_bytes(), before);
+    assert_new(&mut roster, &mesh.by_steward(0, &mesh.revocations(0, 1, &[node_id(1)])), NOW);
+    assert_eq!(roster.judge_cert(&cert, NOW).map_err(|refusal| refusal.reason()), Err("revoked"));
+}
+
+#[test]
 fn a_revoked_serial_is_out_until_it_is_replaced() {
     let mesh = TestMesh::new(2);
     let mut roster = populated(&mesh);
