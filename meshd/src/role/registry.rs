@@ -8,10 +8,14 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use meshd_registry::server::{Authorise, ClientKey, Denied, Op};
 use meshd_registry::{Endpoint, KeyRange};
-use meshd_wire::{Envelope, Kind, MeshId, NodeId, OrgId, PublicKey};
+use meshd_wire::record::{OrgRoot, OrgState, Revocations, StewardDelegation};
+use meshd_wire::{Envelope, Kind, MeshId, NodeId, OrgId, PublicKey, Record};
 
 use crate::discovery::keyspace::{Keyspace, Slot};
 use crate::tls::{ALPN_REGISTRY, RawKey, ServerKey, connect};
+
+#[cfg(test)]
+mod guard_tests;
 
 /// Whose transport key is whose, as the roster says at this moment.
 #[derive(Debug, Clone, Default)]
@@ -34,6 +38,7 @@ impl Holders {
 /// Nobody has to trust this guard: what stands in a registry is verified by everybody who reads it. It keeps
 /// strangers out, and one member from burying the others' records.
 pub struct Guard {
+    mesh: MeshId,
     keyspace: Keyspace,
     holders: Holders,
 }
@@ -41,25 +46,48 @@ pub struct Guard {
 impl Guard {
     /// Guards the registry of one mesh.
     pub fn new(mesh: &MeshId, holders: Holders) -> Self {
-        Self { keyspace: Keyspace::new(mesh), holders }
+        Self { mesh: *mesh, keyspace: Keyspace::new(mesh), holders }
     }
 
     fn may_put(&self, (node, org): (NodeId, OrgId), key: &[u8], value: &[u8]) -> Result<(), Denied> {
         let slot = self.keyspace.slot(key).ok_or_else(|| Denied::new("no record lives at this key"))?;
         let allowed = match slot {
             Slot::Peer(of) | Slot::Paths(of) => of == node,
-            Slot::Genesis => is_kind(value, Kind::MeshGenesis),
-            Slot::Root(..) => is_kind(value, Kind::OrgRoot),
-            Slot::Delegation(..) => is_kind(value, Kind::StewardDelegation),
-            Slot::Revocations(of) => of == org && is_kind(value, Kind::Revocations),
-            Slot::State(of) => of == org && is_kind(value, Kind::OrgState),
+            Slot::Genesis => is_genesis(value, &self.mesh),
+            Slot::Root(of, version) => of == org && is_root(value, &of, version),
+            Slot::Delegation(of, root_version, serial) => {
+                of == org
+                    && is_record(value, |one: StewardDelegation| {
+                        (one.org, one.root_version, one.serial) == (of, root_version, serial)
+                    })
+            }
+            Slot::Revocations(of) => of == org && is_record(value, |one: Revocations| one.org == of),
+            Slot::State(of) => of == org && is_record(value, |one: OrgState| one.org == of),
         };
         if allowed { Ok(()) } else { Err(Denied::new("a member writes only its own records")) }
     }
 }
 
-fn is_kind(value: &[u8], kind: Kind) -> bool {
-    Envelope::from_bytes(value).is_ok_and(|envelope| envelope.kind() == Some(kind))
+/// Whether a value is a record of a kind that fits.
+fn is_record<R: Record>(value: &[u8], fits: impl FnOnce(R) -> bool) -> bool {
+    Envelope::from_bytes(value).and_then(|envelope| envelope.record()).is_ok_and(fits)
+}
+
+/// Whether a value has the content that the mesh is named by.
+fn is_genesis(value: &[u8], mesh: &MeshId) -> bool {
+    Envelope::from_bytes(value).is_ok_and(|envelope| {
+        envelope.kind() == Some(Kind::MeshGenesis)
+            && envelope.record_id(mesh).is_some_and(|id| MeshId(id.0) == *mesh)
+    })
+}
+
+/// Whether a value is a version of a root; the first one has the content that its organisation is named by.
+fn is_root(value: &[u8], org: &OrgId, version: u32) -> bool {
+    Envelope::from_bytes(value).is_ok_and(|envelope| {
+        let is_version = envelope.record::<OrgRoot>().is_ok_and(|root| root.root_version == version);
+        let id = envelope.record_id(&MeshId([0; 32]));
+        is_version && (version > 1 || id.is_some_and(|id| OrgId(id.0) == *org))
+    })
 }
 
 impl Authorise for Guard {
