@@ -10,6 +10,7 @@ mod entry;
 mod publish;
 mod start;
 mod view;
+mod whereabouts;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -28,7 +29,7 @@ use crate::generations::Generations;
 use crate::membership::Membership;
 use crate::metrics::Counters;
 use crate::role::control::ControlRole;
-use crate::role::registry::Holders;
+use crate::role::registry::{Holders, Whereabouts};
 use crate::role::steward::Steward;
 use crate::tls::Admission;
 
@@ -90,6 +91,7 @@ pub struct Mesh {
     pub admission: Admission,
     device: String,
     holders: Holders,
+    whereabouts: Whereabouts,
     roster_file: Generations,
     keyspace: Keyspace,
     published: watch::Sender<Arc<Published>>,

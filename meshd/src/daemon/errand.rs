@@ -87,8 +87,9 @@ pub fn start(mesh: &Mesh, errand: Errand, messages: mpsc::Sender<Message>) {
 /// Addresses and keys of the embedded registries of the mesh.
 fn registry_hosts(mesh: &Mesh) -> Vec<(Vec<SocketAddr>, PublicKey)> {
     let host = |hint: &RegistryHint| {
-        let at = hint.url.strip_prefix("meshd://")?.split(',').filter_map(|at| at.parse().ok()).collect();
-        Some((at, hint.tls_key?))
+        let at = hint.url.strip_prefix("meshd://")?.split(',');
+        let named: Vec<SocketAddr> = at.filter_map(|at| at.parse().ok()).collect();
+        Some((mesh.with_whereabouts(&named), hint.tls_key?))
     };
     mesh.membership.registries.iter().filter_map(host).collect()
 }
@@ -122,7 +123,9 @@ impl StewardCall {
     fn new(mesh: &Mesh) -> Result<Self, StewardCallError> {
         let key = RawKey::from_seed(&mesh.membership.secrets.transport().seed())
             .map_err(|_| StewardCallError::NoSteward)?;
-        let at = mesh.membership.stewards.iter().filter_map(|at| at.parse().ok()).collect();
+        let named: Vec<SocketAddr> =
+            mesh.membership.stewards.iter().filter_map(|at| at.parse().ok()).collect();
+        let at = mesh.with_whereabouts(&named);
         Ok(Self { at, key, keys: steward_keys(&mesh.roster, &mesh.membership.org) })
     }
 

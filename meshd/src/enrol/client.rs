@@ -14,8 +14,8 @@ use crate::tls::{ALPN_ENROL, ConnectError, Connection, EXPORTER_LABEL, RawKey, S
 
 /// Longest wait for a reply: the steward's own deadline and the way.
 const REPLY_DEADLINE: Duration = Duration::from_secs(15);
-/// Addresses tried for one call; a token names four at most.
-pub(super) const ADDRESSES_MAX: usize = 8;
+/// Addresses tried for one call: those a host publishes at most.
+pub(super) const ADDRESSES_MAX: usize = 12;
 
 /// Reports a request without a usable reply.
 #[derive(Debug, thiserror::Error)]

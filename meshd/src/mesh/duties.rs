@@ -125,6 +125,7 @@ impl Mesh {
         if tick >= self.duties.standing_at {
             self.duties.standing_at = tick + STANDING_EVERY;
             self.apply();
+            self.whereabouts.replace(self.control_hosts());
         }
         if tick >= self.duties.state_at {
             self.duties.state_at = tick + STATE_EVERY;

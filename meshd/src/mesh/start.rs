@@ -27,7 +27,7 @@ use crate::io::{Tun, Udp};
 use crate::membership::{Membership, MembershipFile};
 use crate::os;
 use crate::role::control::ControlRole;
-use crate::role::registry::{Guard, Holders};
+use crate::role::registry::{Guard, Holders, Whereabouts};
 use crate::role::steward::Steward;
 use crate::state_dir::StateDir;
 use crate::tls::{Admission, RawKey};
@@ -143,6 +143,7 @@ impl Mesh {
             node,
             device: config.device.clone(),
             holders,
+            whereabouts: Whereabouts::default(),
             roster_file,
             keyspace,
             published,
@@ -207,7 +208,7 @@ impl Mesh {
             rest.split(',').map(str::parse).collect::<Result<_, _>>().map_err(|_| bad())?;
         let server = hint.tls_key.ok_or_else(bad)?;
         let key = RawKey::from_seed(&self.membership.secrets.transport().seed()).map_err(|_| bad())?;
-        Ok(crate::role::registry::remote(hint.url.clone(), at, key, server))
+        Ok(crate::role::registry::remote(hint.url.clone(), at, self.whereabouts.clone(), key, server))
     }
 
     /// Underlay addresses with the tunnels' port, as this host would publish them now.
@@ -236,7 +237,7 @@ impl Mesh {
         all
     }
 
-    fn overlay(&self) -> Vec<IpNet> {
+    pub(super) fn overlay(&self) -> Vec<IpNet> {
         overlay_prefixes(&self.roster)
     }
 }

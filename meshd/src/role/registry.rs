@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use meshd_registry::server::{Authorise, ClientKey, Denied, Op};
 use meshd_registry::{Endpoint, KeyRange};
 use meshd_wire::record::{OrgRoot, OrgState, Revocations, StewardDelegation};
@@ -13,6 +16,9 @@ use meshd_wire::{Envelope, Kind, MeshId, NodeId, OrgId, PublicKey, Record};
 
 use crate::discovery::keyspace::{Keyspace, Slot};
 use crate::tls::{ALPN_REGISTRY, RawKey, ServerKey, connect};
+
+#[cfg(test)]
+mod reach;
 
 #[cfg(test)]
 mod guard_tests;
@@ -117,14 +123,60 @@ impl Authorise for Guard {
     }
 }
 
+/// Addresses dialled for one connection.
+const DIALS_MAX: usize = 12;
+/// Named addresses dialled before others; a host names its best first.
+const NAMED_FIRST: usize = 4;
+/// Head start of each address before the next: one that is silent must not use up the time of all.
+const DIAL_STAGGER: Duration = Duration::from_millis(150);
+
+/// Where the hosts with a control port are by now, as their records and tunnels tell.
+///
+/// Hints only: whoever answers must hold the key that is expected.
+#[derive(Debug, Clone, Default)]
+pub struct Whereabouts(Arc<ArcSwap<Vec<SocketAddr>>>);
+
+impl Whereabouts {
+    /// Replaces the list as a whole.
+    pub fn replace(&self, at: Vec<SocketAddr>) {
+        self.0.store(Arc::new(at));
+    }
+
+    /// The best of the named addresses, then where a host may be by now, then the other named ones.
+    pub fn among(&self, named: &[SocketAddr]) -> Vec<SocketAddr> {
+        let (best, rest) = named.split_at_checked(NAMED_FIRST).unwrap_or((named, &[]));
+        let held = self.0.load();
+        let others = held.iter().filter(|at| !named.contains(at));
+        best.iter().chain(others).chain(rest).copied().collect()
+    }
+}
+
 /// A registry at another host, reached by TLS with raw public keys.
-pub fn remote(name: String, at: Vec<SocketAddr>, key: RawKey, server: PublicKey) -> Endpoint {
+pub fn remote(
+    name: String,
+    at: Vec<SocketAddr>,
+    whereabouts: Whereabouts,
+    key: RawKey,
+    server: PublicKey,
+) -> Endpoint {
     Endpoint::channel(name, move || {
-        let (at, key) = (at.clone(), key.clone());
+        let (at, key) = (whereabouts.among(&at), key.clone());
         async move {
+            let mut dials: FuturesUnordered<_> = at
+                .into_iter()
+                .take(DIALS_MAX)
+                .zip(0u32..)
+                .map(|(at, turn)| {
+                    let key = &key;
+                    async move {
+                        tokio::time::sleep(DIAL_STAGGER * turn).await;
+                        connect(at, key, ServerKey::Pinned(server), ALPN_REGISTRY).await
+                    }
+                })
+                .collect();
             let mut last = io::Error::new(io::ErrorKind::NotFound, "the registry has no address");
-            for at in at {
-                match connect(at, &key, ServerKey::Pinned(server), ALPN_REGISTRY).await {
+            while let Some(dialled) = dials.next().await {
+                match dialled {
                     Ok(connection) => return Ok(connection.stream),
                     Err(error) => last = io::Error::other(error),
                 }
