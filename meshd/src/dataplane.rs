@@ -204,6 +204,11 @@ impl DataPlane {
         stats
     }
 
+    /// Bytes of inner packets received and sent since the start, also with peers that are gone.
+    pub fn bytes(&self) -> (u64, u64) {
+        self.shared.bytes()
+    }
+
     /// Every reason a packet can be dropped for, with the number of drops.
     pub fn counters(&self) -> Vec<(&'static str, u64)> {
         self.shared.counters.all()

@@ -41,6 +41,8 @@ pub struct Snapshot {
     pub state_age_s: BTreeMap<String, u64>,
     /// Packets dropped by the data plane, by reason.
     pub drops: Vec<(&'static str, u64)>,
+    /// Connections to the control port that came to nothing, by reason.
+    pub connections: Vec<(&'static str, u64)>,
     /// Bytes received from and sent to all peers.
     pub bytes: (u64, u64),
 }
@@ -99,6 +101,12 @@ pub fn render(counters: &Counters, snapshot: &Snapshot) -> Result<String, std::f
         drops.get_or_create(&Reason { reason: (*reason).to_owned() }).inc_by(*count);
     }
     registry.register("packets_dropped", "Packets dropped, by reason", drops);
+    let connections = Family::<Reason, Counter>::default();
+    for (reason, count) in &snapshot.connections {
+        connections.get_or_create(&Reason { reason: (*reason).to_owned() }).inc_by(*count);
+    }
+    let help = "Connections to the control port that came to nothing, by reason";
+    registry.register("connections_dropped", help, connections);
     let refused = Family::<Reason, Counter>::default();
     for (reason, count) in &counters.records_refused {
         refused.get_or_create(&Reason { reason: (*reason).to_owned() }).inc_by(*count);
@@ -123,12 +131,17 @@ mod tests {
     fn every_reason_has_its_own_line() {
         let mut counters = Counters { records_accepted: 3, ..Counters::default() };
         counters.records_refused.insert("bad-signature", 2);
-        let snapshot = Snapshot { drops: vec![("bad-source", 7)], ..Snapshot::default() };
+        let snapshot = Snapshot {
+            drops: vec![("bad-source", 7)],
+            connections: vec![("handshake-late", 4)],
+            ..Snapshot::default()
+        };
         let text = render(&counters, &snapshot).expect("renders");
         for line in [
             "meshd_records_accepted_total 3",
             "meshd_records_refused_total{reason=\"bad-signature\"} 2",
             "meshd_packets_dropped_total{reason=\"bad-source\"} 7",
+            "meshd_connections_dropped_total{reason=\"handshake-late\"} 4",
         ] {
             assert!(text.lines().any(|one| one == line), "{line} in\n{text}");
         }

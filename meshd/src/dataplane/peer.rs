@@ -99,6 +99,11 @@ impl Peer {
         self.tx_bytes.fetch_add(len as u64, Ordering::Relaxed);
     }
 
+    /// Bytes received and sent.
+    pub(super) fn bytes(&self) -> [u64; 2] {
+        [&self.rx_bytes, &self.tx_bytes].map(|bytes| bytes.load(Ordering::Relaxed))
+    }
+
     pub(super) fn stats(&self, now: Duration) -> PeerStats {
         let state = self.state();
         PeerStats {

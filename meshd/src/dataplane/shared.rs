@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -33,6 +34,8 @@ pub(super) struct Shared {
     pub(super) counters: Counters,
     pub(super) events: Events,
     pub(super) pings: Pings,
+    /// Bytes received from and sent to peers that are gone: totals never shrink.
+    retired: [AtomicU64; 2],
     unreachable: Mutex<Unreachable>,
     /// Held while a snapshot is replaced.
     publishing: Mutex<()>,
@@ -51,6 +54,7 @@ impl Shared {
             counters: Counters::new(),
             events: Events::default(),
             pings: Pings::default(),
+            retired: [AtomicU64::new(0), AtomicU64::new(0)],
             unreachable: Mutex::new(Unreachable::new(config.mesh_prefixes.clone(), Duration::ZERO)),
             overlay: config.mesh_prefixes,
             publishing: Mutex::new(()),
@@ -171,11 +175,28 @@ impl Shared {
         let new = Arc::new(new);
         self.snapshot.store(Arc::clone(&new));
         for peer in &old.peers {
-            let gone = new.by_index.get(&peer.index).is_none_or(|kept| !Arc::ptr_eq(kept, peer));
-            if gone && std::mem::replace(&mut peer.state().up, false) {
+            let kept = new.by_index.get(&peer.index).is_some_and(|kept| Arc::ptr_eq(kept, peer));
+            if kept {
+                continue;
+            }
+            for (retired, bytes) in self.retired.iter().zip(peer.bytes()) {
+                retired.fetch_add(bytes, Ordering::Relaxed);
+            }
+            if std::mem::replace(&mut peer.state().up, false) {
                 self.report_down(peer.node);
             }
         }
+    }
+
+    /// Bytes of inner packets received and sent since the start, also with peers that are gone.
+    pub(super) fn bytes(&self) -> (u64, u64) {
+        let _publishing = self.publishing.lock().unwrap_or_else(PoisonError::into_inner);
+        let [mut received, mut sent] = [0, 1].map(|at: usize| self.retired[at].load(Ordering::Relaxed));
+        for peer in &self.snapshot.load().peers {
+            let [from, to] = peer.bytes();
+            (received, sent) = (received + from, sent + to);
+        }
+        (received, sent)
     }
 
     fn claim(

@@ -265,10 +265,8 @@ impl Mesh {
             }
         }
         snapshot.drops = self.plane.counters();
-        for stats in self.plane.peers() {
-            snapshot.bytes.0 += stats.rx_bytes;
-            snapshot.bytes.1 += stats.tx_bytes;
-        }
+        snapshot.bytes = self.plane.bytes();
+        snapshot.connections = self.control.as_ref().map_or_else(Vec::new, |role| role.failures().to_vec());
     }
 }
 
