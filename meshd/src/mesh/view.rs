@@ -15,9 +15,6 @@ use super::{Mesh, RegistryLink};
 use crate::dataplane::PeerStats;
 use crate::metrics::Snapshot;
 
-/// A tunnel without a handshake for this long is no live one (WireGuard's REJECT_AFTER_TIME, whitepaper 6.1).
-const LIVE_S: u64 = 180;
-
 impl Mesh {
     /// The node itself.
     pub fn node_status(&self) -> Result<NodeStatus, ApiError> {
@@ -139,7 +136,7 @@ impl Mesh {
 
     /// How many other nodes there are; those taken back do not count.
     pub fn peer_count(&self) -> PeerCount {
-        let connected = self.plane.peers().iter().filter(|stats| is_live(stats)).count();
+        let connected = self.plane.peers().iter().filter(|stats| stats.up).count();
         PeerCount { total: self.members.len() as u32, connected: connected as u32 }
     }
 
@@ -166,7 +163,7 @@ impl Mesh {
     fn peer_state(&self, view: &NodeView<'_>, stats: Option<&PeerStats>) -> PeerState {
         match self.roster.standing(&view.id(), self.clock.now()) {
             Standing::InForce => match stats {
-                Some(stats) if is_live(stats) => PeerState::Connected,
+                Some(stats) if stats.up => PeerState::Connected,
                 Some(_) if view.paths().is_none() => PeerState::Unreachable,
                 Some(_) => PeerState::Connecting,
                 None => PeerState::Idle,
@@ -268,10 +265,6 @@ impl Mesh {
         snapshot.bytes = self.plane.bytes();
         snapshot.connections = self.control.as_ref().map_or_else(Vec::new, |role| role.failures().to_vec());
     }
-}
-
-fn is_live(stats: &PeerStats) -> bool {
-    stats.last_handshake.is_some_and(|ago| ago.as_secs() < LIVE_S)
 }
 
 fn labels(cert: &NodeCert) -> Labels {
