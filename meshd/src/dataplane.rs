@@ -250,6 +250,8 @@ impl DataPlane {
                     tracing::error!("a data thread had panicked");
                 }
             }
+            // Whoever waits for an answer holds the socket, and its port.
+            self.shared.pings.give_up();
         }
     }
 }

@@ -114,6 +114,11 @@ impl Pings {
         ours
     }
 
+    /// Ends every wait: no answer will come.
+    pub(super) fn give_up(&self) {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     fn register(&self, pending: Pending) -> Result<PendingGuard<'_>, PingError> {
         let mut all = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
         let sequence = self.next.fetch_add(1, Ordering::Relaxed);
