@@ -16,8 +16,8 @@ use zeroize::Zeroizing;
 const MAGIC: &[u8; 8] = b"meshd-g1";
 /// Magic, generation and checksum.
 const HEADER_LEN: usize = 8 + 8 + 32;
-/// Largest file: a roster of 16,384 nodes at about 1.5 KiB each, with room.
-const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Largest file: a roster of 384 MiB, with every table full of the largest records, and what is around it.
+const FILE_BYTES_MAX: u64 = 385 * 1024 * 1024;
 
 /// Reports a state file that can't be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +32,14 @@ pub enum GenerationsError {
         /// Why.
         #[source]
         source: io::Error,
+    },
+    /// More than would be read again.
+    #[error("{} would be too large: {len} bytes", path.display())]
+    TooLarge {
+        /// Path without the copy's suffix.
+        path: PathBuf,
+        /// Bytes of the content.
+        len: usize,
     },
     /// Files exist, but no copy is sound.
     #[error("both copies of {} are damaged", path.display())]
@@ -81,7 +89,11 @@ impl Generations {
     /// Replaces the content; when this returns, it is on disk.
     pub fn write(&mut self, payload: &[u8]) -> Result<(), GenerationsError> {
         let generation = self.generation + 1;
-        let mut bytes = Zeroizing::new(Vec::with_capacity(HEADER_LEN + payload.len()));
+        let len = HEADER_LEN + payload.len();
+        if len as u64 > FILE_BYTES_MAX {
+            return Err(GenerationsError::TooLarge { path: self.dir.join(self.name), len });
+        }
+        let mut bytes = Zeroizing::new(Vec::with_capacity(len));
         bytes.extend_from_slice(MAGIC);
         bytes.extend_from_slice(&generation.to_be_bytes());
         bytes.extend_from_slice(&checksum(generation, payload));
@@ -134,7 +146,9 @@ fn read_if_exists(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, Generations
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(io(error)),
     };
-    let mut bytes = Zeroizing::new(Vec::new());
+    let len = file.metadata().map_err(io)?.len().min(FILE_BYTES_MAX);
+    // Allocated once: a vector that grows leaves copies of secrets behind.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(len).unwrap_or(0)));
     file.take(FILE_BYTES_MAX).read_to_end(&mut bytes).map_err(io)?;
     Ok(Some(bytes))
 }
@@ -164,7 +178,7 @@ fn replace_by(beside: &Path, dir: &Path, path: &Path, bytes: &[u8]) -> Result<()
         .map_err(io("create", beside))?;
     file.write_all(bytes).map_err(io("write", beside))?;
     file.sync_all().map_err(io("sync", beside))?;
-    fs::rename(&beside, path).map_err(io("rename", beside))?;
+    fs::rename(beside, path).map_err(io("rename", beside))?;
     File::open(dir).and_then(|dir| dir.sync_all()).map_err(io("sync", dir))
 }
 
@@ -227,6 +241,18 @@ mod tests {
         fs::write(dir.path().join("state.b/full"), b"").expect("writes");
         file.write(b"new").expect_err("fails");
         assert!(!dir.path().join("state.new").exists());
+    }
+
+    #[test]
+    fn whatever_can_be_written_can_be_read() {
+        let dir = tempfile::tempdir().expect("directory");
+        let (mut file, _) = Generations::open(dir.path(), "state").expect("opens");
+        let large = vec![7; 65 * 1024 * 1024];
+        file.write(&large).expect("writes");
+        assert!(open(dir.path()).expect("reads").is_some_and(|bytes| *bytes == large));
+        let too_large = vec![0; usize::try_from(FILE_BYTES_MAX).expect("fits") - HEADER_LEN + 1];
+        assert!(matches!(file.write(&too_large), Err(GenerationsError::TooLarge { .. })));
+        assert!(open(dir.path()).expect("reads").is_some_and(|bytes| *bytes == large));
     }
 
     #[test]

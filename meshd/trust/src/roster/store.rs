@@ -19,8 +19,9 @@ use super::{Floor, Roster};
 const MAGIC: &[u8; 16] = b"meshd-roster\0\0\0\x01";
 /// Bytes of the checksum.
 const CHECKSUM_LEN: usize = 32;
-/// Largest roster that is read: every node at its limit with records of a usual size.
-const FILE_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// Largest roster that is read: what comes out when every table is full of the largest records that are
+/// accepted, 16 KiB for each node and 40 MiB for the chains of all organisations, with room.
+const FILE_BYTES_MAX: usize = 384 * 1024 * 1024;
 
 /// Reports bytes that are not a roster of this mesh.
 #[derive(Debug, thiserror::Error)]
