@@ -16,5 +16,7 @@ mod refused_chain;
 mod refused_node;
 #[path = "roster/restart.rs"]
 mod restart;
+#[path = "roster/rivals.rs"]
+mod rivals;
 #[path = "roster/standing.rs"]
 mod standing;

@@ -88,11 +88,22 @@ impl Roster {
     }
 
     /// Whether what a node holds stays its own against a newcomer; a state file holds no two claims.
-    pub(super) fn still_binds(&self, holder: &NodeId, timing: Timing) -> bool {
+    pub(super) fn still_binds(&self, holder: &NodeId, newcomer: &OrgId, timing: Timing) -> bool {
         match timing {
-            Timing::Arrives(now) => self.is_live(holder, now),
+            Timing::Arrives(now) => {
+                let is_outranked =
+                    self.node(holder).is_some_and(|holder| self.outranks(newcomer, &holder.org()));
+                self.is_live(holder, now) && !is_outranked
+            }
             Timing::Restored => true,
         }
+    }
+
+    /// Whether one organisation's word about a key or node id counts more than another's. Public keys can be
+    /// copied into any certificate, and nothing in it proves who holds them; so the own organisation, which
+    /// did ask for a proof, is believed before a foreign one, whichever came first.
+    pub(super) fn outranks(&self, one: &OrgId, other: &OrgId) -> bool {
+        one != other && self.floor.org == Some(*one)
     }
 
     fn is_severed(&self, other: &OrgId) -> bool {

@@ -33,6 +33,7 @@ impl Roster {
     ) -> Result<Verified<NodeCert>, Refusal> {
         let cert = &incoming.record;
         let held = self.nodes.get(&cert.node).map(|node| &node.cert);
+        let held = held.filter(|held| held.record.org == cert.org);
         if held.is_some_and(|held| held.bytes == incoming.bytes) {
             return Ok(Verified::Known);
         }
@@ -45,8 +46,8 @@ impl Roster {
         check_namespace(org, cert, &signer, incoming.timing)?;
         self.check_addresses(cert, member)?;
         self.check_node_id(cert)?;
-        let mark = self.marks.nodes.get(&cert.node).map(|marks| &marks.cert);
-        Mark::admit(mark, cert.root_version, cert.serial, incoming.id)?;
+        let mark = self.marks.nodes.get(&cert.node).filter(|marks| marks.org == cert.org);
+        Mark::admit(mark.map(|marks| &marks.cert), cert.root_version, cert.serial, incoming.id)?;
         if held.is_some_and(|held| held.id == incoming.id) {
             return Ok(Verified::Known);
         }
@@ -83,10 +84,12 @@ impl Roster {
     /// A node is named by its first identity key; later ones are the word of the same organisation.
     fn check_node_id(&self, cert: &NodeCert) -> Result<(), Refusal> {
         match self.marks.nodes.get(&cert.node) {
-            Some(marks) if marks.org != cert.org => Err(Refusal::OtherOrg { holder: marks.org }),
-            Some(_) => Ok(()),
-            None if NodeId::from(cert.identity.key_id()) == cert.node => Ok(()),
-            None => Err(Refusal::Invalid("a node id that its identity key does not give")),
+            Some(marks) if marks.org == cert.org => Ok(()),
+            Some(marks) if !self.outranks(&cert.org, &marks.org) => {
+                Err(Refusal::OtherOrg { holder: marks.org })
+            }
+            Some(_) | None if NodeId::from(cert.identity.key_id()) == cert.node => Ok(()),
+            Some(_) | None => Err(Refusal::Invalid("a node id that its identity key does not give")),
         }
     }
 
@@ -114,7 +117,7 @@ impl Roster {
 
     /// What another live node claimed first stays with it.
     fn check_unclaimed(&self, cert: &NodeCert, timing: Timing) -> Result<(), Refusal> {
-        let still_binds = |holder: &NodeId| self.still_binds(holder, timing);
+        let still_binds = |holder: &NodeId| self.still_binds(holder, &cert.org, timing);
         if let Some(holder) = self.claims.address_rivals(cert).into_iter().find(|id| still_binds(id)) {
             return Err(Refusal::AddressTaken { holder });
         }
@@ -126,9 +129,13 @@ impl Roster {
 
     pub(super) fn store_cert(&mut self, held: Held<NodeCert>) {
         let cert = &held.record;
+        if self.marks.nodes.get(&cert.node).is_some_and(|marks| marks.org != cert.org) {
+            self.forget_node(&cert.node);
+            self.marks.nodes.remove(&cert.node);
+        }
         let rivals = self.claims.address_rivals(cert).into_iter().chain(self.claims.transport_rival(cert));
         for rival in rivals.collect::<Vec<_>>() {
-            // Verification left only holders whose time is over.
+            // Verification left only holders whose time is over, or whom the own organisation outranks.
             self.forget_node(&rival);
         }
         self.marks.raise_cert(cert, held.id);

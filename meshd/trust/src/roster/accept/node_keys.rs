@@ -29,7 +29,8 @@ impl Roster {
         cert: &NodeCert,
     ) -> Result<Verified<NodeKeys>, Refusal> {
         let keys = &incoming.record;
-        let held = self.nodes.get(&keys.node).and_then(|node| node.keys.as_ref());
+        let held = self.nodes.get(&keys.node).filter(|node| node.cert.record.org == cert.org);
+        let held = held.and_then(|node| node.keys.as_ref());
         if held.is_some_and(|held| held.bytes == incoming.bytes) {
             return Ok(Verified::Known);
         }
@@ -37,7 +38,7 @@ impl Roster {
             signers::verify_one(incoming.envelope, &self.mesh, |id| signers::find(&[cert.identity], id))?;
         self.check_may_publish(cert, incoming.timing)?;
         check_shape(keys)?;
-        let marks = self.marks.nodes.get(&keys.node);
+        let marks = self.marks.nodes.get(&keys.node).filter(|marks| marks.org == cert.org);
         Mark::admit(marks.and_then(|marks| marks.keys.as_ref()), 0, keys.seq, incoming.id)?;
         check_epoch(marks.and_then(|marks| marks.epoch), keys)?;
         if held.is_some_and(|held| held.id == incoming.id) {
@@ -47,7 +48,9 @@ impl Roster {
         let agreement = self.agreement().ok_or(Refusal::MissingParent("genesis"))?;
         incoming.timing.check_not_over(keys.issued_at.plus(u64::from(agreement.key_age_max_s)))?;
         let rivals = self.claims.tunnel_rivals(keys);
-        if let Some(holder) = rivals.into_iter().find(|holder| self.still_binds(holder, incoming.timing)) {
+        if let Some(holder) =
+            rivals.into_iter().find(|holder| self.still_binds(holder, &cert.org, incoming.timing))
+        {
             return Err(Refusal::KeyTaken { holder });
         }
         Ok(Verified::New(incoming.into_held(signer)))
@@ -56,7 +59,7 @@ impl Roster {
     pub(super) fn store_keys(&mut self, held: Held<NodeKeys>) {
         let keys = &held.record;
         for rival in self.claims.tunnel_rivals(keys) {
-            // Verification left only holders whose time is over.
+            // Verification left only holders whose time is over, or whom the own organisation outranks.
             self.forget_node(&rival);
         }
         if let Some(marks) = self.marks.nodes.get_mut(&keys.node) {
