@@ -27,6 +27,9 @@ pub enum AcceptError {
     /// It offers neither of the two protocols.
     #[error("client offers no protocol of this port")]
     Protocol,
+    /// A member with as many registry connections as one may have.
+    #[error("client has too many connections")]
+    TooMany,
     /// It has no key after all.
     #[error("client has no key")]
     NoKey,
@@ -94,7 +97,9 @@ impl ServerTls {
             .and_then(|key| parse_spki(key))
             .ok_or(AcceptError::NoKey)?;
         if !enrol {
-            return Ok(Accepted::Registry(RegistryConn::new(stream, client, self.admission.clone())));
+            let seat = self.admission.seat(client).ok_or(AcceptError::TooMany)?;
+            let connection = RegistryConn::new(stream, self.admission.clone(), client, seat);
+            return Ok(Accepted::Registry(connection));
         }
         let exporter =
             session.export_keying_material([0; 32], EXPORTER_LABEL, None).map_err(AcceptError::Exporter)?;

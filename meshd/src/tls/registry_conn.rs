@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
 
-use super::admission::Admission;
+use super::admission::{Admission, Seat};
 
 /// A TLS stream whose client key is in the admission set, now and at each read and write.
 #[derive(Debug)]
@@ -19,11 +19,17 @@ pub struct RegistryConn {
     stream: Box<TlsStream<TcpStream>>,
     client: PublicKey,
     admission: Admission,
+    _seat: Seat,
 }
 
 impl RegistryConn {
-    pub(super) fn new(stream: TlsStream<TcpStream>, client: PublicKey, admission: Admission) -> Self {
-        Self { stream: Box::new(stream), client, admission }
+    pub(super) fn new(
+        stream: TlsStream<TcpStream>,
+        admission: Admission,
+        client: PublicKey,
+        seat: Seat,
+    ) -> Self {
+        Self { stream: Box::new(stream), client, admission, _seat: seat }
     }
 
     /// Transport key of the member.

@@ -90,6 +90,27 @@ async fn a_member_that_is_taken_back_loses_its_open_connection() {
 }
 
 #[tokio::test]
+async fn one_member_holds_only_so_many_connections() {
+    for free in [0, 1] {
+        let server = Server::start(&[1, 2]).await;
+        let taken = admission::CONNECTIONS_PER_MEMBER_MAX - free;
+        let seats: Vec<_> =
+            (0..taken).map(|_| server.admission.seat(key(1).public()).expect("seat")).collect();
+        assert!(server.admission.seat(key(2).public()).is_some(), "members are counted apart");
+        let admission = server.admission.clone();
+        let _connection = server.connect(1, ServerKey::Unverified, ALPN_REGISTRY).await.expect("connects");
+        let accepted = server.accepted().await;
+        match free {
+            0 => assert!(matches!(accepted, Err(AcceptError::TooMany))),
+            _ => assert!(matches!(accepted, Ok(Accepted::Registry(_)))),
+        }
+        drop((accepted, seats));
+        let again: Vec<_> = (0..=taken).map_while(|_| admission.seat(key(1).public())).collect();
+        assert_eq!(again.len(), admission::CONNECTIONS_PER_MEMBER_MAX.min(taken + 1), "all came back");
+    }
+}
+
+#[tokio::test]
 async fn a_client_without_the_hybrid_group_is_refused() {
     let mut classical = aws_lc_rs::default_provider();
     classical.kx_groups = vec![aws_lc_rs::kx_group::X25519];
