@@ -10,6 +10,10 @@ use crate::record::{Rev, Versioned};
 
 /// Most keys in one page: 500 records of usual size are 0.4 MB, far below gRPC's message limits.
 pub const PAGE_KEYS_MAX: usize = 500;
+/// Most keys of a whole listing: six for each node of the largest mesh.
+const LISTING_KEYS_MAX: usize = 6 * 16_384;
+/// Most bytes of the keys and values of a whole listing, twice those of the largest mesh.
+const LISTING_BYTES_MAX: usize = 64 << 20;
 /// A listing whose revision is compacted under it begins anew at most this often.
 const RESTARTS_MAX: usize = 3;
 
@@ -112,10 +116,37 @@ pub(crate) async fn all(registry: &Registry, prefix: &[u8]) -> Result<Listing, C
 
 async fn all_at_one_revision(registry: &Registry, prefix: &[u8]) -> Result<Listing, CallError> {
     let ListPage { mut entries, rev, mut next } = page(registry, prefix, Page::first()).await?;
+    let mut bytes = size(&entries);
     while let Some(this) = next {
         let more = page(registry, prefix, this).await?;
+        bytes += size(&more.entries);
         entries.extend(more.entries);
+        refuse_endless(entries.len(), bytes)?;
         next = more.next;
     }
     Ok(Listing { entries, rev })
+}
+
+fn size(entries: &[Versioned]) -> usize {
+    entries.iter().map(|entry| entry.key.len() + entry.value.len()).sum()
+}
+
+/// A registry may say for ever that there is more.
+fn refuse_endless(keys: usize, bytes: usize) -> Result<(), CallError> {
+    if keys > LISTING_KEYS_MAX || bytes > LISTING_BYTES_MAX {
+        return Err(CallError::Malformed { what: "listing that does not end" });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{LISTING_BYTES_MAX, LISTING_KEYS_MAX, refuse_endless};
+
+    #[test]
+    fn a_listing_ends_at_its_bounds() {
+        assert!(refuse_endless(LISTING_KEYS_MAX, LISTING_BYTES_MAX).is_ok());
+        assert!(refuse_endless(LISTING_KEYS_MAX + 1, 0).is_err());
+        assert!(refuse_endless(1, LISTING_BYTES_MAX + 1).is_err());
+    }
 }
