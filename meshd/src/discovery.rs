@@ -40,11 +40,12 @@ const LEASE_SLOW: Duration = Duration::from_secs(24 * 3600);
 /// Values remembered as seen: three a node for the largest mesh; a flood beyond is only handed on twice.
 const SEEN_MAX: usize = 3 * 16_384;
 
-/// Fingerprints of the values of a registry, by key.
-type Seen = BTreeMap<Vec<u8>, [u8; 32]>;
+/// Fingerprints of the values of a registry, by the fingerprint of their key: how much is remembered must not
+/// hang on the length of keys that a registry invents.
+type Seen = BTreeMap<[u8; 32], [u8; 32]>;
 
-fn fingerprint(value: &[u8]) -> [u8; 32] {
-    Sha256::digest(value).into()
+fn fingerprint(bytes: &[u8]) -> [u8; 32] {
+    Sha256::digest(bytes).into()
 }
 
 /// How long a value may outlive its node.
@@ -190,14 +191,14 @@ impl Agent {
                 event = watch.next() => match event {
                     Some(Event::Put(Versioned { key, value, .. })) => {
                         if self.is_overwritten(&key, &value) {
-                            reconcile_at = reconcile_at.min(repair.due());
+                            reconcile_at = reconcile_at.min(repair.due(Instant::now()));
                         }
                         self.hand_on(&mut seen, key.to_vec(), value.to_vec()).await?;
                     }
                     Some(Event::Delete { key, .. }) => {
-                        seen.remove(key.as_ref());
+                        seen.remove(&fingerprint(&key));
                         if self.is_own(&key) {
-                            reconcile_at = reconcile_at.min(repair.due());
+                            reconcile_at = reconcile_at.min(repair.due(Instant::now()));
                         }
                     }
                     Some(Event::Resync { .. }) => reconcile_at = Instant::now(),
@@ -231,13 +232,12 @@ impl Agent {
         let mut now = Seen::new();
         let mut news = Vec::new();
         for entry in listed.entries {
-            let (key, value) = (entry.key.to_vec(), entry.value.to_vec());
-            let print = fingerprint(&value);
-            if seen.get(&key) != Some(&print) {
-                news.push((key.clone(), value));
+            let (at, print) = (fingerprint(&entry.key), fingerprint(&entry.value));
+            if seen.get(&at) != Some(&print) {
+                news.push((entry.key.to_vec(), entry.value.to_vec()));
             }
             if now.len() < SEEN_MAX {
-                now.insert(key, print);
+                now.insert(at, print);
             }
         }
         *seen = now;
@@ -252,7 +252,7 @@ impl Agent {
         let published = Arc::clone(&self.published.borrow_and_update());
         for (slot, (value, life)) in published.iter() {
             let key = self.keyspace.key(*slot);
-            if seen.get(key.as_bytes()) == Some(&fingerprint(value)) {
+            if seen.get(&fingerprint(key.as_bytes())) == Some(&fingerprint(value)) {
                 continue;
             }
             let lease = self.lease(*life).await?;
@@ -284,12 +284,13 @@ impl Agent {
     }
 
     async fn hand_on(&self, seen: &mut Seen, key: Vec<u8>, value: Vec<u8>) -> Result<(), LoopGone> {
-        let print = fingerprint(&value);
-        if seen.get(&key) == Some(&print) {
+        let (at, print) = (fingerprint(&key), fingerprint(&value));
+        if seen.get(&at) == Some(&print) {
             return Ok(());
         }
-        if seen.len() < SEEN_MAX {
-            seen.insert(key.clone(), print);
+        // A key that is remembered must not keep an old value: the old one, put again, would count as seen.
+        if seen.len() < SEEN_MAX || seen.contains_key(&at) {
+            seen.insert(at, print);
         }
         self.say(Finding::Values(vec![(key, value)])).await
     }
@@ -336,10 +337,13 @@ struct Repair {
 }
 
 impl Repair {
-    /// When the next repair may happen.
-    fn due(&mut self) -> Instant {
-        let now = Instant::now();
-        let due = self.last.map_or(now, |last| now.max(last + REPAIR_EVERY));
+    /// When the next repair may happen; asked again before that, it stays as it is.
+    fn due(&mut self, now: Instant) -> Instant {
+        let due = match self.last {
+            Some(last) if last >= now => last,
+            Some(last) => now.max(last + REPAIR_EVERY),
+            None => now,
+        };
         self.last = Some(due);
         due
     }
@@ -359,5 +363,22 @@ async fn one_lost(lease: Option<&Lease>) {
             let _ = lease.lost().await;
         }
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_of_foreign_writes_does_not_put_off_the_next_repair() {
+        let (mut repair, start) = (Repair::default(), Instant::now());
+        assert_eq!(repair.due(start), start);
+        let later = start + Duration::from_millis(1);
+        for _ in 0..1000 {
+            assert_eq!(repair.due(later), start + REPAIR_EVERY);
+        }
+        let much_later = start + 10 * REPAIR_EVERY;
+        assert_eq!(repair.due(much_later), much_later);
     }
 }
