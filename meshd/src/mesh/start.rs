@@ -157,7 +157,11 @@ impl Mesh {
             duties: Duties::new(),
         };
         mesh.apply();
-        mesh.link(config, &findings_tx).await?;
+        if let Err(error) = mesh.link(config, &findings_tx).await {
+            // The control port would go on listening, and keep the registry's file open.
+            mesh.stop().await;
+            return Err(error);
+        }
         Ok(mesh)
     }
 

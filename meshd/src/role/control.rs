@@ -80,9 +80,10 @@ impl ControlRole {
         self.counters.read()
     }
 
-    /// Stops listening; the registry's file is closed when this returns.
+    /// Stops listening; the port is free and the registry's file is closed when this returns.
     pub async fn stop(mut self) {
         self.listener.abort();
+        let _ = (&mut self.listener).await;
         if let Some(registry) = self.registry.take() {
             registry.server.close().await;
             registry.task.abort();
