@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use meshd_api::{Event, EventKind};
+use meshd_wire::TokenId;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{broadcast, mpsc};
 use tokio::task::JoinHandle;
@@ -84,8 +85,8 @@ struct Daemon {
     counters: Counters,
     mesh: Option<Mesh>,
     pending: Option<PendingJoin>,
-    /// Secrets of a join that failed: its token may be used up by them, and only they may ask again.
-    tried: Option<NodeSecrets>,
+    /// Secrets of a join that failed: its token may be used up by them, and only they may ask again with it.
+    tried: Option<(TokenId, NodeSecrets)>,
     /// A join or a farewell is under way; others are refused meanwhile.
     busy: bool,
     tasks: Vec<JoinHandle<()>>,

@@ -33,7 +33,7 @@ pub fn join(
         let result =
             enrol::join(&token, &secrets, &name, |roster| refuse_conflicts(roster, &device), clock::wall)
                 .await;
-        say(&messages, Message::Joined { secrets, result: Box::new(result), answer }).await;
+        say(&messages, Message::Joined { token: token.id, secrets, result: Box::new(result), answer }).await;
     });
 }
 

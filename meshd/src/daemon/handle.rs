@@ -47,13 +47,13 @@ impl Daemon {
 
     pub(super) async fn on_message(&mut self, message: Message) {
         match message {
-            Message::Joined { secrets, result, answer } => {
+            Message::Joined { token, secrets, result, answer } => {
                 self.busy = false;
                 let entered = match *result {
                     Ok(joined) => self.enter(Entry::joined(secrets.clone(), joined)).await,
                     Err(error) => Err(errand::join_error(&error)),
                 };
-                self.tried = entered.is_err().then_some(secrets);
+                self.tried = entered.is_err().then_some((token, secrets));
                 answer.send(entered);
             }
             Message::Left { told, force, cause, answer } => {
@@ -198,8 +198,8 @@ impl Daemon {
         let checked = checked.and_then(|(token, name)| {
             Mesh::preflight(&self.config)?;
             let secrets = match self.tried.take() {
-                Some(secrets) => secrets,
-                None => self.new_secrets()?,
+                Some((tried, secrets)) if tried == token.id => secrets,
+                Some(_) | None => self.new_secrets()?,
             };
             Ok((token, name, secrets))
         });
@@ -247,9 +247,7 @@ impl Daemon {
         };
         Mesh::preflight(&self.config)?;
         let entry = Entry::imported(&pending.secrets, pending.mesh, pending.org, &bytes, clock::wall())?;
-        let reply = self.enter(entry).await?;
-        self.pending = None;
-        Ok(reply)
+        self.enter(entry).await
     }
 
     async fn found(&mut self, request: MeshCreateRequest) -> Result<MemberReply, ApiError> {
@@ -297,6 +295,8 @@ impl Daemon {
         let reply = MemberReply { node: mesh.node_status()?, mesh: mesh.mesh_status() };
         tracing::info!(mesh = reply.mesh.name, name = reply.node.name, "joined");
         self.mesh = Some(mesh);
+        // A request that waits for its answer is of no use any more.
+        self.pending = None;
         Ok(reply)
     }
 

@@ -1,7 +1,7 @@
 //! What tasks bring back to the event loop.
 
 use meshd_api::{LeaveReply, MemberReply};
-use meshd_wire::NodeId;
+use meshd_wire::{NodeId, TokenId};
 
 use crate::control::Answer;
 use crate::enrol::{JoinError, Joined};
@@ -12,6 +12,8 @@ use crate::mesh::{Errand, Help};
 pub enum Message {
     /// A join came to its end.
     Joined {
+        /// Token it was tried with.
+        token: TokenId,
         /// Secrets the request was made with.
         secrets: NodeSecrets,
         /// What the steward gave, or why not.
