@@ -102,14 +102,11 @@ impl Daemon {
         let inlets = Inlets { enrol: enrol_tx, messages: message_tx };
 
         let (_, membership) = MembershipFile::open(state.path()).context("read the membership")?;
-        let mut counters = Counters::default();
+        let counters = Counters::default();
         let mesh = match membership {
             Some(membership) => {
                 let resumed = Mesh::resume(&config, &state, membership, &inlets, events.clone()).await;
-                let mut mesh = resumed.context("resume the mesh")?;
-                let addresses = mesh.host_addresses(&config);
-                mesh.on_addresses(addresses, &mut counters);
-                Some(mesh)
+                Some(resumed.context("resume the mesh")?)
             }
             None => None,
         };
@@ -154,6 +151,8 @@ impl Daemon {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let addresses = crate::os::AddressWatch::open().context("watch the host's addresses")?;
+        // Read after the watch began: a change in between is not missed.
+        self.on_addresses();
         tell_systemd(&[sd_notify::NotifyState::Ready]);
         tracing::info!(version = env!("CARGO_PKG_VERSION"), socket = %self.config.socket.display(), "ready");
         loop {

@@ -104,7 +104,7 @@ impl Mesh {
 }
 
 /// A node without (fresh) tunnel keys may come to publish them.
-fn may_use_registry(standing: Standing) -> bool {
+pub(super) fn may_use_registry(standing: Standing) -> bool {
     match standing {
         Standing::InForce | Standing::NoKeys | Standing::KeysExpired | Standing::OrgStale => true,
         Standing::Unknown

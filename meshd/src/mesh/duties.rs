@@ -9,6 +9,7 @@ use meshd_wire::enrol::RegistryHint;
 use meshd_wire::record::NodeCert;
 use meshd_wire::{PublicKey, Timestamp};
 
+use super::applied::may_use_registry;
 use super::{Mesh, RegistryLink};
 use crate::enrol::Renewed;
 use crate::membership::Membership;
@@ -151,6 +152,10 @@ impl Mesh {
     fn renew_own(&mut self, counters: &mut Counters) {
         let now = self.clock.now();
         let Some(view) = self.roster.node(&self.node) else { return };
+        // Nobody accepts a word of a node that is out, and the own roster refuses it each second.
+        if !may_use_registry(self.roster.standing(&self.node, now)) {
+            return;
+        }
         let age = |issued_at: Option<Timestamp>| issued_at.map_or(u64::MAX, |at| now.since(at));
         let keys_age = age(view.keys().map(|keys| keys.issued_at));
         let paths_age = age(view.paths().map(|paths| paths.issued_at));

@@ -227,7 +227,7 @@ impl Mesh {
             Err(error) => {
                 let error = format!("{:#}", anyhow::Error::from(error));
                 tracing::warn!(error, "the host's addresses can't be read");
-                Vec::new()
+                return self.duties.addresses().to_vec();
             }
         };
         let mut all: Vec<SocketAddr> = advertised.collect();
