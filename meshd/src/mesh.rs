@@ -34,7 +34,7 @@ use crate::role::steward::Steward;
 use crate::tls::Admission;
 
 pub use applied::MemberView;
-pub use duties::{Errand, Help};
+pub use duties::{Errand, Help, RenewalRequest};
 pub use entry::{Entry, Founding, forget_founding};
 pub use start::refuse_conflicts;
 
@@ -277,7 +277,7 @@ impl Mesh {
                 let (name, id, org) = of(node);
                 Some(EventKind::PathChanged { name, id, org, path: format!("udp {endpoint}") })
             }
-            dataplane::Event::DeviceLost => None,
+            dataplane::Event::DeviceLost | dataplane::Event::ThreadEnded { .. } => None,
         }
     }
 

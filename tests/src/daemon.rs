@@ -31,8 +31,13 @@ pub struct Daemon {
 impl Host {
     /// Starts meshd with a configuration (TOML, may be empty) and waits until it answers.
     pub fn meshd(&self, config: &str) -> Result<Daemon> {
+        self.meshd_from(self.meshd_command(config)?)
+    }
+
+    /// Starts meshd by a command line of the test's own and waits until it answers.
+    pub fn meshd_from(&self, command: Command) -> Result<Daemon> {
         let log = self.log("meshd");
-        let process = Process::start(self.meshd_command(config)?, self.namespace(), &log)
+        let process = Process::start(command, self.namespace(), &log)
             .with_context(|| format!("on host {}", self.name()))?;
         let mut daemon = Daemon { process, log };
         let start = Instant::now();

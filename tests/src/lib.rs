@@ -22,6 +22,7 @@ mod build;
 mod capture;
 mod claim;
 mod cli;
+pub mod clock;
 mod daemon;
 mod delay;
 mod host;

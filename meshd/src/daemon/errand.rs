@@ -17,7 +17,7 @@ use crate::control::Answer;
 use crate::dataplane::PingError;
 use crate::enrol::{self, JoinError, StewardCallError};
 use crate::membership::NodeSecrets;
-use crate::mesh::{Errand, Help, Mesh, refuse_conflicts};
+use crate::mesh::{Errand, Help, Mesh, RenewalRequest, refuse_conflicts};
 use crate::tls::RawKey;
 
 /// Joins with a token.
@@ -54,7 +54,7 @@ pub fn leave(mesh: &Mesh, force: bool, answer: Answer<LeaveReply>, messages: mps
 /// Starts what a duty asks for.
 pub fn start(mesh: &Mesh, errand: Errand, messages: mpsc::Sender<Message>) {
     let call = StewardCall::new(mesh);
-    let request = mesh.renewal_request();
+    let RenewalRequest { request, keys } = mesh.renewal_request();
     let introduction = mesh.introduction();
     let hosts = registry_hosts(mesh);
     let (node, mesh_id) = (mesh.node, mesh.membership.mesh);
@@ -62,7 +62,8 @@ pub fn start(mesh: &Mesh, errand: Errand, messages: mpsc::Sender<Message>) {
         let result = match (call, errand) {
             (Err(error), _) => Err(error),
             (Ok(call), Errand::Renew) => {
-                enrol::renew(&call.at, &call.key, |key| call.is_steward(key), request).await.map(Help::from)
+                let renewed = enrol::renew(&call.at, &call.key, |key| call.is_steward(key), request).await;
+                renewed.map(|renewed| Help::renewed(renewed, keys))
             }
             (Ok(call), Errand::Introduce) => {
                 introduce(&call.key, hosts, introduction).await.map(|()| Help::default())

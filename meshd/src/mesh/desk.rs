@@ -95,7 +95,7 @@ impl Mesh {
         if self.clock.is_suspect() || !self.renewal_is_due() {
             return;
         }
-        let (request, now) = (self.renewal_request(), self.clock.now());
+        let (request, now) = (self.renewal_request().request, self.clock.now());
         let own_key = self.membership.secrets.transport().public();
         let Some(steward) = &mut self.steward else { return };
         let answer = steward.answer(&own_key, &[0; 32], &EnrolRequest::Renew { request }, now);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use meshd_trust::{Freshness, Standing};
+use meshd_trust::{Freshness, NodeView, Standing};
 use meshd_wire::enrol::RegistryHint;
 use meshd_wire::record::NodeCert;
 use meshd_wire::{PublicKey, Timestamp};
@@ -43,6 +43,15 @@ pub enum Errand {
     Introduce,
 }
 
+/// A request for a new certificate.
+#[derive(Debug)]
+pub struct RenewalRequest {
+    /// Its envelope.
+    pub request: Vec<u8>,
+    /// Envelope of the tunnel keys in it: the node's own from the moment the steward has taken them.
+    pub keys: Vec<u8>,
+}
+
 /// What a steward gave.
 #[derive(Debug, Default)]
 pub struct Help {
@@ -54,10 +63,11 @@ pub struct Help {
     pub stewards: Vec<String>,
 }
 
-impl From<Renewed> for Help {
-    fn from(renewed: Renewed) -> Self {
+impl Help {
+    /// A new certificate, and the tunnel keys it was asked with.
+    pub fn renewed(renewed: Renewed, keys: Vec<u8>) -> Self {
         let Renewed { cert, mut records, registries, stewards } = renewed;
-        records.push(cert);
+        records.extend([cert, keys]);
         Self { records, registries, stewards }
     }
 }
@@ -152,14 +162,14 @@ impl Mesh {
     fn renew_own(&mut self, counters: &mut Counters) {
         let now = self.clock.now();
         let Some(view) = self.roster.node(&self.node) else { return };
+        let keys_are_old = !keys_are_fresh(&view, now);
         // Nobody accepts a word of a node that is out, and the own roster refuses it each second.
         if !may_use_registry(self.roster.standing(&self.node, now)) {
             return;
         }
         let age = |issued_at: Option<Timestamp>| issued_at.map_or(u64::MAX, |at| now.since(at));
-        let keys_age = age(view.keys().map(|keys| keys.issued_at));
         let paths_age = age(view.paths().map(|paths| paths.issued_at));
-        if keys_age >= KEYS_AGE_S {
+        if keys_are_old {
             self.sign_keys(counters);
         }
         if paths_age >= PATHS_AGE_S && !self.duties.addresses.is_empty() {
@@ -220,12 +230,12 @@ impl Mesh {
     }
 
     /// A request for a new certificate with the keys in use.
-    pub fn renewal_request(&self) -> Vec<u8> {
+    pub fn renewal_request(&self) -> RenewalRequest {
         let Membership { mesh, org, secrets, .. } = &self.membership;
-        let view = self.roster.node(&self.node);
-        let name = view.as_ref().map_or_else(String::new, |view| view.cert().name.clone());
-        let keys = view.and_then(|view| view.keys_envelope()).map_or_else(Vec::new, <[u8]>::to_vec);
-        secrets.sign_request(*mesh, *org, name, keys, self.clock.now()).to_bytes()
+        let name = self.roster.node(&self.node).map_or_else(String::new, |view| view.cert().name.clone());
+        let keys = self.keys_to_show();
+        let request = secrets.sign_request(*mesh, *org, name, keys.clone(), self.clock.now()).to_bytes();
+        RenewalRequest { request, keys }
     }
 
     /// Notes how an errand ended, so that a steward that is away is not asked all the time.
@@ -245,6 +255,11 @@ fn half_of_life(cert: &NodeCert) -> Timestamp {
 /// Whether an embedded registry does not let this node in, or is gone.
 fn is_shut_out(link: &RegistryLink) -> bool {
     link.connected == Some(false) && link.url.starts_with("meshd://")
+}
+
+/// Whether a node's tunnel keys need no new signature.
+pub(super) fn keys_are_fresh(view: &NodeView<'_>, now: Timestamp) -> bool {
+    view.keys().is_some_and(|keys| now.since(keys.issued_at) < KEYS_AGE_S)
 }
 
 #[cfg(test)]

@@ -1,10 +1,9 @@
 //! A clock that is off by a day.
 
-use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::{Context, Result};
-use mesh_lab::{Host, story, wait};
+use anyhow::Result;
+use mesh_lab::{Host, clock, story, wait};
 
 use crate::exit::REFUSED;
 use crate::watch::{DEADLINE, identity, is_outside, refused, started};
@@ -47,17 +46,9 @@ fn a_member_whose_clock_was_off_by_a_day_is_as_before_once_it_is_right() {
     });
 }
 
-/// A daemon that reads another time of day; intervals stay true.
+/// A daemon that reads another time of day.
 fn shifted(host: &Host, offset: &str) -> Result<Command> {
     let mut command = host.meshd_command("")?;
-    command.env("LD_PRELOAD", library()?).env("FAKETIME", offset).env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
-    // Shared between processes otherwise, and left behind by a killed one.
-    command.env("FAKETIME_DISABLE_SHM", "1");
+    clock::shift(&mut command, offset)?;
     Ok(command)
-}
-
-fn library() -> Result<PathBuf> {
-    let places = std::fs::read_dir("/usr/lib").context("list /usr/lib")?.flatten().map(|entry| entry.path());
-    let mut found = places.map(|dir| dir.join("faketime/libfaketimeMT.so.1")).filter(|path| path.exists());
-    found.next().context("find libfaketime: install the Debian package faketime")
 }
