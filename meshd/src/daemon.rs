@@ -220,8 +220,16 @@ impl Daemon {
     }
 
     fn on_plane(&mut self, event: dataplane::Event) -> anyhow::Result<()> {
-        if event == dataplane::Event::DeviceLost {
-            anyhow::bail!("device {} was taken away", self.config.device);
+        match event {
+            dataplane::Event::DeviceLost => {
+                anyhow::bail!("device {} was taken away", self.config.device);
+            }
+            dataplane::Event::ThreadEnded { thread } => {
+                anyhow::bail!("data thread {thread} ended although nobody stopped it");
+            }
+            dataplane::Event::PeerUp { .. }
+            | dataplane::Event::PeerDown { .. }
+            | dataplane::Event::PathChanged { .. } => {}
         }
         if let Some(kind) = self.mesh.as_ref().and_then(|mesh| mesh.tunnel_event(&event)) {
             self.emit(kind);

@@ -15,12 +15,14 @@ mod inbound;
 mod outbound;
 mod peer;
 mod ping;
+mod sentinel;
 mod shared;
 mod snapshot;
 mod tick;
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -36,6 +38,7 @@ use crate::os::{Device, DeviceError, DeviceSettings, NetlinkError, underlay_mtu}
 pub use events::Event;
 pub use ping::{PingError, PingReply};
 
+use sentinel::Sentinel;
 use shared::Shared;
 
 /// Time between two looks at the timers of all peers.
@@ -244,6 +247,7 @@ impl DataPlane {
     pub fn stop(&self) {
         let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(Running { stop, threads }) = running {
+            self.shared.stopping.store(true, Ordering::Release);
             drop(stop);
             for thread in threads {
                 if thread.join().is_err() {
@@ -272,7 +276,10 @@ impl Running {
         let (shared, tun, watch) = (Arc::clone(shared), Arc::clone(tun), watch.clone());
         let thread = std::thread::Builder::new()
             .name(name.to_owned())
-            .spawn(move || run(&shared, &tun, &watch))
+            .spawn(move || {
+                let _sentinel = Sentinel::new(Arc::clone(&shared), name);
+                run(&shared, &tun, &watch);
+            })
             .map_err(|source| DataPlaneError::Thread { name, source })?;
         self.threads.push(thread);
         Ok(())

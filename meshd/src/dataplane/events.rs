@@ -35,6 +35,11 @@ pub enum Event {
     },
     /// The overlay device was taken away; this data plane is of no more use.
     DeviceLost,
+    /// A thread ended that nobody told to; this data plane is of no more use.
+    ThreadEnded {
+        /// Name of the thread.
+        thread: &'static str,
+    },
 }
 
 /// The sending side; events beyond the queue are counted and dropped.

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -37,6 +37,8 @@ pub(super) struct Shared {
     /// Bytes received from and sent to peers that are gone: totals never shrink.
     retired: [AtomicU64; 2],
     unreachable: Mutex<Unreachable>,
+    /// Set before the threads are told to end.
+    pub(super) stopping: AtomicBool,
     /// Held while a snapshot is replaced.
     publishing: Mutex<()>,
     started: Instant,
@@ -57,6 +59,7 @@ impl Shared {
             retired: [AtomicU64::new(0), AtomicU64::new(0)],
             unreachable: Mutex::new(Unreachable::new(config.mesh_prefixes.clone(), Duration::ZERO)),
             overlay: config.mesh_prefixes,
+            stopping: AtomicBool::new(false),
             publishing: Mutex::new(()),
             started: Instant::now(),
         }
