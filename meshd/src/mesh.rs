@@ -224,16 +224,21 @@ impl Mesh {
 
     fn refused(&mut self, slot: Slot, reason: &'static str, counters: &mut Counters) {
         *counters.records_refused.entry(reason).or_default() += 1;
-        let record = self.keyspace.key(slot);
+        if self.may_log_refusal() {
+            let record = self.keyspace.key(slot);
+            tracing::warn!(record, reason, "refused a record");
+            self.emit(EventKind::RecordRefused { record, reason: reason.to_owned(), signer: None });
+        }
+    }
+
+    /// Whether this second has room for another line about a refusal; a flood is counted, not written down.
+    fn may_log_refusal(&mut self) -> bool {
         let now = crate::clock::wall();
         if self.refusals_logged.0 != now {
             self.refusals_logged = (now, 0);
         }
-        if self.refusals_logged.1 < REFUSALS_LOGGED_PER_S {
-            self.refusals_logged.1 += 1;
-            tracing::warn!(record, reason, "refused a record");
-            self.emit(EventKind::RecordRefused { record, reason: reason.to_owned(), signer: None });
-        }
+        self.refusals_logged.1 += 1;
+        self.refusals_logged.1 <= REFUSALS_LOGGED_PER_S
     }
 
     /// Stores the roster, then uses it; while it can't be stored, the tunnels stay as they are.

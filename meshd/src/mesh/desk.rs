@@ -54,7 +54,9 @@ impl Mesh {
         counters.records_accepted += records.len().saturating_sub(refused.len()) as u64;
         for (_, refusal) in refused {
             *counters.records_refused.entry(refusal.reason()).or_default() += 1;
-            tracing::warn!(%refusal, reason = refusal.reason(), "refused a record");
+            if self.may_log_refusal() {
+                tracing::warn!(%refusal, reason = refusal.reason(), "refused a record");
+            }
         }
         if let Some(state) = self.roster.org(&self.membership.org).and_then(|org| org.state().cloned()) {
             self.clock.heard(state.issued_at);
@@ -148,7 +150,11 @@ impl Mesh {
     ) -> Result<AdmitReply, ApiError> {
         self.advertise();
         let now = self.clock.now();
+        let clock_is_suspect = self.clock.is_suspect();
         let steward = self.steward.as_mut().ok_or_else(not_steward)?;
+        if clock_is_suspect {
+            return Err(refused(Refused::Unavailable));
+        }
         let answer = steward.admit(request, None, &labels(given), now);
         let EnrolReply::Admitted { cert, .. } = &answer.reply else {
             return Err(declined(&answer.reply));

@@ -49,8 +49,10 @@ impl Mesh {
             Kind::MeshGenesis => Some(Slot::Genesis),
             Kind::OrgRoot => {
                 let root: OrgRoot = envelope.record().ok()?;
-                let own = self.roster.org(&org)?.root()?.name == root.name;
-                own.then_some(Slot::Root(org, root.root_version))
+                // A name is not unique: two organisations may bear the same.
+                let is_first = envelope.record_id(&self.membership.mesh).is_some_and(|id| id.0 == org.0);
+                let is_newest = self.roster.org(&org)?.root() == Some(&root);
+                (is_first || is_newest).then_some(Slot::Root(org, root.root_version))
             }
             Kind::StewardDelegation => {
                 let one: StewardDelegation = envelope.record().ok()?;
