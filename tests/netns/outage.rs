@@ -2,11 +2,15 @@
 
 use std::time::Duration;
 
-use mesh_lab::{story, wait};
+use mesh_lab::{LINK, story, wait};
 
 const DEADLINE: Duration = Duration::from_secs(40);
 /// What is promised after a registry was lost with all its content.
 const REPUBLISHED_WITHIN: Duration = Duration::from_secs(60);
+/// A connection to an address that is gone is given up after 15 s, and tried again at most 8 s later.
+const FOUND_WITHIN: Duration = Duration::from_secs(60);
+/// Address that a host moves to; no link of a lab has it.
+const MOVED: &str = "198.19.0.7";
 
 #[test]
 fn tunnels_come_back_from_cached_records_while_the_registry_is_down() {
@@ -63,6 +67,32 @@ fn a_wiped_registry_is_filled_again_by_its_nodes() {
         wait::until(REPUBLISHED_WITHIN, "c sees a and b", || c.peers().is_ok_and(|peers| peers.len() == 2))?;
         let b4 = mesh.member("b")?.addr4.to_string();
         mesh.member("c")?.reaches(DEADLINE, &b4)
+    });
+}
+
+#[test]
+fn a_steward_with_a_new_address_is_found_again() {
+    story("moved", |lab| {
+        let [a, b, c] = lab.hosts(["a", "b", "c"])?;
+        let mut mesh = lab.mesh("clinics", &[&a, &b])?;
+        mesh.everyone_reaches_all()?;
+        let (number, old) = (a.number(), a.addr4());
+        let gateway = std::net::Ipv4Addr::from(u32::from(old) - 1);
+        lab.internet().namespace().ip(&format!("route add {MOVED}/32 dev w-{number}\n"))?;
+        a.namespace().ip(&format!(
+            "addr add {MOVED}/32 dev {LINK}\n\
+             addr del {old}/30 dev {LINK}\n\
+             addr del {}/64 dev {LINK}\n\
+             route add {gateway} dev {LINK} src {MOVED}\n\
+             route replace default via {gateway} src {MOVED}\n",
+            a.addr6()
+        ))?;
+
+        // The newcomer has the new address from its token; nobody told it to b.
+        let daemon = c.meshd("")?;
+        mesh.join(&c, daemon)?;
+        wait::until(FOUND_WITHIN, "b sees the newcomer", || b.peers().is_ok_and(|peers| peers.len() == 2))?;
+        mesh.everyone_reaches_all()
     });
 }
 
