@@ -146,7 +146,7 @@ fn nextest_installed() -> Result<bool> {
 
 /// Tests that are marked as ignored, with the reason that stands in the source.
 fn ignored() -> Result<Vec<(String, String)>> {
-    let line = ["nextest", "list", "--release", "--jobs", "2", "--workspace", "--message-format", "json"];
+    let line = ["nextest", "list", "--release", "--workspace", "--message-format", "json"];
     let list: serde_json::Value =
         serde_json::from_str(&cargo::output(&line)?).context("read the list of tests")?;
     let reasons = reasons()?;
