@@ -155,16 +155,18 @@ impl Mesh {
             }
         }
         let mut changes = Vec::new();
+        let mut is_first_look = true;
         while !waiting.is_empty() {
             // Two registries may say different things of one place: each is judged.
             waiting.sort_by_key(|(slot, _)| *slot);
             let before = changes.len();
             for (slot, value) in std::mem::take(&mut waiting) {
-                changes.extend(self.take_in(slot, value, counters));
+                changes.extend(self.take_in(slot, value, is_first_look, counters));
             }
             if changes.len() > before {
                 // What was early may be provable now.
                 waiting.extend(std::mem::take(&mut self.early));
+                is_first_look = false;
             }
         }
         if changes.iter().any(|change| !matches!(change, Change::Paths(_))) {
@@ -176,8 +178,14 @@ impl Mesh {
         }
     }
 
-    /// Takes in one value; gives what it changed.
-    fn take_in(&mut self, slot: Slot, value: Vec<u8>, counters: &mut Counters) -> Vec<Change> {
+    /// Takes in one value; gives what it changed. One that waits was counted at the first look.
+    fn take_in(
+        &mut self,
+        slot: Slot,
+        value: Vec<u8>,
+        is_first_look: bool,
+        counters: &mut Counters,
+    ) -> Vec<Change> {
         if !slot.suits(&value) {
             self.refused(slot, "misplaced", counters);
             return Vec::new();
@@ -204,10 +212,13 @@ impl Mesh {
                 changes
             }
             Err(refusal) => {
-                if refusal.may_pass_later() && self.early.len() < EARLY_MAX {
+                let waits = refusal.may_pass_later();
+                if waits && (self.early.len() < EARLY_MAX || self.early.contains_key(&slot)) {
                     self.early.insert(slot, value);
                 }
-                self.refused(slot, refusal.reason(), counters);
+                if is_first_look || !waits {
+                    self.refused(slot, refusal.reason(), counters);
+                }
                 Vec::new()
             }
         }
