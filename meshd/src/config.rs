@@ -291,6 +291,11 @@ fn registry_config(table: RegistryTable) -> Result<RegistryConfig, ConfigError> 
             return Err(ConfigError::Value { key: "registry.endpoints", why });
         }
     }
+    let wants_tls = login.is_some() || endpoints.iter().any(|url| url.starts_with("https://"));
+    if wants_tls && ca.is_none() {
+        let why = "https and a login need the authority that signed etcd's certificate".to_owned();
+        return Err(ConfigError::Value { key: "registry.ca", why });
+    }
     Ok(RegistryConfig::Etcd { endpoints, ca, login })
 }
 
@@ -337,6 +342,7 @@ mod tests {
             ("[control]\nlisten = \"7946\"", "control.listen"),
             ("[registry]\nendpoints = [\"etcd:2379\"]", "registry.endpoints"),
             ("[registry]\ncert = \"c\"", "registry"),
+            ("[registry]\nendpoints = [\"https://etcd:2379\"]", "registry.ca"),
         ] {
             assert!(whole(parse(text).expect_err(text)).contains(key), "{text}");
         }

@@ -12,13 +12,13 @@ mod start;
 mod view;
 mod whereabouts;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
 use meshd_api::{Event, EventKind};
 use meshd_trust::{Accepted, Change, Roster};
-use meshd_wire::{NodeId, Timestamp};
+use meshd_wire::{NodeId, OrgId, Timestamp};
 use tokio::sync::{broadcast, mpsc, watch};
 
 use crate::clock::NodeClock;
@@ -102,6 +102,7 @@ pub struct Mesh {
     /// The members as the tunnels know them.
     peers: BTreeMap<NodeId, PeerConfig>,
     events: broadcast::Sender<Event>,
+    stale: BTreeSet<OrgId>,
     refusals_logged: (Timestamp, u32),
     duties: duties::Duties,
 }

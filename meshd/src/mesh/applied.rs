@@ -5,8 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 use meshd_api::EventKind;
-use meshd_trust::{NodeView, Standing};
-use meshd_wire::NodeId;
+use meshd_trust::{Freshness, NodeView, Standing};
+use meshd_wire::{NodeId, Timestamp};
 
 use super::Mesh;
 use crate::dataplane::PeerConfig;
@@ -58,7 +58,28 @@ impl Mesh {
         self.plane.set_peers(peers.values().cloned().collect());
         self.peers = peers;
         self.tell_members(members);
+        self.tell_stale(now);
         self.publish();
+    }
+
+    /// Tells once when an organisation falls silent, and again only after it was heard.
+    fn tell_stale(&mut self, now: Timestamp) {
+        let mut stale = BTreeMap::new();
+        for org in self.roster.orgs() {
+            match (org.freshness(now), org.state_age(now)) {
+                (Freshness::Stale | Freshness::Expired, Some(age)) => {
+                    stale.insert(org.id(), (org.name().to_owned(), age));
+                }
+                (Freshness::Fresh, _) | (_, None) => {}
+            }
+        }
+        for (id, (org, state_age_s)) in &stale {
+            if !self.stale.contains(id) {
+                tracing::warn!(org, state_age_s, "an organisation has not been heard of");
+                self.emit(EventKind::OrgStale { org: org.clone(), state_age_s: *state_age_s });
+            }
+        }
+        self.stale = stale.into_keys().collect();
     }
 
     fn tell_members(&mut self, members: BTreeMap<NodeId, MemberView>) {

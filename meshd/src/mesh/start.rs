@@ -1,6 +1,6 @@
 //! Brings a mesh up: tunnels first, then what serves others, then what asks others.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -153,6 +153,7 @@ impl Mesh {
             members: BTreeMap::new(),
             peers: BTreeMap::new(),
             events,
+            stale: BTreeSet::new(),
             refusals_logged: (Timestamp(0), 0),
             duties: Duties::new(),
         };
