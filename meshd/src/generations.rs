@@ -49,6 +49,9 @@ pub enum GenerationsError {
     },
 }
 
+/// What a state file holds; it may be secret.
+pub type Content = Zeroizing<Vec<u8>>;
+
 /// The pair of files `NAME.a` and `NAME.b` in one directory.
 #[derive(Debug)]
 pub struct Generations {
@@ -59,10 +62,7 @@ pub struct Generations {
 
 impl Generations {
     /// Opens the pair and reads the newest sound copy, if any copy exists.
-    pub fn open(
-        dir: &Path,
-        name: &'static str,
-    ) -> Result<(Self, Option<Zeroizing<Vec<u8>>>), GenerationsError> {
+    pub fn open(dir: &Path, name: &'static str) -> Result<(Self, Option<Content>), GenerationsError> {
         let mut this = Self { dir: dir.to_owned(), name, generation: 0 };
         let mut newest: Option<Zeroizing<Vec<u8>>> = None;
         let mut damaged = false;

@@ -2,7 +2,7 @@
 //!
 //! Tasks: the listener, and the registry server if there is one; both end with the role.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -46,7 +46,7 @@ impl ControlRole {
         registry: Option<PathBuf>,
         guard: Guard,
     ) -> anyhow::Result<Self> {
-        let listener = TcpListener::bind(listen).await.with_context(|| format!("listen on {listen}"))?;
+        let listener = bind(listen).await.with_context(|| format!("listen on {listen}"))?;
         let port = listener.local_addr().context("read the control port")?.port();
         let tls = ServerTls::new(key, admission)?;
         let (connections, incoming) = mpsc::channel(CONNECTIONS_WAITING_MAX);
@@ -89,6 +89,17 @@ impl ControlRole {
             registry.task.abort();
             let _ = registry.task.await;
         }
+    }
+}
+
+/// Binds; "every address" means every IPv4 address on a kernel without IPv6, as for the tunnels.
+async fn bind(listen: SocketAddr) -> std::io::Result<TcpListener> {
+    let any6 = SocketAddr::from((Ipv6Addr::UNSPECIFIED, listen.port()));
+    match TcpListener::bind(listen).await {
+        Err(error) if listen == any6 && error.raw_os_error() == Some(libc::EAFNOSUPPORT) => {
+            TcpListener::bind((Ipv4Addr::UNSPECIFIED, listen.port())).await
+        }
+        bound => bound,
     }
 }
 
