@@ -19,7 +19,7 @@ const WALLS: [Wall; 9] = [
     Wall { package: "meshd-wire", may_reach: &[], pure: true },
     Wall { package: "meshd-trust", may_reach: &["meshd-wire"], pure: true },
     Wall { package: "meshd-tunnel", may_reach: &[], pure: true },
-    Wall { package: "meshd-core", may_reach: &["meshd-wire", "meshd-trust"], pure: true },
+    Wall { package: "meshd-core", may_reach: &[], pure: true },
     Wall { package: "meshd-api", may_reach: &[], pure: false },
     Wall { package: "meshd-registry", may_reach: &[], pure: false },
     Wall { package: "meshctl", may_reach: &["meshd-api", "meshd-trust", "meshd-wire"], pure: false },
