@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 
-/// Candidates kept for one peer; a node record may claim more, nobody has more that help.
+/// Candidates published by one node and kept for one peer; a record may claim more, nobody has more that help.
 pub const CANDIDATES_MAX: usize = 12;
 /// Candidates of one address family that an initiation is sent to: bounds the amplification a record causes.
 pub const FAMILY_MAX: usize = 6;

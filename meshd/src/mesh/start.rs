@@ -238,7 +238,7 @@ impl Mesh {
                 all.push(at);
             }
         }
-        all.truncate(CANDIDATES_MAX);
+        all.truncate(meshd_core::path::CANDIDATES_MAX);
         all
     }
 
@@ -257,9 +257,6 @@ fn hint_text(hint: &RegistryHint) -> String {
         (Some(_) | None, _) => hint.url.clone(),
     }
 }
-
-/// Candidates one node publishes (connectivity design, section 4.3).
-const CANDIDATES_MAX: usize = 12;
 
 /// All prefixes of the mesh.
 pub fn overlay_prefixes(roster: &Roster) -> Vec<IpNet> {
