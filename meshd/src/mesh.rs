@@ -173,7 +173,7 @@ impl Mesh {
         if changes.iter().any(|change| !matches!(change, Change::Paths(_))) {
             self.commit(counters);
         } else if !changes.is_empty() {
-            // Paths are hints, and stored once a second at most (trust design, section 4.3).
+            // Paths are hints, and stored once a second at most: many nodes move at once.
             self.unsaved_paths = true;
             self.apply();
         }

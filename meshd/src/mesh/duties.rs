@@ -17,7 +17,7 @@ use crate::metrics::Counters;
 
 /// How often time alone may change who is in force.
 const STANDING_EVERY: Duration = Duration::from_secs(5);
-/// How often a head steward signs its organisation's state (trust design, section 4.2).
+/// How often a head steward signs its organisation's state; nodes warn when 15 were missed.
 const STATE_EVERY: Duration = Duration::from_secs(60);
 /// Age at which a node signs its paths again; they are a mere hint after ten minutes.
 const PATHS_AGE_S: u64 = 5 * 60;

@@ -1,4 +1,4 @@
-//! Bounds that hold before anything is allocated (trust design, rule R3).
+//! Bounds that hold before anything is allocated (docs/records.md, rule R3).
 
 /// Largest encoded envelope.
 pub const RECORD_BYTES_MAX: usize = 64 * 1024;

@@ -1,6 +1,6 @@
 //! Bounds of a roster, each with its reason.
 
-/// Nodes of a mesh that are held at once: sixteen times the largest mesh the design names.
+/// Nodes of a mesh that are held at once: sixteen times the largest mesh that is planned for.
 pub const NODES_MAX: usize = 16_384;
 /// Nodes whose high-water marks are remembered after their records were forgotten.
 pub const NODE_MARKS_MAX: usize = 4 * NODES_MAX;
