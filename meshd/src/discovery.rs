@@ -161,7 +161,7 @@ impl Agent {
                 Ok(never) => match never {},
                 Err(Ended::LoopGone) => return,
                 Err(Ended::WatchOver) => "the watch ended".to_owned(),
-                Err(Ended::Failed(error)) => format!("{:#}", anyhow::Error::from(error)),
+                Err(Ended::Failed(error)) => crate::chain::of(&error),
             };
             self.leases = Leases::default();
             tracing::debug!(registry = self.index, reason, "session with the registry ended");

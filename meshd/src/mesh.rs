@@ -267,7 +267,7 @@ impl Mesh {
             Err(error) => {
                 counters.store_failures += 1;
                 if !std::mem::replace(&mut self.unsaved, true) {
-                    let error = format!("{:#}", anyhow::Error::from(error));
+                    let error = crate::chain::of(&error);
                     tracing::error!(error, "the state can't be stored: running on the old one");
                 }
             }

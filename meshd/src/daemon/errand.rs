@@ -76,7 +76,7 @@ pub fn start(mesh: &Mesh, errand: Errand, messages: mpsc::Sender<Message>) {
         let help = match result {
             Ok(help) => Some(help),
             Err(error) => {
-                let error = format!("{:#}", anyhow::Error::from(error));
+                let error = crate::chain::of(&error);
                 tracing::warn!(?errand, error, "no steward helped");
                 None
             }

@@ -86,7 +86,7 @@ impl Mesh {
                 self.accept_own(&state, counters);
             }
             Err(error) => {
-                let error = format!("{:#}", anyhow::Error::from(error));
+                let error = crate::chain::of(&error);
                 tracing::error!(error, "the organisation's state can't be signed");
             }
         }
@@ -136,8 +136,7 @@ impl Mesh {
                 InviteError::NoStation | InviteError::NoHint | InviteError::TooMany => ErrorCode::Unavailable,
                 InviteError::Book(_) => ErrorCode::StorageFailed,
             };
-            ApiError::new(code, "no token can be made")
-                .with_cause(format!("{:#}", anyhow::Error::from(error)))
+            ApiError::new(code, "no token can be made").with_cause(crate::chain::of(&error))
         })
     }
 

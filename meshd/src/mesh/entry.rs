@@ -107,7 +107,7 @@ impl Entry {
         let mut steward = open_steward(state)?;
         steward.adopt(&roster, &org, now).map_err(|error| {
             ApiError::new(ErrorCode::RecordRefused, "the founding records make no steward of this host")
-                .with_cause(format!("{:#}", anyhow::Error::from(error)))
+                .with_cause(crate::chain::of(&error))
                 .with_hint("run `meshctl mesh create` on the host that prepared the keys")
         })?;
         let request = secrets.sign_request(mesh, org, name, own_keys(&secrets, &mesh, now), now).to_bytes();
@@ -154,7 +154,7 @@ pub fn open_steward(state: &StateDir) -> Result<Steward, ApiError> {
     };
     opened.map_err(|error| {
         ApiError::new(ErrorCode::StorageFailed, "the steward's files can't be used")
-            .with_cause(format!("{:#}", anyhow::Error::from(error)))
+            .with_cause(crate::chain::of(&error))
     })
 }
 

@@ -189,7 +189,7 @@ impl Mesh {
         for (url, endpoint) in endpoints {
             let registry = Registry::connect(vec![endpoint]).await.map_err(|error| {
                 ApiError::new(ErrorCode::BadRequest, format!("registry `{url}` can't be used"))
-                    .with_cause(format!("{:#}", anyhow::Error::from(error)))
+                    .with_cause(crate::chain::of(&error))
             })?;
             let discovery = Discovery::start(
                 self.links.len(),
@@ -226,7 +226,7 @@ impl Mesh {
         let local = match os::local_candidates(&self.overlay()) {
             Ok(local) => local,
             Err(error) => {
-                let error = format!("{:#}", anyhow::Error::from(error));
+                let error = crate::chain::of(&error);
                 tracing::warn!(error, "the host's addresses can't be read");
                 return self.duties.addresses().to_vec();
             }
@@ -273,7 +273,7 @@ pub fn refuse_conflicts(roster: &Roster, device: &str) -> Result<(), Box<ApiErro
     for prefix in overlay_prefixes(roster) {
         let conflict = os::conflicting_route(prefix, device).map_err(|error| {
             ApiError::new(ErrorCode::DeviceFailed, "the host's routes can't be read")
-                .with_cause(format!("{:#}", anyhow::Error::from(error)))
+                .with_cause(crate::chain::of(&error))
         })?;
         if let Some(route) = conflict {
             let error = format!("overlay prefix {prefix} overlaps a route of this host");
@@ -351,7 +351,7 @@ fn serves_registry(membership: &Membership, steward: Option<&Steward>) -> bool {
 fn steward_tls(steward: &Steward) -> Result<RawKey, ApiError> {
     steward.tls_key().map_err(|error| {
         ApiError::new(ErrorCode::Internal, "the steward's TLS key can't be used")
-            .with_cause(format!("{:#}", anyhow::Error::from(error)))
+            .with_cause(crate::chain::of(&error))
     })
 }
 

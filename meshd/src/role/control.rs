@@ -118,7 +118,7 @@ impl EmbeddedRegistry {
         let serve = server.serve(incoming, guard.clone());
         let task = tokio::spawn(async move {
             if let Err(error) = serve.await {
-                tracing::error!(error = %format!("{:#}", anyhow::Error::from(error)), "the registry server ended");
+                tracing::error!(error = %crate::chain::of(&error), "the registry server ended");
             }
         });
         Ok(Self { server, guard, task })
