@@ -97,6 +97,20 @@ fn a_genesis_of_another_mesh_is_refused() {
 }
 
 #[test]
+fn a_genesis_of_another_mesh_does_not_say_whose_roots_to_expect() {
+    let mesh = TestMesh::new(1);
+    let other = TestMesh::with_terms(1, |genesis| genesis.agreement.members[0].org.0[0] ^= 1);
+    let foreign = other.genesis_envelope.to_bytes();
+    let mut roster = mesh.roster();
+    assert_refused(&mut roster, &foreign, NOW, "other-mesh");
+    assert_eq!(roster.accept_all(&mesh.chain(), NOW), []);
+    let mut mixed = vec![foreign];
+    mixed.extend(mesh.chain());
+    let refused = mesh.roster().accept_all(&mixed, NOW);
+    assert_eq!(refused.iter().map(|(index, _)| *index).collect::<Vec<_>>(), [0], "{refused:?}");
+}
+
+#[test]
 fn a_genesis_needs_every_founder() {
     let mesh = TestMesh::new(2);
     let mut roster = mesh.roster();
@@ -224,6 +238,11 @@ fn nothing_below_the_tokens_floor_is_believed() {
     assert_eq!(reasons, ["below-floor", "unknown-signer"]);
     let mut roster = Roster::new(mesh.id, Floor { org, root_version_min: 1, agreement_version_min: 2 });
     assert_refused(&mut roster, &mesh.genesis_envelope.to_bytes(), NOW, "below-floor");
+    let mut roster = Roster::new(mesh.id, Floor { org, root_version_min: 1, agreement_version_min: 1 });
+    assert_eq!(roster.accept_all(&mesh.chain(), NOW), []);
+    let mut state = mesh.state(0, 2, NOW);
+    state.agreement_version = 0;
+    assert_refused(&mut roster, &mesh.by_steward(0, &state), NOW, "below-floor");
 }
 
 #[test]
