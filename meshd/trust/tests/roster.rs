@@ -14,9 +14,13 @@ mod property;
 mod refused_chain;
 #[path = "roster/refused_node.rs"]
 mod refused_node;
+#[path = "roster/renewed_root.rs"]
+mod renewed_root;
 #[path = "roster/restart.rs"]
 mod restart;
 #[path = "roster/rivals.rs"]
 mod rivals;
+#[path = "roster/signers.rs"]
+mod signers;
 #[path = "roster/standing.rs"]
 mod standing;
