@@ -6,7 +6,8 @@
 //! ```text
 //! meshctl ─ unix socket ─▶ control ─ Command ─▶ daemon (event loop) ─▶ mesh ─▶ dataplane (threads) ─ io, os
 //! registry ◀─ put, watch ─ discovery ─ Finding ─▶      ▲                │
-//! other hosts ─ TLS ─▶ enrol ─ EnrolCall ──────────────┘                └─▶ role/{steward, registry}
+//! other hosts ─ TLS ─▶ enrol ─ EnrolCall ──────────────┤                └─▶ role/{steward, control, registry}
+//! kernel ─ netlink ─▶ os::AddressWatch ────────────────┘
 //! ```
 
 mod chain;
