@@ -102,6 +102,18 @@ mod tests {
         let mut table = table(&[("10.91.0.7/32", 1)]);
         assert!(!table.claim("10.91.0.7/32".parse().unwrap(), 2));
         assert_eq!(table.owner("10.91.0.7".parse().unwrap()), Some(&1));
+        assert!(table.claim("fd00::7/128".parse().unwrap(), 1));
+        assert!(!table.claim("fd00::7/128".parse().unwrap(), 2));
+        assert_eq!(table.owner("fd00::7".parse().unwrap()), Some(&1));
+    }
+
+    #[test]
+    fn host_bits_make_no_other_prefix() {
+        let mut table = table(&[("10.91.0.7/24", 1), ("fd00::7/64", 1)]);
+        assert!(!table.claim("10.91.0.0/24".parse().unwrap(), 2));
+        assert!(!table.claim("fd00::/64".parse().unwrap(), 2));
+        assert_eq!(table.owner("10.91.0.9".parse().unwrap()), Some(&1));
+        assert_eq!(table.owner("fd00::9".parse().unwrap()), Some(&1));
     }
 
     proptest! {
