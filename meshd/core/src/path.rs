@@ -110,6 +110,8 @@ fn is_usable(candidate: SocketAddr, overlay: &[IpNet]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddrV6;
+
     use super::*;
     use proptest::prelude::*;
 
@@ -134,6 +136,10 @@ mod tests {
             "169.254.1.1:51820",
             "[fe80::1]:51820",
             "192.0.2.1:0",
+            "0.1.2.3:51820",
+            "[::]:51820",
+            "[::1]:51820",
+            "[ff02::1]:51820",
         ]);
         let path = Path::new(&refused, &overlay());
         assert!(!path.is_known(), "{path:?}");
@@ -166,6 +172,48 @@ mod tests {
         assert!(path.set_candidates(&addresses(&["192.0.2.9:51820"]), &overlay()));
         assert_eq!(path.endpoint(), Some(proven));
         assert!(!path.set_candidates(&addresses(&["192.0.2.9:51820"]), &overlay()));
+    }
+
+    #[test]
+    fn one_endpoint_has_one_form() {
+        let mut path = Path::default();
+        assert!(path.confirm("[::ffff:192.0.2.1]:51820".parse().unwrap()));
+        assert_eq!(path.endpoint(), Some("192.0.2.1:51820".parse().unwrap()));
+        assert!(!path.confirm("192.0.2.1:51820".parse().unwrap()));
+
+        let v6 = |flow, scope| {
+            SocketAddr::V6(SocketAddrV6::new("2001:db8::1".parse().unwrap(), 4000, flow, scope))
+        };
+        assert!(path.confirm(v6(1, 0)));
+        assert!(!path.confirm(v6(2, 0)));
+        // The same address on another link is another endpoint.
+        assert!(path.confirm(v6(2, 3)));
+    }
+
+    #[test]
+    fn an_address_is_tried_once() {
+        let once = addresses(&["192.0.2.1:51820"]);
+        let mut path = Path::new(&[once[0], once[0]], &overlay());
+        assert_eq!(path.initiation_targets(false), once);
+        path.confirm(once[0]);
+        assert_eq!(path.initiation_targets(false), once);
+    }
+
+    #[test]
+    fn a_peer_that_moves_takes_the_endpoint_along() {
+        let mut path = Path::default();
+        for source in addresses(&["192.0.2.1:4000", "192.0.2.1:4001", "[2001:db8::1]:4000"]) {
+            assert!(path.confirm(source));
+            assert_eq!(path.initiation_targets(true), [source]);
+        }
+    }
+
+    #[test]
+    fn candidates_that_a_newer_record_lacks_are_tried_no_more() {
+        let mut path = Path::new(&addresses(&["192.0.2.1:51820", "192.0.2.2:51820"]), &overlay());
+        let newer = addresses(&["192.0.2.2:51820"]);
+        assert!(!path.set_candidates(&newer, &overlay()));
+        assert_eq!(path.initiation_targets(false), newer);
     }
 
     proptest! {
