@@ -234,6 +234,67 @@ mod tests {
     }
 
     #[test]
+    fn icmp_queries_alone_are_answered() {
+        let v4 = |kind: u8| answer(&v4_packet(Ipv4Addr::new(10, 91, 0, 9), PROTO_ICMP, &[kind, 0, 0, 0]));
+        for kind in [3, 4, 5, 11, 12, 40] {
+            assert_eq!(v4(kind), Err(NoAnswer::Forbidden), "ICMP type {kind}");
+        }
+        for kind in [0, 8, 13, 18] {
+            assert!(v4(kind).is_ok(), "ICMP type {kind}");
+        }
+        // A redirect, and no type at all.
+        for payload in [&[137, 0, 0, 0][..], &[]] {
+            let packet = v6_packet("fd00::9", PROTO_ICMPV6, payload);
+            assert_eq!(answer(&packet), Err(NoAnswer::Forbidden), "ICMPv6 {payload:?}");
+        }
+    }
+
+    #[test]
+    fn a_later_fragment_is_never_answered() {
+        let mut packet = v4_packet(Ipv4Addr::new(10, 91, 0, 9), 17, &[0; 8]);
+        packet[7] = 1;
+        assert_eq!(answer(&packet), Err(NoAnswer::Forbidden));
+        let packet = v6_packet("fd00::9", 44, &[17, 0, 0, 8, 0, 0, 0, 0]);
+        assert_eq!(answer(&packet), Err(NoAnswer::Forbidden));
+    }
+
+    #[test]
+    fn nobody_is_answered_who_is_not_one_host() {
+        for source in ["0.0.0.0", "0.1.2.3", "127.0.0.1", "224.0.0.1", "255.255.255.255", "10.91.255.255"] {
+            let source: Ipv4Addr = source.parse().unwrap();
+            let packet = v4_header(source, Ipv4Addr::new(10, 91, 0, 9), V4_HEADER_LEN as u16, 17);
+            assert_eq!(answer(&packet), Err(NoAnswer::Forbidden), "{source}");
+        }
+        for source in ["::", "::1", "ff02::1"] {
+            let packet = v6_header(source.parse().unwrap(), "fd00::9".parse().unwrap(), 0, 17);
+            assert_eq!(answer(&packet), Err(NoAnswer::Forbidden), "{source}");
+        }
+    }
+
+    #[test]
+    fn a_prefix_without_a_broadcast_address_has_none() {
+        let overlay = vec!["10.91.0.8/31".parse().unwrap(), "10.91.0.7/32".parse().unwrap()];
+        let mut responder = Unreachable::new(overlay, Duration::ZERO);
+        for destination in [Ipv4Addr::new(10, 91, 0, 9), Ipv4Addr::new(10, 91, 0, 7)] {
+            let packet = v4_packet(destination, 17, &[0; 8]);
+            let answer = responder.answer(&IpPacket::parse(&packet).unwrap(), Duration::ZERO);
+            assert!(answer.is_ok(), "{destination}");
+        }
+    }
+
+    #[test]
+    fn what_is_never_answered_takes_nothing_from_the_rate() {
+        let mut responder = responder();
+        let forbidden = v4_packet(Ipv4Addr::BROADCAST, 17, &[0; 8]);
+        for _ in 0..=BURST {
+            let answer = responder.answer(&IpPacket::parse(&forbidden).unwrap(), Duration::ZERO);
+            assert_eq!(answer, Err(NoAnswer::Forbidden));
+        }
+        let packet = v4_packet(Ipv4Addr::new(10, 91, 0, 9), 17, &[0; 8]);
+        assert!(responder.answer(&IpPacket::parse(&packet).unwrap(), Duration::ZERO).is_ok());
+    }
+
+    #[test]
     fn a_flood_is_answered_at_the_rate_only() {
         let mut responder = responder();
         let bytes = v4_packet(Ipv4Addr::new(10, 91, 0, 9), 17, &[0; 8]);
@@ -241,7 +302,9 @@ mod tests {
         let answered = (0..1000).filter(|_| responder.answer(&packet, Duration::ZERO).is_ok()).count();
         assert_eq!(answered, BURST as usize);
         assert_eq!(responder.answer(&packet, Duration::ZERO), Err(NoAnswer::RateLimited));
-        assert!(responder.answer(&packet, Duration::from_secs(1)).is_ok());
+        let tenth = Duration::from_millis(100);
+        let answered = (0..1000).filter(|_| responder.answer(&packet, tenth).is_ok()).count();
+        assert_eq!(answered, RATE_PER_S as usize / 10);
     }
 
     proptest! {
