@@ -192,6 +192,59 @@ mod tests {
     }
 
     #[test]
+    fn only_fragments_after_the_first_carry_no_upper_layer_header() {
+        // More fragments follow; offset 1; don't fragment.
+        for (field, later) in [([0x20, 0], false), ([0x20, 1], true), ([0, 1], true), ([0x40, 0], false)] {
+            let mut bytes = vec![0u8; 24];
+            (bytes[0], bytes[3], bytes[9]) = (0x45, 24, 17);
+            bytes[6..8].copy_from_slice(&field);
+            assert_eq!(IpPacket::parse(&bytes).unwrap().is_later_fragment(), later, "IPv4 {field:?}");
+        }
+        // More fragments follow; offset 1; the reserved bits say nothing.
+        for (field, later) in [([0, 1], false), ([0, 9], true), ([0, 8], true), ([0, 6], false)] {
+            let mut bytes = v6_packet(44, &[17, 0, 0, 0, 0, 0, 0, 0, 1, 2]);
+            bytes[42..44].copy_from_slice(&field);
+            assert_eq!(IpPacket::parse(&bytes).unwrap().is_later_fragment(), later, "IPv6 {field:?}");
+        }
+    }
+
+    #[test]
+    fn the_upper_layer_begins_behind_options_and_extension_headers() {
+        let mut bytes = vec![0u8; 28];
+        (bytes[0], bytes[3], bytes[9]) = (0x46, 28, 17);
+        bytes[24] = 5;
+        assert_eq!(IpPacket::parse(&bytes).unwrap().payload(), [5, 0, 0, 0]);
+
+        // Hop-by-hop of 16 bytes, a fragment header whose reserved byte is no length, then UDP.
+        let mut body = vec![44, 1];
+        body.extend([0; 14]);
+        body.extend([17, 3, 0, 1, 0, 0, 0, 0]);
+        body.extend([5, 6]);
+        let bytes = v6_packet(0, &body);
+        let packet = IpPacket::parse(&bytes).unwrap();
+        assert_eq!((packet.protocol(), packet.payload()), (17, &[5, 6][..]));
+    }
+
+    #[test]
+    fn lengths_that_contradict_the_header_are_refused() {
+        // A header of 16 bytes; a packet shorter than its header.
+        for (first, total) in [(0x44, 24), (0x46, 20)] {
+            let mut bytes = vec![0u8; 24];
+            (bytes[0], bytes[3]) = (first, total);
+            assert_eq!(IpPacket::parse(&bytes).unwrap_err(), NotIp::Length, "{first:#x}");
+        }
+    }
+
+    fn v6_packet(next: u8, body: &[u8]) -> Vec<u8> {
+        let mut bytes = vec![0x60, 0, 0, 0];
+        bytes.extend((body.len() as u16).to_be_bytes());
+        bytes.extend([next, 64]);
+        bytes.extend([0; 32]);
+        bytes.extend(body);
+        bytes
+    }
+
+    #[test]
     fn a_stated_length_beyond_the_bytes_is_refused() {
         let mut bytes = vec![0u8; 20];
         bytes[0] = 0x45;
