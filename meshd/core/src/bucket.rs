@@ -71,4 +71,12 @@ mod tests {
         assert!(bucket.take(Duration::from_secs(10)));
         assert!(!bucket.take(Duration::from_secs(1)));
     }
+
+    #[test]
+    fn a_clock_that_steps_back_and_forth_earns_nothing_either() {
+        let mut bucket = TokenBucket::new(10, 1, Duration::from_secs(10));
+        assert!(bucket.take(Duration::from_secs(1)));
+        assert!(!bucket.take(Duration::from_secs(10)));
+        assert!(bucket.take(Duration::from_millis(10_100)));
+    }
 }
