@@ -174,12 +174,6 @@ impl Roster {
         })
     }
 
-    /// The newest serial that was seen on a certificate of an organisation under a root version.
-    pub fn cert_serial_max(&self, org: &OrgId, root_version: u32) -> Option<u64> {
-        let marks = self.marks.nodes.values().filter(|marks| marks.org == *org);
-        marks.filter(|marks| marks.cert.root_version == root_version).map(|marks| marks.cert.count).max()
-    }
-
     /// Envelopes that lead from the mesh id to the stewards, with revocations and states, as received
     /// and in an order that can be accepted: what a newcomer needs before any node.
     pub fn chain(&self) -> Vec<Vec<u8>> {
@@ -199,16 +193,6 @@ impl Roster {
     /// Envelope of a node's paths.
     pub fn paths_envelope(&self, id: &NodeId) -> Option<&[u8]> {
         self.node(id)?.paths_envelope()
-    }
-
-    /// Envelope of an organisation's newest state.
-    pub fn state_envelope(&self, id: &OrgId) -> Option<&[u8]> {
-        self.orgs.get(id)?.state.as_ref().map(|held| held.bytes.as_slice())
-    }
-
-    /// Envelope of an organisation's newest revocations.
-    pub fn revocations_envelope(&self, id: &OrgId) -> Option<&[u8]> {
-        self.orgs.get(id)?.revocations.as_ref().map(|held| held.bytes.as_slice())
     }
 
     /// Records this release cannot read, to be passed on as they came.
