@@ -33,7 +33,7 @@ impl Mesh {
         for view in self.roster.nodes() {
             let standing = self.roster.standing(&view.id(), now);
             let is_usable = !self.unsaved || self.holders.of(&view.cert().transport).is_some();
-            if may_use_registry(standing) && is_usable {
+            if standing.may_speak() && is_usable {
                 holders.insert(view.cert().transport, (view.id(), view.org()));
             }
             if standing != Standing::InForce || view.id() == self.node {
@@ -121,20 +121,6 @@ impl Mesh {
     /// A member in force.
     pub fn member(&self, node: &NodeId) -> Option<&MemberView> {
         self.members.get(node)
-    }
-}
-
-/// A node without (fresh) tunnel keys may come to publish them.
-pub(super) fn may_use_registry(standing: Standing) -> bool {
-    match standing {
-        Standing::InForce | Standing::NoKeys | Standing::KeysExpired | Standing::OrgStale => true,
-        Standing::Unknown
-        | Standing::Revoked
-        | Standing::Severed
-        | Standing::StewardGone
-        | Standing::NotYetValid
-        | Standing::Expired
-        | Standing::AgreementOver => false,
     }
 }
 

@@ -9,7 +9,6 @@ use meshd_wire::enrol::RegistryHint;
 use meshd_wire::record::NodeCert;
 use meshd_wire::{PublicKey, Timestamp};
 
-use super::applied::may_use_registry;
 use super::{Mesh, RegistryLink};
 use crate::enrol::Renewed;
 use crate::membership::Membership;
@@ -164,7 +163,7 @@ impl Mesh {
         let Some(view) = self.roster.node(&self.node) else { return };
         let keys_are_old = !keys_are_fresh(&view, now);
         // Nobody accepts a word of a node that is out, and the own roster refuses it each second.
-        if !may_use_registry(self.roster.standing(&self.node, now)) {
+        if !self.roster.standing(&self.node, now).may_speak() {
             return;
         }
         let age = |issued_at: Option<Timestamp>| issued_at.map_or(u64::MAX, |at| now.since(at));

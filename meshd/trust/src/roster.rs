@@ -160,7 +160,7 @@ impl Roster {
 
     /// The node whose certificate names a transport key, unless the certificate is over or taken back.
     pub fn holder_of_transport(&self, key: &PublicKey, now: Timestamp) -> Option<NodeId> {
-        self.claims.holder_of_transport(key).filter(|node| self.may_speak(node, now))
+        self.claims.holder_of_transport(key).filter(|node| self.standing(node, now).may_speak())
     }
 
     /// Whether a steward in force of one organisation serves TLS with a key. Another organisation may name
@@ -208,20 +208,6 @@ impl Roster {
         let roots = proven.flat_map(|org| &org.roots).map(|held| held.bytes.as_slice());
         let delegations = self.orgs.values().flat_map(|org| &org.delegations);
         roots.chain(genesis).chain(delegations.map(|held| held.bytes.as_slice()))
-    }
-
-    /// Whether a node may act on the control plane, where its tunnel keys do not matter.
-    fn may_speak(&self, node: &NodeId, now: Timestamp) -> bool {
-        match self.standing(node, now) {
-            Standing::InForce | Standing::NoKeys | Standing::KeysExpired | Standing::OrgStale => true,
-            Standing::Unknown
-            | Standing::Revoked
-            | Standing::Severed
-            | Standing::StewardGone
-            | Standing::NotYetValid
-            | Standing::Expired
-            | Standing::AgreementOver => false,
-        }
     }
 
     /// Certificates held.

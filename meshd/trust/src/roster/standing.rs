@@ -36,6 +36,22 @@ pub enum Standing {
     KeysExpired,
 }
 
+impl Standing {
+    /// Whether a node may act on the control plane: one without (fresh) tunnel keys may come to publish them.
+    pub fn may_speak(self) -> bool {
+        match self {
+            Self::InForce | Self::NoKeys | Self::KeysExpired | Self::OrgStale => true,
+            Self::Unknown
+            | Self::Revoked
+            | Self::Severed
+            | Self::StewardGone
+            | Self::NotYetValid
+            | Self::Expired
+            | Self::AgreementOver => false,
+        }
+    }
+}
+
 impl Roster {
     /// Says whether a node counts right now; the gravest reason first.
     pub fn standing(&self, node: &NodeId, now: Timestamp) -> Standing {
