@@ -82,10 +82,11 @@ fn a_newer_format_is_named() {
 #[test]
 fn wrong_stewards_are_refused() {
     let v4: &[u8] = &[4, 192, 0, 2, 1, 0x1f, 0x0a];
-    let wrong: [(&str, Vec<u8>); 6] = [
+    let wrong: [(&str, Vec<u8>); 7] = [
         ("none", vec![]),
         ("too many", v4.repeat(STEWARDS_MAX + 1)),
         ("unknown family", vec![5, 192, 0, 2, 1, 0x1f, 0x0a]),
+        ("unknown family of that length", [&[7], &[0x20; 16][..], &[0x1f, 0x0a]].concat()),
         ("cut off", vec![4, 192, 0, 2, 1, 0x1f]),
         ("port zero", vec![4, 192, 0, 2, 1, 0, 0]),
         ("no address", vec![4, 0, 0, 0, 0, 0x1f, 0x0a]),
@@ -96,6 +97,23 @@ fn wrong_stewards_are_refused() {
         let parsed = with_stewards(&stewards).parse::<JoinToken>();
         assert_eq!(parsed, Err(ParseTokenError::Malformed), "{what}");
     }
+}
+
+#[test]
+fn a_text_longer_than_any_token_is_refused_before_it_is_decoded() {
+    let v6: Vec<u8> = [&[6], &[0x20; 16][..], &[0x1f, 0x0a]].concat();
+    assert!(with_stewards(&v6.repeat(STEWARDS_MAX)).parse::<JoinToken>().is_ok());
+    // Its checksum fits; its length alone refuses it.
+    let longer = with_stewards(&v6.repeat(STEWARDS_MAX + 1));
+    assert_eq!(longer.parse::<JoinToken>(), Err(ParseTokenError::Checksum));
+}
+
+#[test]
+fn a_token_carries_the_first_stewards_that_fit() {
+    let mut token = with_stewards(&[4, 192, 0, 2, 1, 0x1f, 0x0a]).parse::<JoinToken>().unwrap();
+    token.stewards = (1..=5).map(|host| SocketAddr::from(([192, 0, 2, host], 7946))).collect();
+    let parsed = token.to_string().parse::<JoinToken>().unwrap();
+    assert_eq!(parsed.stewards, token.stewards[..STEWARDS_MAX]);
 }
 
 #[test]
