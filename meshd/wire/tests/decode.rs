@@ -249,6 +249,39 @@ fn size_is_looked_at_first() {
 }
 
 #[test]
+fn the_largest_envelope_is_decoded() {
+    let overhead = 8;
+    let of_len = |len: usize| {
+        let payload = vec![0; len - overhead];
+        let payload_len = u16::try_from(payload.len()).unwrap().to_be_bytes();
+        [&[0x84, 0x01, 0x18, 65, 0x59], &payload_len[..], &payload, &[0x80]].concat()
+    };
+    let largest = of_len(RECORD_BYTES_MAX);
+    assert_eq!(largest.len(), RECORD_BYTES_MAX);
+    assert_eq!(Envelope::from_bytes(&largest).map(|envelope| envelope.to_bytes()), Ok(largest));
+    let larger = DecodeError::TooLarge { len: RECORD_BYTES_MAX + 1, max: RECORD_BYTES_MAX };
+    assert_eq!(Envelope::from_bytes(&of_len(RECORD_BYTES_MAX + 1)), Err(larger));
+}
+
+#[test]
+fn another_envelope_format_is_refused() {
+    let of_format = |format: u8| [0x84, format, 0x18, 65, 0x41, 0x00, 0x80];
+    assert!(Envelope::from_bytes(&of_format(1)).is_ok());
+    for format in [0, 2] {
+        assert!(
+            matches!(Envelope::from_bytes(&of_format(format)), Err(DecodeError::Malformed(_))),
+            "{format}"
+        );
+    }
+}
+
+#[test]
+fn bytes_behind_a_value_are_named() {
+    let two_values = [cbor::encode(&Timestamp(1)), cbor::encode(&Timestamp(1))].concat();
+    assert_eq!(cbor::decode::<Timestamp>(&two_values), Err(DecodeError::Trailing));
+}
+
+#[test]
 fn unsorted_or_repeated_signatures_are_refused() {
     let signature = |byte: u8| [&[0x82, 0x58, 32][..], &[byte; 32], &[0x58, 64], &[1; 64]].concat();
     let envelope = |first, second| {
@@ -264,11 +297,24 @@ fn unsorted_or_repeated_signatures_are_refused() {
 fn more_signatures_than_a_kind_may_have_are_refused() {
     let mut envelope =
         Envelope::new(&NodeLeave { version: 1, node: NodeId([0; 32]), issued_at: Timestamp(0) });
-    for byte in 0..=Kind::NodeLeave.signatures_max() {
+    let sign = |envelope: &mut Envelope, byte: usize| {
         let key = KeyId([u8::try_from(byte).unwrap(); 32]);
         envelope.sign_with(Signature { key, bytes: SignatureBytes([0; 64]) });
-    }
+    };
+    // The third byte begins the kind: 150 is the number of no kind, and may have no more.
+    let of_no_kind = |envelope: &Envelope| {
+        let mut bytes = envelope.to_bytes();
+        assert_eq!(bytes[2], 0x18, "a kind of one byte");
+        bytes[3] = 150;
+        bytes
+    };
+    let max = Kind::NodeLeave.signatures_max();
+    (0..max).for_each(|byte| sign(&mut envelope, byte));
+    assert!(Envelope::from_bytes(&envelope.to_bytes()).is_ok());
+    assert!(Envelope::from_bytes(&of_no_kind(&envelope)).is_ok());
+    sign(&mut envelope, max);
     assert!(matches!(Envelope::from_bytes(&envelope.to_bytes()), Err(DecodeError::Malformed(_))));
+    assert!(matches!(Envelope::from_bytes(&of_no_kind(&envelope)), Err(DecodeError::Malformed(_))));
 }
 
 #[test]
