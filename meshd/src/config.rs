@@ -4,6 +4,7 @@ use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use meshd_wire::name::is_host_name;
 use serde::Deserialize;
 
 /// The embedded defaults, which are also the documentation of every key.
@@ -215,17 +216,8 @@ fn merge(mut base: toml::Table, over: toml::Table) -> toml::Table {
     base
 }
 
-/// Whether a text may name a node: `[a-z0-9-]{1,63}`, no hyphen at either end.
-pub fn is_node_name(text: &str) -> bool {
-    let charset = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-    (1..=63).contains(&text.len())
-        && text.bytes().all(charset)
-        && !text.starts_with('-')
-        && !text.ends_with('-')
-}
-
 fn node_name(text: &str) -> Result<String, ConfigError> {
-    if is_node_name(text) {
+    if is_host_name(text) {
         return Ok(text.to_owned());
     }
     let why = format!("`{text}` is no name: use 1 to 63 of a-z, 0-9 and `-`");

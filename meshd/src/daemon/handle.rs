@@ -8,11 +8,11 @@ use meshd_api::{
     Signed, Status, StewardKeys,
 };
 use meshd_wire::JoinToken;
+use meshd_wire::name::is_host_name;
 
 use super::message::Message;
 use super::{Daemon, PendingJoin, errand, forget_membership};
 use crate::clock;
-use crate::config::is_node_name;
 use crate::control::{Answer, Command};
 use crate::membership::NodeSecrets;
 use crate::mesh::{Entry, Founding, Mesh, forget_founding};
@@ -359,7 +359,7 @@ impl Daemon {
             Some(name) => name,
             None => host_name(),
         };
-        if is_node_name(&name) {
+        if is_host_name(&name) {
             return Ok(name);
         }
         Err(ApiError::new(ErrorCode::BadRequest, format!("`{name}` can't name a node"))

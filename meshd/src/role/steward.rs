@@ -25,6 +25,7 @@ use std::path::Path;
 use meshd_trust::founding::StewardPublicKeys;
 use meshd_trust::{Accepted, Change, Floor, Roster, join};
 use meshd_wire::enrol::{EnrolReply, EnrolRequest, Refused, RegistryHint};
+use meshd_wire::name::is_host_name;
 use meshd_wire::record::{Label, StewardDelegation};
 use meshd_wire::token::TokenSecret;
 use meshd_wire::{DecodeError, Envelope, JoinToken, Kind, MeshId, OrgId, PublicKey, Timestamp, TokenId};
@@ -260,7 +261,7 @@ impl Steward {
         if !(1..=TOKEN_TTL_MAX_S).contains(&spec.ttl_s) {
             return Err(InviteError::Ttl);
         }
-        if let Some(name) = spec.name.as_ref().filter(|name| !decide::is_host_name(name)) {
+        if let Some(name) = spec.name.as_ref().filter(|name| !is_host_name(name)) {
             return Err(InviteError::Name(name.clone()));
         }
         let labels = decide::scope_labels(station, &spec.labels).ok_or(InviteError::Labels)?;

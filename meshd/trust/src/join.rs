@@ -2,7 +2,7 @@
 
 use hkdf::Hkdf;
 use hmac::{Hmac, Mac};
-use meshd_wire::limits::NAME_BYTES_MAX;
+use meshd_wire::name::is_host_name;
 use meshd_wire::record::{JoinRequest, NodeKeys, NodeLeave};
 use meshd_wire::token::TokenSecret;
 use meshd_wire::{DecodeError, Envelope, MeshId, NodeId, PublicKey, Timestamp, TokenId};
@@ -187,15 +187,6 @@ pub fn verify_leave(
 /// One signature more than needed refuses the record too (rule R5).
 fn is_signed_by_exactly(envelope: &Envelope, mesh: &MeshId, keys: &[&PublicKey]) -> bool {
     envelope.signatures().len() == keys.len() && keys.iter().all(|key| verify_signature(envelope, mesh, key))
-}
-
-/// Whether a text is a host name: `[a-z0-9-]`, no hyphen at either end.
-fn is_host_name(text: &str) -> bool {
-    let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    (1..=NAME_BYTES_MAX).contains(&text.len())
-        && text.bytes().all(inner)
-        && !text.starts_with('-')
-        && !text.ends_with('-')
 }
 
 #[cfg(test)]

@@ -23,7 +23,6 @@ mod shares;
 mod signers;
 mod standing;
 mod store;
-mod text;
 mod timing;
 
 pub use accept::{Accepted, Change};

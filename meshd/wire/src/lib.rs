@@ -9,6 +9,7 @@ pub mod envelope;
 pub mod id;
 pub mod kind;
 pub mod limits;
+pub mod name;
 pub mod record;
 pub mod time;
 pub mod token;

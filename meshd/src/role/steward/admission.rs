@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use meshd_trust::address::node_addr6;
 use meshd_trust::join::{self, RequestRefusal, VerifiedRequest};
 use meshd_wire::enrol::{EnrolReply, Refused};
+use meshd_wire::name::is_host_name;
 use meshd_wire::record::{Label, NodeCert, NodeLeave, VERSION};
 use meshd_wire::{Envelope, MeshId, PublicKey, Timestamp, TokenId};
 use minicbor::bytes::ByteVec;
@@ -145,7 +146,7 @@ impl Steward {
         now: Timestamp,
     ) -> Result<Admitted, Declined> {
         let (node, transport) = (verified.node, verified.request.transport);
-        if !decide::is_host_name(scope.name) {
+        if !is_host_name(scope.name) {
             return Err(Refused::Malformed.into());
         }
         let before = page.node(&node)?;

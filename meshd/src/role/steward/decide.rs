@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use meshd_wire::enrol::Refused;
-use meshd_wire::limits::NAME_BYTES_MAX;
+use meshd_wire::name::is_label_part;
 use meshd_wire::record::{Label, NodeCert};
 use meshd_wire::{NodeId, PublicKey, Timestamp};
 
@@ -102,26 +102,12 @@ pub(super) fn still_good(
         && cert.not_after.since(now) > REISSUE_BELOW_S
 }
 
-/// Whether a text is a host name.
-pub(super) fn is_host_name(text: &str) -> bool {
-    let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    (1..=NAME_BYTES_MAX).contains(&text.len())
-        && text.bytes().all(inner)
-        && !text.starts_with('-')
-        && !text.ends_with('-')
-}
-
 /// Sorts labels, if all may stand in a certificate of this station.
 pub(super) fn scope_labels(station: &Station, labels: &[Label]) -> Option<Vec<Label>> {
-    let part = |text: &str| {
-        let inner =
-            |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'.' | b'-');
-        (1..=NAME_BYTES_MAX).contains(&text.len()) && text.bytes().all(inner)
-    };
     let mut sorted = labels.to_vec();
     sorted.sort();
     let fit = sorted.len() <= LABELS_MAX
-        && sorted.iter().all(|label| part(&label.key) && part(&label.value))
+        && sorted.iter().all(|label| is_label_part(&label.key) && is_label_part(&label.value))
         && sorted.iter().all(|label| label.key.starts_with(&station.label_namespace))
         && sorted.windows(2).all(|pair| matches!(pair, [one, two] if one.key != two.key));
     fit.then_some(sorted)
@@ -201,14 +187,6 @@ mod tests {
             assert_eq!(scope_labels(&station, std::slice::from_ref(&bad)), None, "{bad:?}");
         }
         assert_eq!(scope_labels(&station, &[label("org.a", "1"), label("org.a", "2")]), None);
-    }
-
-    #[test]
-    fn host_names_are_those_of_dns() {
-        assert!(is_host_name("node-1"));
-        for bad in ["", "-a", "a-", "A", "a.b", "a_b", "ä", &"a".repeat(64)] {
-            assert!(!is_host_name(bad), "{bad}");
-        }
     }
 
     fn token(used_by: Option<super::super::entry::TokenUse>) -> Token {

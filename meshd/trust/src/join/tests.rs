@@ -1,3 +1,4 @@
+use meshd_wire::limits::NAME_BYTES_MAX;
 use meshd_wire::record::EpochKey;
 use meshd_wire::{OrgId, Record};
 use proptest::prelude::*;

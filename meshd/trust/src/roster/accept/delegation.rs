@@ -1,6 +1,7 @@
 //! Delegations: the root says who its stewards are.
 
 use meshd_wire::OrgId;
+use meshd_wire::name;
 use meshd_wire::record::StewardDelegation;
 
 use super::{Accepted, Change, Incoming};
@@ -8,7 +9,7 @@ use crate::roster::held::{Held, Verified};
 use crate::roster::limits::{DELEGATION_LIFE_MAX_S, DELEGATIONS_MAX};
 use crate::roster::org::Org;
 use crate::roster::refusal::Refusal;
-use crate::roster::{Roster, signers, text};
+use crate::roster::{Roster, signers};
 
 impl Roster {
     pub(super) fn accept_delegation(
@@ -86,7 +87,7 @@ fn check_is_newest(org: &Org, steward: &StewardDelegation, is_restore: bool) -> 
 }
 
 fn check_shape(steward: &StewardDelegation) -> Result<(), Refusal> {
-    if !steward.label_namespace.is_empty() && !text::is_label_part(&steward.label_namespace) {
+    if !steward.label_namespace.is_empty() && !name::is_label_part(&steward.label_namespace) {
         return Err(Refusal::Invalid("a label namespace"));
     }
     if steward.not_before > steward.not_after {

@@ -1,5 +1,6 @@
 //! The genesis: its content is pinned by the mesh id, its force comes from every founder's root.
 
+use meshd_wire::name;
 use meshd_wire::record::{AgreementBody, Member, MeshGenesis, Prefix};
 use meshd_wire::{Envelope, MeshId, OrgId};
 
@@ -7,7 +8,7 @@ use super::{Accepted, Change, Incoming};
 use crate::roster::held::Verified;
 use crate::roster::limits::ORGS_MAX;
 use crate::roster::refusal::Refusal;
-use crate::roster::{Roster, overlay, signers, text};
+use crate::roster::{Roster, overlay, signers};
 
 impl Roster {
     pub(super) fn accept_genesis(
@@ -86,7 +87,7 @@ impl Roster {
 fn check_shape(genesis: &MeshGenesis) -> Result<(), Refusal> {
     let agreement = &genesis.agreement;
     let members = &agreement.members;
-    if !text::is_shown_name(&genesis.name) {
+    if !name::is_shown_name(&genesis.name) {
         return Err(Refusal::Invalid("a mesh's name"));
     }
     if agreement.number != 0 || agreement.agreement_version != 1 {

@@ -1,6 +1,7 @@
 //! Node certificates: a steward's word that a node belongs to its organisation, and what it owns.
 
 use meshd_wire::NodeId;
+use meshd_wire::name;
 use meshd_wire::record::{Member, NodeCert, Roles};
 
 use super::{Accepted, Change, Incoming};
@@ -13,7 +14,7 @@ use crate::roster::org::Org;
 use crate::roster::refusal::Refusal;
 use crate::roster::standing::revokes_cert;
 use crate::roster::timing::Timing;
-use crate::roster::{Roster, overlay, shares, signers, text};
+use crate::roster::{Roster, overlay, shares, signers};
 
 impl Roster {
     pub(super) fn accept_cert(&mut self, incoming: Incoming<'_, NodeCert>) -> Result<Accepted, Refusal> {
@@ -162,19 +163,19 @@ impl Roster {
 }
 
 fn check_shape(cert: &NodeCert) -> Result<(), Refusal> {
-    if !text::is_host_name(&cert.name) {
+    if !name::is_host_name(&cert.name) {
         return Err(Refusal::Invalid("a node's name"));
     }
     let labels = &cert.labels;
     let are_labels =
-        labels.iter().all(|label| text::is_label_part(&label.key) && text::is_label_part(&label.value));
+        labels.iter().all(|label| name::is_label_part(&label.key) && name::is_label_part(&label.value));
     if labels.len() > LABELS_MAX || !labels.is_sorted_by(|a, b| a.key < b.key) || !are_labels {
         return Err(Refusal::Invalid("labels: too many, unsorted, repeated or misspelt"));
     }
     let attested = &cert.may_attest;
     if attested.len() > LABELS_MAX
         || !attested.is_sorted_by(|a, b| a < b)
-        || !attested.iter().all(|key| text::is_label_part(key))
+        || !attested.iter().all(|key| name::is_label_part(key))
     {
         return Err(Refusal::Invalid("label keys to attest: too many, unsorted, repeated or misspelt"));
     }

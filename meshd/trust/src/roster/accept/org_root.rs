@@ -1,6 +1,7 @@
 //! Roots: a chain of versions, each signed by enough keys of the one before and of its own.
 
 use meshd_wire::OrgId;
+use meshd_wire::name;
 use meshd_wire::record::OrgRoot;
 
 use super::{Accepted, Change, Incoming};
@@ -9,7 +10,7 @@ use crate::roster::limits::{ROOT_KEYS_MAX, ROOT_LIFE_MAX_S, ROOT_VERSIONS_MAX};
 use crate::roster::org::Org;
 use crate::roster::refusal::Refusal;
 use crate::roster::timing::Timing;
-use crate::roster::{Roster, signers, text};
+use crate::roster::{Roster, signers};
 
 impl Roster {
     pub(super) fn accept_root(&mut self, incoming: Incoming<'_, OrgRoot>) -> Result<Accepted, Refusal> {
@@ -89,7 +90,7 @@ impl Roster {
 
 /// An old version of a chain may be over; what the newest one signs is checked against its end.
 fn check_shape(root: &OrgRoot, timing: Timing) -> Result<(), Refusal> {
-    if !text::is_shown_name(&root.name) {
+    if !name::is_shown_name(&root.name) {
         return Err(Refusal::Invalid("an organisation's name"));
     }
     if root.keys.len() > ROOT_KEYS_MAX || !root.keys.is_sorted_by(|a, b| a < b) {
