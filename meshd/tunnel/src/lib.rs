@@ -13,17 +13,20 @@
 
 #![forbid(unsafe_code)]
 
-mod local_key;
-mod message;
-mod tunnel;
+mod activity;
+mod aead;
+mod id;
+mod refused;
+mod session;
+mod suite;
+pub mod vertical_slice;
+mod window;
 
-pub use local_key::{Admitted, LocalKey};
-pub use message::{Refused, TunnelIndex};
-pub use tunnel::{Opened, Sealed, Ticked, Tunnel};
-
-/// Bytes a sealed packet is longer than the packet, padding included.
-pub const OVERHEAD: usize = 32 + PADDING - 1;
-/// Bytes that every output buffer must have beyond the longest packet: a handshake message always fits.
-pub const BUFFER_LEN_MIN: usize = 148;
-/// Packets are padded to a multiple of this, so that a length tells less of the content.
-pub const PADDING: usize = 16;
+pub use activity::Activity;
+pub use id::{KeyId, PeerId, TunnelId};
+pub use refused::Refused;
+pub use session::{
+    HEADER_LEN, KEEPALIVE_LEN, OVERHEAD, Opened, PADDING, PADDING_SMALL, Reservation, RxSession, SealError,
+    SessionKeys, SessionSpec, TAG_LEN, TxSession, Unusable, padding, pair,
+};
+pub use suite::Suite;

@@ -1,0 +1,76 @@
+//! The transport cipher of one direction of a session.
+
+use std::fmt;
+
+use aws_lc_rs::aead::{AES_256_GCM, Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+
+use crate::{Suite, TAG_LEN};
+
+/// Bytes that one packet may be padded with: the longest pad class is 64 bytes.
+pub(crate) const PADDING_MAX: usize = 64;
+
+/// A keyed cipher that takes its nonce from a packet counter; the key is wiped when it is dropped.
+pub(crate) struct Aead {
+    key: LessSafeKey,
+    suite: Suite,
+}
+
+/// The cipher refused: a wrong tag when opening.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Failed;
+
+impl Aead {
+    /// Takes a key for one suite.
+    pub(crate) fn new(suite: Suite, key: &[u8; 32]) -> Self {
+        let algorithm = match suite {
+            Suite::Wg => &CHACHA20_POLY1305,
+            Suite::Aes => &AES_256_GCM,
+        };
+        let key = UnboundKey::new(algorithm, key).expect("both ciphers take 32 bytes");
+        Self { key: LessSafeKey::new(key), suite }
+    }
+
+    /// Seals `packet` and `padding` zeros into `out`, which is exactly as long as both and the tag.
+    pub(crate) fn seal(
+        &self,
+        counter: u64,
+        packet: &[u8],
+        padding: usize,
+        out: &mut [u8],
+    ) -> Result<(), Failed> {
+        let (ciphertext, rest) = out.split_at_mut_checked(packet.len()).ok_or(Failed)?;
+        let zeros = [0; PADDING_MAX];
+        let zeros = zeros.get(..padding).ok_or(Failed)?;
+        self.key
+            .seal_out_of_place_scatter(self.nonce(counter), Aad::empty(), packet, ciphertext, zeros, rest)
+            .map_err(|_| Failed)
+    }
+
+    /// Opens a ciphertext and its tag in place; what it leaves behind a wrong tag is noise.
+    pub(crate) fn open(&self, counter: u64, sealed: &mut [u8]) -> Result<(), Failed> {
+        let plaintext_len = sealed.len().checked_sub(TAG_LEN).ok_or(Failed)?;
+        let (ciphertext, tag) = sealed.split_at_mut(plaintext_len);
+        // Not `open_in_place`: that moves the plaintext onto itself afterwards.
+        self.key
+            .open_in_place_separate_tag(self.nonce(counter), Aad::empty(), tag, ciphertext)
+            .map(|_| ())
+            .map_err(|_| Failed)
+    }
+
+    /// WireGuard counts little-endian, Noise counts AES-GCM big-endian; the wire is little-endian in both.
+    fn nonce(&self, counter: u64) -> Nonce {
+        let counter = match self.suite {
+            Suite::Wg => counter.to_le_bytes(),
+            Suite::Aes => counter.to_be_bytes(),
+        };
+        let mut nonce = [0; NONCE_LEN];
+        nonce[NONCE_LEN - 8..].copy_from_slice(&counter);
+        Nonce::assume_unique_for_key(nonce)
+    }
+}
+
+impl fmt::Debug for Aead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Aead").field("suite", &self.suite).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,88 @@
+//! The two halves of an established session, used by data threads without the engine.
+
+mod rx;
+mod tx;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use zeroize::Zeroizing;
+
+pub use rx::{Opened, RxSession};
+pub use tx::{Reservation, SealError, TxSession, Unusable};
+
+use crate::{Activity, PeerId, Suite, TunnelId};
+
+/// Bytes of a data message before its ciphertext: type, receiver index, counter.
+pub const HEADER_LEN: usize = 16;
+/// Bytes of the authentication tag behind the ciphertext.
+pub const TAG_LEN: usize = 16;
+/// Bytes a data message is longer than the padded packet in it.
+pub const OVERHEAD: usize = HEADER_LEN + TAG_LEN;
+/// Bytes of a data message without a packet.
+pub const KEEPALIVE_LEN: usize = OVERHEAD;
+/// Packets are padded to a multiple of this, so that a length tells less of the content.
+pub const PADDING: usize = 16;
+/// Packets up to this length are padded to it: bare acknowledgements of both IP versions then share a train.
+pub const PADDING_SMALL: usize = 64;
+
+/// Type of a data message, with the three reserved bytes behind it.
+const DATA: u32 = 4;
+/// Age from which the initiator replaces a session it sends on.
+const REKEY_AFTER: Duration = Duration::from_secs(120);
+/// Age from which the initiator replaces a session it only receives on: there is time for a retry before the end.
+const REKEY_AFTER_RECEIVING: Duration = Duration::from_secs(165);
+/// Age from which a session neither seals nor opens.
+const REJECT_AFTER: Duration = Duration::from_secs(180);
+
+/// Zero bytes to append to a packet; none beyond `mtu`, the longest plaintext of the path.
+pub fn padding(packet_len: usize, mtu: usize) -> usize {
+    let padded = match packet_len {
+        0 => 0,
+        1..=PADDING_SMALL => PADDING_SMALL,
+        _ => packet_len.next_multiple_of(PADDING),
+    };
+    padded.min(mtu).saturating_sub(packet_len)
+}
+
+/// The transport keys a handshake ends with; each pair of them makes one session, once.
+pub struct SessionKeys {
+    /// Seals what leaves.
+    pub send: Zeroizing<[u8; 32]>,
+    /// Opens what comes.
+    pub receive: Zeroizing<[u8; 32]>,
+}
+
+/// What a new session is besides its keys.
+#[derive(Debug)]
+pub struct SessionSpec {
+    /// The cipher.
+    pub suite: Suite,
+    /// The receiver index the peer puts into its messages.
+    pub index: u32,
+    /// The receiver index of the peer.
+    pub peer_index: u32,
+    /// Whether this end began the handshake: only that end replaces the session by its age.
+    pub is_initiator: bool,
+    /// When the keys were derived.
+    pub born: Duration,
+    /// The stamps of the tunnel.
+    pub activity: Arc<Activity>,
+    /// The tunnel.
+    pub tunnel: TunnelId,
+    /// The peer at the other end of it.
+    pub peer: PeerId,
+}
+
+/// Makes the two halves of a session. The keys are used up: a second pair from them would repeat nonces.
+pub fn pair(keys: SessionKeys, spec: SessionSpec) -> (TxSession, RxSession) {
+    let spec = Arc::new(spec);
+    let tx = TxSession::new(&keys.send, Arc::clone(&spec));
+    (tx, RxSession::new(&keys.receive, spec))
+}
+
+impl SessionSpec {
+    fn age(&self, now: Duration) -> Duration {
+        now.saturating_sub(self.born)
+    }
+}

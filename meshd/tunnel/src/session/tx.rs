@@ -1,0 +1,154 @@
+//! The sending half of a session.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::aead::{Aead, PADDING_MAX};
+use crate::session::{DATA, HEADER_LEN, OVERHEAD, REJECT_AFTER, REKEY_AFTER, SessionSpec};
+use crate::{Activity, PeerId, Suite, TunnelId};
+
+/// Seals packets for one peer; shared by all threads that send to it.
+#[derive(Debug)]
+pub struct TxSession {
+    aead: Aead,
+    /// Type and receiver index as they stand at the start of every message.
+    prefix: [u8; 8],
+    /// The next counter that nobody reserved.
+    counter: AtomicU64,
+    renewal_wanted: AtomicBool,
+    spec: Arc<SessionSpec>,
+}
+
+/// Says why a session takes no more packets; each of the two asks for a new one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Unusable {
+    /// The session is 180 seconds old.
+    #[error("session expired")]
+    Expired,
+    /// Its key has sealed as many packets as it may.
+    #[error("session used up its counters")]
+    Exhausted,
+}
+
+/// Says why a packet was not sealed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SealError {
+    /// Every counter of the reservation is used.
+    #[error("reservation is used up")]
+    ReservationUsedUp,
+    /// The output cannot hold the message.
+    #[error("output is too short")]
+    OutputTooShort,
+    /// More padding than the longest pad class.
+    #[error("padding is too long")]
+    PaddingTooLong,
+    /// The cipher refused, which no length of a packet explains.
+    #[error("cipher failed")]
+    Cipher,
+}
+
+/// Counters of one session that belong to the holder alone.
+///
+/// It cannot be copied, knows its session, and every counter leaves it once: no two messages share a nonce,
+/// whatever threads, retries and errors do. Counters that are left when it is dropped are never used.
+#[derive(Debug)]
+#[must_use]
+pub struct Reservation<'s> {
+    session: &'s TxSession,
+    next: u64,
+    end: u64,
+}
+
+impl TxSession {
+    pub(super) fn new(key: &[u8; 32], spec: Arc<SessionSpec>) -> Self {
+        let prefix = u64::from(DATA) | u64::from(spec.peer_index) << 32;
+        Self {
+            aead: Aead::new(spec.suite, key),
+            prefix: prefix.to_le_bytes(),
+            counter: AtomicU64::new(0),
+            renewal_wanted: AtomicBool::new(false),
+            spec,
+        }
+    }
+
+    /// Takes `n` counters, all of them or none.
+    pub fn reserve(&self, now: Duration, n: u32) -> Result<Reservation<'_>, Unusable> {
+        if !self.is_usable(now) {
+            return Err(Unusable::Expired);
+        }
+        let limit = self.spec.suite.reject_after_messages();
+        // Not `fetch_add`: refused reservations would move the counter past the limit, and in the end around.
+        let end = |next: u64| next.checked_add(n.into()).filter(|end| *end <= limit);
+        match self.counter.fetch_update(Ordering::Relaxed, Ordering::Relaxed, end) {
+            Ok(next) => Ok(Reservation { session: self, next, end: next.saturating_add(n.into()) }),
+            Err(_) => Err(Unusable::Exhausted),
+        }
+    }
+
+    /// Whether the session is young enough to seal.
+    pub fn is_usable(&self, now: Duration) -> bool {
+        self.spec.age(now) < REJECT_AFTER
+    }
+
+    /// True once: when the caller must ask the engine for the session that follows this one.
+    pub fn wants_renewal(&self, now: Duration) -> bool {
+        if self.renewal_wanted.load(Ordering::Relaxed) {
+            return false;
+        }
+        let old = self.spec.is_initiator && self.spec.age(now) >= REKEY_AFTER;
+        let used = self.counter.load(Ordering::Relaxed) >= self.spec.suite.rekey_after_messages();
+        (old || used) && !self.renewal_wanted.swap(true, Ordering::Relaxed)
+    }
+
+    /// The tunnel of this session.
+    pub fn tunnel(&self) -> TunnelId {
+        self.spec.tunnel
+    }
+
+    /// The peer this session sends to.
+    pub fn peer(&self) -> PeerId {
+        self.spec.peer
+    }
+
+    /// The cipher of this session.
+    pub fn suite(&self) -> Suite {
+        self.spec.suite
+    }
+
+    /// The stamps of the tunnel.
+    pub fn activity(&self) -> &Activity {
+        &self.spec.activity
+    }
+}
+
+impl Reservation<'_> {
+    /// Counters that are left.
+    pub fn remaining(&self) -> u64 {
+        self.end - self.next
+    }
+
+    /// Writes the message of the next counter: header, `packet` and `padding` zeros sealed, tag. Gives its length.
+    pub fn seal(&mut self, packet: &[u8], padding: usize, out: &mut [u8]) -> Result<usize, SealError> {
+        if padding > PADDING_MAX {
+            return Err(SealError::PaddingTooLong);
+        }
+        let len = OVERHEAD + packet.len() + padding;
+        let out = out.get_mut(..len).ok_or(SealError::OutputTooShort)?;
+        let (header, sealed) = out.split_first_chunk_mut::<HEADER_LEN>().ok_or(SealError::OutputTooShort)?;
+        // The counter is gone before anything uses it: an error below never brings it back.
+        let counter = self.take().ok_or(SealError::ReservationUsedUp)?;
+        header[..8].copy_from_slice(&self.session.prefix);
+        header[8..].copy_from_slice(&counter.to_le_bytes());
+        self.session.aead.seal(counter, packet, padding, sealed).map_err(|_| SealError::Cipher)?;
+        Ok(len)
+    }
+
+    fn take(&mut self) -> Option<u64> {
+        let counter = self.next;
+        (counter < self.end).then(|| {
+            self.next += 1;
+            counter
+        })
+    }
+}
