@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use meshd::dataplane::{DataPlane, DataPlaneConfig, DataPlaneError, Event, PeerConfig, PingError};
-use meshd_tunnel::LocalKey;
+use meshd_tunnel::vertical_slice::LocalKey;
 use meshd_wire::NodeId;
 use nix::sched::{CloneFlags, setns};
 use zeroize::Zeroizing;

@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 
 use meshd_core::IpPacket;
 use meshd_core::path::is_overlay;
-use meshd_tunnel::{Admitted, Opened};
+use meshd_tunnel::vertical_slice::{Admitted, Opened};
 
 use super::counters::Reason;
 use super::peer::Peer;

@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use meshd_core::IpPacket;
-use meshd_tunnel::Sealed;
+use meshd_tunnel::vertical_slice::Sealed;
 
 use super::counters::Reason;
 use super::events::Event;

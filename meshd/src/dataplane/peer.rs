@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use meshd_core::Path;
-use meshd_tunnel::{LocalKey, Tunnel, TunnelIndex};
+use meshd_tunnel::vertical_slice::{LocalKey, Tunnel, TunnelIndex};
 use meshd_wire::NodeId;
 
 use super::PeerStats;

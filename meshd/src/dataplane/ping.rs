@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use meshd_core::IpPacket;
 use meshd_core::echo::{self, EchoId};
-use meshd_tunnel::{BUFFER_LEN_MIN, OVERHEAD};
+use meshd_tunnel::vertical_slice::{BUFFER_LEN_MIN, OVERHEAD};
 use meshd_wire::NodeId;
 use tokio::sync::oneshot;
 

@@ -10,7 +10,7 @@ use arc_swap::ArcSwap;
 use ipnet::IpNet;
 use meshd_core::unreachable::{NoAnswer, Unreachable};
 use meshd_core::{IpPacket, Path, RouteTable};
-use meshd_tunnel::{LocalKey, Tunnel, TunnelIndex};
+use meshd_tunnel::vertical_slice::{LocalKey, Tunnel, TunnelIndex};
 use meshd_wire::NodeId;
 
 use super::counters::{Counters, Reason};

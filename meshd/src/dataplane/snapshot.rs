@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use meshd_core::RouteTable;
-use meshd_tunnel::TunnelIndex;
+use meshd_tunnel::vertical_slice::TunnelIndex;
 use meshd_wire::NodeId;
 
 use super::peer::Peer;

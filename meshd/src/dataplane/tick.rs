@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use meshd_core::TokenBucket;
-use meshd_tunnel::Ticked;
+use meshd_tunnel::vertical_slice::Ticked;
 
 use super::TICK;
 use super::counters::Reason;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use libfuzzer_sys::fuzz_target;
 use meshd_fuzz::edit::Script;
 use meshd_fuzz::seed;
-use meshd_tunnel::{LocalKey, Opened, Sealed, Tunnel, TunnelIndex};
+use meshd_tunnel::vertical_slice::{LocalKey, Opened, Sealed, Tunnel, TunnelIndex};
 use zeroize::Zeroizing;
 
 const MTU: u16 = 1420;

@@ -8,9 +8,9 @@ use std::time::Duration;
 use boringtun::noise::{Tunn, TunnResult};
 use x25519_dalek::PublicKey;
 
-use crate::local_key::LocalKey;
-use crate::message::{MessageKind, Refused, TunnelIndex, classify, refusal};
-use crate::{BUFFER_LEN_MIN, OVERHEAD, PADDING};
+use super::local_key::LocalKey;
+use super::message::{MessageKind, Refused, TunnelIndex, classify, refusal};
+use super::{BUFFER_LEN_MIN, OVERHEAD, PADDING};
 
 /// Packets kept while a handshake runs: enough for the start of a connection, oldest dropped first.
 const STAGED_MAX: usize = 64;

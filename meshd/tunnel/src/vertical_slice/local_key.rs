@@ -10,7 +10,7 @@ use boringtun::noise::{Packet, TunnResult};
 use x25519_dalek::{PublicKey, StaticSecret};
 use zeroize::Zeroizing;
 
-use crate::message::{MessageKind, Refused, TunnelIndex, classify};
+use super::message::{MessageKind, Refused, TunnelIndex, classify};
 
 /// Handshake messages a second before senders must prove their address with a cookie: about 8 % of a core.
 const HANDSHAKES_PER_S: u64 = 256;
@@ -56,7 +56,7 @@ impl LocalKey {
     }
 
     /// Decides who handles a datagram from `source`. A cookie goes into `reply`, which holds at least
-    /// [`crate::BUFFER_LEN_MIN`] bytes.
+    /// [`super::BUFFER_LEN_MIN`] bytes.
     pub fn admit(&self, datagram: &[u8], source: IpAddr, reply: &mut [u8]) -> Result<Admitted, Refused> {
         let (kind, index) = classify(datagram)?;
         match (kind, index) {

@@ -3,7 +3,9 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use meshd_tunnel::{Admitted, LocalKey, Opened, Refused, Sealed, Ticked, Tunnel, TunnelIndex};
+use meshd_tunnel::vertical_slice::{
+    Admitted, LocalKey, Opened, Refused, Sealed, Ticked, Tunnel, TunnelIndex,
+};
 use proptest::prelude::*;
 use zeroize::Zeroizing;
 
