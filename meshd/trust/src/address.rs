@@ -1,6 +1,6 @@
-//! Overlay IPv6 addresses: computed, so nobody has to hand them out.
+//! Overlay IPv6 addresses and the ids of externals: computed, so nobody has to hand them out.
 
-use std::net::Ipv6Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use meshd_wire::{MeshId, NodeId};
 use sha2::{Digest, Sha256};
@@ -28,11 +28,27 @@ pub fn node_addr6(mesh: &MeshId, subnet6: u16, node: &NodeId) -> Ipv6Addr {
     octets.into()
 }
 
-fn digest(domain: &[u8], mesh: &[u8], node: &[u8]) -> [u8; 32] {
+/// Address of a plain WireGuard peer: its organisation's subnet, and its IPv4 address as the last 32 bits.
+///
+/// The interface ids of nodes are 64 bits of a hash, so a node and an external do not meet.
+pub fn external_addr6(mesh: &MeshId, subnet6: u16, addr4: Ipv4Addr) -> Ipv6Addr {
+    let (prefix, _) = mesh_prefix6(mesh);
+    let mut octets = prefix.octets();
+    octets[6..8].copy_from_slice(&subnet6.to_be_bytes());
+    octets[12..].copy_from_slice(&addr4.octets());
+    octets.into()
+}
+
+/// What stands for a plain WireGuard peer where a node id is wanted; no key has this id.
+pub fn external_id(node: &NodeId, name: &str) -> NodeId {
+    NodeId(digest(b"meshd-v1/external\0", &node.0, name.as_bytes()))
+}
+
+fn digest(domain: &[u8], outer: &[u8; 32], inner: &[u8]) -> [u8; 32] {
     let mut hash = Sha256::new();
     hash.update(domain);
-    hash.update(mesh);
-    hash.update(node);
+    hash.update(outer);
+    hash.update(inner);
     hash.finalize().into()
 }
 
@@ -59,6 +75,21 @@ mod tests {
         assert_eq!(addr.octets()[..6], mesh_prefix6(&MESH).0.octets()[..6]);
         assert_eq!(addr.octets()[6..8], [0x12, 0x34]);
         assert_eq!(addr.to_string(), "fd36:eb95:4bb9:1234:49f7:fd01:78f9:2eee");
+    }
+
+    #[test]
+    fn an_external_has_its_ipv4_address_in_the_subnet_of_its_organisation() {
+        let addr = external_addr6(&MESH, 0x1234, Ipv4Addr::new(10, 91, 0, 5));
+        assert_eq!(addr.to_string(), "fd36:eb95:4bb9:1234::a5b:5");
+        assert_eq!(addr.octets()[..8], node_addr6(&MESH, 0x1234, &NODE).octets()[..8]);
+    }
+
+    #[test]
+    fn an_external_is_told_by_its_node_and_its_name() {
+        let id = external_id(&NODE, "phone");
+        assert_eq!(id, external_id(&NODE, "phone"));
+        assert_ne!(id, external_id(&NODE, "phone2"));
+        assert_ne!(id, external_id(&NodeId([3; 32]), "phone"));
     }
 
     #[test]

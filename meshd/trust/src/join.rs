@@ -1,14 +1,15 @@
-//! Admission: proofs made with a token's secret, and requests that a steward must check first.
+//! Admission: proofs made with a token's secret, and what a steward is asked for and must check first.
 
 use hkdf::Hkdf;
 use hmac::{Hmac, Mac};
 use meshd_wire::name::is_host_name;
-use meshd_wire::record::{JoinRequest, NodeKeys, NodeLeave};
+use meshd_wire::record::{JoinRequest, NodeExternals, NodeKeys, NodeLeave};
 use meshd_wire::token::TokenSecret;
 use meshd_wire::{DecodeError, Envelope, MeshId, NodeId, PublicKey, Timestamp, TokenId};
 use sha2::Sha256;
 
 use crate::key::verify_signature;
+use crate::roster::EXTERNALS_MAX;
 
 /// How far ahead of the steward's clock a request may be dated.
 pub const CLOCK_SKEW_S: u64 = 5 * 60;
@@ -182,6 +183,53 @@ pub fn verify_leave(
     let leave: NodeLeave = envelope.record().map_err(LeaveRefusal::Malformed)?;
     let identity = identity_of(&leave.node).ok_or(LeaveRefusal::UnknownNode(leave.node))?;
     if is_signed_by_exactly(&envelope, mesh, &[&identity]) { Ok(leave) } else { Err(LeaveRefusal::Signature) }
+}
+
+/// Why the externals of a node are not believed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ExternalsRefusal {
+    /// They can't be read.
+    #[error("the externals are malformed")]
+    Malformed(#[source] DecodeError),
+    /// The node is not known.
+    #[error("the externals are of an unknown node")]
+    UnknownNode(NodeId),
+    /// Not signed by exactly the identity of the node.
+    #[error("the externals are not signed by their node")]
+    Signature,
+    /// Too many, unsorted, repeated, or no host names.
+    #[error("the names are not up to {EXTERNALS_MAX} host names, sorted and distinct")]
+    Names,
+    /// Said at another time than now.
+    #[error("the externals are {by_s} s away from this clock")]
+    Clock {
+        /// Seconds of difference, in either direction.
+        by_s: u64,
+    },
+}
+
+/// Verifies what a node says about its externals: its identity key signed it for this mesh, just now.
+///
+/// `identity_of` gives the certified identity key of a node.
+pub fn verify_externals(
+    envelope: &[u8],
+    mesh: &MeshId,
+    now: Timestamp,
+    identity_of: impl FnOnce(&NodeId) -> Option<PublicKey>,
+) -> Result<NodeExternals, ExternalsRefusal> {
+    let envelope = Envelope::from_bytes(envelope).map_err(ExternalsRefusal::Malformed)?;
+    let externals: NodeExternals = envelope.record().map_err(ExternalsRefusal::Malformed)?;
+    let identity = identity_of(&externals.node).ok_or(ExternalsRefusal::UnknownNode(externals.node))?;
+    if !is_signed_by_exactly(&envelope, mesh, &[&identity]) {
+        return Err(ExternalsRefusal::Signature);
+    }
+    let names = &externals.names;
+    let are_distinct = names.is_sorted_by(|a, b| a < b);
+    if names.len() > EXTERNALS_MAX || !are_distinct || !names.iter().all(|name| is_host_name(name)) {
+        return Err(ExternalsRefusal::Names);
+    }
+    let by_s = externals.issued_at.since(now).max(now.since(externals.issued_at));
+    if by_s > CLOCK_SKEW_S { Err(ExternalsRefusal::Clock { by_s }) } else { Ok(externals) }
 }
 
 /// One signature more than needed refuses the record too (rule R5).

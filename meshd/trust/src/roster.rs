@@ -26,6 +26,8 @@ mod store;
 mod timing;
 
 pub use accept::{Accepted, Change};
+pub use curve::is_tunnel_key;
+pub use limits::EXTERNALS_MAX;
 pub use node::NodeView;
 pub use org::{Freshness, OrgView};
 pub use refusal::Refusal;

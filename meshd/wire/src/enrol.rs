@@ -1,4 +1,4 @@
-//! Frames between a node and a steward: fetch the chain of trust, enrol, renew, leave, hand over records.
+//! Frames between a node and a steward: fetch the chain of trust, enrol, renew, claim, leave, hand over records.
 
 use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
@@ -53,6 +53,13 @@ pub enum EnrolRequest {
         #[n(0)]
         records: Vec<ByteVec>,
     },
+    /// Asks for the addresses of the plain WireGuard peers that the node serves.
+    #[n(5)]
+    Claim {
+        /// Envelope of a NodeExternals.
+        #[cbor(n(0), with = "minicbor::bytes")]
+        claim: Vec<u8>,
+    },
 }
 
 /// Where a registry is.
@@ -65,6 +72,21 @@ pub struct RegistryHint {
     /// Raw public key of an embedded one.
     #[n(1)]
     pub tls_key: Option<PublicKey>,
+}
+
+/// The addresses of a plain WireGuard peer.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub struct ExternalAddress {
+    /// Its name.
+    #[n(0)]
+    pub name: String,
+    /// Overlay IPv4 address.
+    #[cbor(n(1), with = "minicbor::bytes")]
+    pub addr4: [u8; 4],
+    /// Overlay IPv6 address.
+    #[cbor(n(2), with = "minicbor::bytes")]
+    pub addr6: [u8; 16],
 }
 
 /// Why a steward refused.
@@ -143,6 +165,16 @@ pub enum EnrolReply {
     /// Done, nothing to hand back.
     #[n(3)]
     Done,
+    /// The externals of the node have addresses.
+    #[n(4)]
+    Claimed {
+        /// Envelope of the NodeCert that holds the addresses.
+        #[cbor(n(0), with = "minicbor::bytes")]
+        cert: Vec<u8>,
+        /// Each name asked for, in that order.
+        #[n(1)]
+        externals: Vec<ExternalAddress>,
+    },
 }
 
 macro_rules! frame {

@@ -36,11 +36,13 @@ pub enum Kind {
     JoinRequest = 64,
     /// A node says that it leaves; never stored in a registry.
     NodeLeave = 65,
+    /// A node names the plain WireGuard peers it serves; never stored in a registry.
+    NodeExternals = 66,
 }
 
 impl Kind {
     /// All kinds, in the order of their numbers.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::OrgRoot,
         Self::StewardDelegation,
         Self::MeshGenesis,
@@ -57,6 +59,7 @@ impl Kind {
         Self::Recovery,
         Self::JoinRequest,
         Self::NodeLeave,
+        Self::NodeExternals,
     ];
 
     /// Number on the wire.
@@ -88,6 +91,7 @@ impl Kind {
             Self::Recovery => "Recovery",
             Self::JoinRequest => "JoinRequest",
             Self::NodeLeave => "NodeLeave",
+            Self::NodeExternals => "NodeExternals",
         }
     }
 
@@ -107,7 +111,8 @@ impl Kind {
             | Self::Receipt
             | Self::Recovery
             | Self::JoinRequest
-            | Self::NodeLeave => 16,
+            | Self::NodeLeave
+            | Self::NodeExternals => 16,
         }
     }
 

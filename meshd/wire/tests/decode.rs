@@ -4,13 +4,13 @@ use std::fmt::Debug;
 use std::net::SocketAddr;
 
 use meshd_wire::cbor;
-use meshd_wire::enrol::{EnrolReply, EnrolRequest, Refused, RegistryHint};
+use meshd_wire::enrol::{EnrolReply, EnrolRequest, ExternalAddress, Refused, RegistryHint};
 use meshd_wire::id::SignatureBytes;
 use meshd_wire::limits::{ARRAY_LEN_MAX, DEPTH_MAX, FRAME_BYTES_MAX, RECORD_BYTES_MAX};
 use meshd_wire::record::{
     AgreementBody, Candidate, CandidateKind, EpochKey, JoinRequest, Label, Member, MeshGenesis, NodeCert,
-    NodeKeys, NodeLeave, NodePaths, OrgRoot, OrgState, Prefix, Revocations, Roles, StewardDelegation,
-    Versioned,
+    NodeExternals, NodeKeys, NodeLeave, NodePaths, OrgRoot, OrgState, Prefix, Revocations, Roles,
+    StewardDelegation, Versioned,
 };
 use meshd_wire::{
     DecodeError, Envelope, KeyId, Kind, MeshId, NodeId, OrgId, PeerBundle, PublicKey, Record, RecordId,
@@ -45,11 +45,15 @@ proptest! {
         request in join_request(),
         leave in (node(), time())
             .prop_map(|(node, issued_at)| NodeLeave { version: 1, node, issued_at }),
+        externals in (node(), any::<u64>(), time(), vec(text(), 0..4)).prop_map(
+            |(node, seq, issued_at, names)| NodeExternals { version: 1, node, seq, issued_at, names }
+        ),
     ) {
         survives(&revocations)?;
         survives(&state)?;
         survives(&request)?;
         survives(&leave)?;
+        survives(&externals)?;
     }
 
     #[test]
@@ -368,6 +372,7 @@ fn decode_all(bytes: &[u8]) -> Vec<(&'static str, Encoded)> {
         ("OrgState", record::<OrgState>(bytes)),
         ("JoinRequest", record::<JoinRequest>(bytes)),
         ("NodeLeave", record::<NodeLeave>(bytes)),
+        ("NodeExternals", record::<NodeExternals>(bytes)),
     ]
 }
 
@@ -681,11 +686,14 @@ fn enrol_request() -> impl Strategy<Value = EnrolRequest> {
         vec(blob(), 0..4).prop_map(|records| EnrolRequest::Introduce {
             records: records.into_iter().map(Into::into).collect()
         }),
+        blob().prop_map(|claim| EnrolRequest::Claim { claim }),
     ]
 }
 
 fn enrol_reply() -> impl Strategy<Value = EnrolReply> {
     let registry = (text(), option::of(key())).prop_map(|(url, tls_key)| RegistryHint { url, tls_key });
+    let external = (text(), any::<[u8; 4]>(), any::<[u8; 16]>())
+        .prop_map(|(name, addr4, addr6)| ExternalAddress { name, addr4, addr6 });
     prop_oneof![
         (time(), vec(blob(), 0..4)).prop_map(|(now, records)| EnrolReply::Chain {
             now,
@@ -701,6 +709,7 @@ fn enrol_reply() -> impl Strategy<Value = EnrolReply> {
         ),
         Just(EnrolReply::Refused { why: Refused::NameTaken }),
         Just(EnrolReply::Done),
+        (blob(), vec(external, 0..3)).prop_map(|(cert, externals)| EnrolReply::Claimed { cert, externals }),
     ]
 }
 

@@ -3,12 +3,12 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
 use data_encoding::HEXLOWER;
-use meshd_wire::enrol::{EnrolReply, EnrolRequest, Refused, RegistryHint};
+use meshd_wire::enrol::{EnrolReply, EnrolRequest, ExternalAddress, Refused, RegistryHint};
 use meshd_wire::id::SignatureBytes;
 use meshd_wire::record::{
     AgreementBody, Candidate, CandidateKind, EpochKey, JoinRequest, Label, Member, MeshGenesis, NodeCert,
-    NodeKeys, NodeLeave, NodePaths, OrgRoot, OrgState, Prefix, Revocations, Roles, StewardDelegation,
-    Versioned,
+    NodeExternals, NodeKeys, NodeLeave, NodePaths, OrgRoot, OrgState, Prefix, Revocations, Roles,
+    StewardDelegation, Versioned,
 };
 use meshd_wire::token::TokenSecret;
 use meshd_wire::{
@@ -253,6 +253,23 @@ fn node_leave_has_its_bytes() {
 }
 
 #[test]
+fn node_externals_have_their_bytes() {
+    let externals = NodeExternals {
+        version: 1,
+        node: NodeId([1; 32]),
+        seq: 7,
+        issued_at: NOW,
+        names: vec!["phone".into(), "router".into()],
+    };
+    assert_payload(
+        &externals,
+        "\
+        850158200101010101010101010101010101010101010101010101010101010101010101071a6b49d2008265\
+        70686f6e6566726f75746572",
+    );
+}
+
+#[test]
 fn envelope_has_its_bytes() {
     let mut envelope = Envelope::new(&leave());
     envelope.sign_with(Signature { key: KeyId([9; 32]), bytes: SignatureBytes([8; 64]) });
@@ -329,6 +346,7 @@ fn enrol_requests_have_their_bytes() {
         (EnrolRequest::Renew { request: vec![3, 4] }, "8202420304"),
         (EnrolRequest::Leave { leave: vec![6] }, "82034106"),
         (EnrolRequest::Introduce { records: vec![vec![7].into(), vec![8].into()] }, "82048241074108"),
+        (EnrolRequest::Claim { claim: vec![9] }, "82054109"),
     ];
     for (request, hex) in requests {
         assert_bytes(&request.to_bytes(), hex);
@@ -360,6 +378,14 @@ fn enrol_replies_have_their_bytes() {
         ),
         (EnrolReply::Refused { why: Refused::TokenUsed }, "820203"),
         (EnrolReply::Done, "8103"),
+        (
+            EnrolReply::Claimed {
+                cert: vec![1],
+                externals: vec![ExternalAddress { name: "phone".into(), addr4: [2; 4], addr6: [3; 16] }],
+            },
+            "\
+            8304410181836570686f6e6544020202025003030303030303030303030303030303",
+        ),
     ];
     for (reply, hex) in replies {
         assert_bytes(&reply.to_bytes(), hex);
@@ -389,12 +415,12 @@ fn refusals_keep_their_numbers() {
 #[test]
 fn kinds_keep_their_numbers_and_names() {
     let numbers = Kind::ALL.map(Kind::number);
-    assert_eq!(numbers, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 64, 65]);
+    assert_eq!(numbers, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 64, 65, 66]);
     let names = Kind::ALL.map(Kind::name).join(" ");
     assert_eq!(
         names,
         "OrgRoot StewardDelegation MeshGenesis Agreement Leave NodeCert NodeKeys NodePaths Endpoint \
-         OrgPolicy Revocations OrgState Receipt Recovery JoinRequest NodeLeave"
+         OrgPolicy Revocations OrgState Receipt Recovery JoinRequest NodeLeave NodeExternals"
     );
     assert!(Kind::ALL.iter().all(|kind| Kind::from_number(kind.number()) == Some(*kind)));
     assert_eq!(Kind::from_number(0), None);

@@ -212,11 +212,55 @@ fn a_changed_farewell_is_refused() {
     assert_eq!(refused, Err(LeaveRefusal::Signature));
 }
 
+#[test]
+fn externals_are_believed_of_their_node_alone_in_this_mesh_and_now() {
+    let (identity, said) = externals(&["phone", "router"]);
+    let verify = |envelope: &Envelope, now| {
+        verify_externals(&envelope.to_bytes(), &MESH, now, |_| Some(identity.public()))
+    };
+    let honest = sign(&said, &MESH, &[&identity]);
+    for now in [NOW, NOW.plus(300), Timestamp(NOW.0 - 300)] {
+        assert_eq!(verify(&honest, now), Ok(said.clone()));
+    }
+    for now in [NOW.plus(301), Timestamp(NOW.0 - 301)] {
+        assert_eq!(verify(&honest, now), Err(ExternalsRefusal::Clock { by_s: 301 }));
+    }
+    let stranger = key(9);
+    let signers: [&[&SigningKey]; 3] = [&[], &[&stranger], &[&identity, &stranger]];
+    for keys in signers {
+        assert_eq!(verify(&sign(&said, &MESH, keys), NOW), Err(ExternalsRefusal::Signature));
+    }
+    assert_eq!(verify(&sign(&said, &OTHER_MESH, &[&identity]), NOW), Err(ExternalsRefusal::Signature));
+    let unknown = verify_externals(&honest.to_bytes(), &MESH, NOW, |_| None);
+    assert_eq!(unknown, Err(ExternalsRefusal::UnknownNode(said.node)));
+}
+
+#[test]
+fn externals_are_a_sorted_set_of_host_names() {
+    let many: Vec<String> = (0..=EXTERNALS_MAX).map(|number| format!("host-{number:02}")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    let cases: [(&[&str], bool); 6] = [
+        (&[], true),
+        (&many[1..], true),
+        (&many, false),
+        (&["b", "a"], false),
+        (&["a", "a"], false),
+        (&["A"], false),
+    ];
+    for (names, is_right) in cases {
+        let (identity, said) = externals(names);
+        let envelope = sign(&said, &MESH, &[&identity]).to_bytes();
+        let verified = verify_externals(&envelope, &MESH, NOW, |_| Some(identity.public()));
+        assert_eq!(verified, if is_right { Ok(said) } else { Err(ExternalsRefusal::Names) }, "{names:?}");
+    }
+}
+
 proptest! {
     #[test]
     fn any_bytes_are_refused_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
         prop_assert!(verify_request(&bytes, &MESH, NOW).is_err());
         prop_assert!(verify_leave(&bytes, &MESH, |_| Some(key(1).public())).is_err());
+        prop_assert!(verify_externals(&bytes, &MESH, NOW, |_| Some(key(1).public())).is_err());
     }
 
     #[test]
@@ -226,6 +270,13 @@ proptest! {
         bytes[at] ^= flip;
         prop_assert!(verify_request(&bytes, &MESH, NOW).is_err());
     }
+}
+
+fn externals(names: &[&str]) -> (SigningKey, NodeExternals) {
+    let identity = key(1);
+    let names = names.iter().map(ToString::to_string).collect();
+    let node = NodeId::from(identity.key_id());
+    (identity, NodeExternals { version: 1, node, seq: 1, issued_at: NOW, names })
 }
 
 struct Applicant {

@@ -169,7 +169,7 @@ impl Roster {
             | Kind::OrgPolicy
             | Kind::Receipt
             | Kind::Recovery => Ok(self.keep_opaque(bytes)),
-            Kind::JoinRequest | Kind::NodeLeave => Err(Refusal::WrongKind(kind)),
+            Kind::JoinRequest | Kind::NodeLeave | Kind::NodeExternals => Err(Refusal::WrongKind(kind)),
         }
     }
 
@@ -227,7 +227,8 @@ fn rank(bytes: &[u8]) -> (u8, u32) {
             | Kind::Receipt
             | Kind::Recovery
             | Kind::JoinRequest
-            | Kind::NodeLeave,
+            | Kind::NodeLeave
+            | Kind::NodeExternals,
         )
         | None => (8, 0),
     }

@@ -35,7 +35,7 @@ const SMALL_ORDER: [[u8; 32]; 5] = [
 
 /// Whether bytes are an X25519 public key in its one canonical form, and not of small order. Two forms
 /// of one key would let it have two holders.
-pub(super) fn is_tunnel_key(key: &PublicKey) -> bool {
+pub fn is_tunnel_key(key: &PublicKey) -> bool {
     let is_canonical = key.0.iter().rev().lt(PRIME.iter().rev());
     is_canonical && !SMALL_ORDER.contains(&key.0)
 }

@@ -16,6 +16,8 @@ pub const DELEGATIONS_MAX: usize = 64;
 pub const OPAQUE_MAX: usize = 16;
 /// Prefixes one certificate may claim besides its addresses.
 pub const CLAIMS_MAX: usize = 64;
+/// Plain WireGuard peers of one node: each claims an IPv4 and an IPv6 address.
+pub const EXTERNALS_MAX: usize = CLAIMS_MAX / 2;
 /// Labels of one certificate.
 pub const LABELS_MAX: usize = 64;
 /// Underlay addresses one node may announce; each of them costs its peers probes.

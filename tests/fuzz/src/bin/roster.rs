@@ -155,7 +155,7 @@ fn forged(mut script: Script<'_>) -> Option<Vec<u8>> {
         Kind::Revocations => signed::<Revocations>(&payload, signers),
         Kind::OrgState => signed::<OrgState>(&payload, signers),
         // They never enter a roster.
-        Kind::JoinRequest | Kind::NodeLeave => None,
+        Kind::JoinRequest | Kind::NodeLeave | Kind::NodeExternals => None,
         // The honest say nothing of these kinds.
         Kind::Agreement | Kind::Leave | Kind::Endpoint | Kind::OrgPolicy | Kind::Receipt | Kind::Recovery => {
             None
