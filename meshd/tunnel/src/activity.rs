@@ -111,5 +111,8 @@ impl Stamp {
 
 /// Never zero, which stands for never.
 fn millis(now: Duration) -> u64 {
-    u64::try_from(now.as_millis()).unwrap_or(u64::MAX).max(1)
+    now.as_secs().saturating_mul(1000).saturating_add(now.subsec_millis().into()).max(1)
 }
+
+#[cfg(test)]
+mod tests;

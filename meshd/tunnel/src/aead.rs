@@ -8,6 +8,8 @@ use crate::{Suite, TAG_LEN};
 
 /// Bytes that one packet may be padded with: the longest pad class is 64 bytes.
 pub(crate) const PADDING_MAX: usize = 64;
+/// Packets up to this length are faster copied than scattered when they are padded and the cipher is AES-GCM.
+const AES_COPY_MAX: usize = 128;
 
 /// A keyed cipher that takes its nonce from a packet counter; the key is wiped when it is dropped.
 pub(crate) struct Aead {
@@ -38,35 +40,68 @@ impl Aead {
         padding: usize,
         out: &mut [u8],
     ) -> Result<(), Failed> {
-        let (ciphertext, rest) = out.split_at_mut_checked(packet.len()).ok_or(Failed)?;
-        let zeros = [0; PADDING_MAX];
-        let zeros = zeros.get(..padding).ok_or(Failed)?;
-        self.key
-            .seal_out_of_place_scatter(self.nonce(counter), Aad::empty(), packet, ciphertext, zeros, rest)
-            .map_err(|_| Failed)
+        self.seal_with(nonce(self.suite, counter), &[], packet, padding, out)
     }
 
     /// Opens a ciphertext and its tag in place; what it leaves behind a wrong tag is noise.
     pub(crate) fn open(&self, counter: u64, sealed: &mut [u8]) -> Result<(), Failed> {
+        self.open_with(nonce(self.suite, counter), &[], sealed)
+    }
+
+    fn seal_with(
+        &self,
+        nonce: [u8; NONCE_LEN],
+        aad: &[u8],
+        packet: &[u8],
+        padding: usize,
+        out: &mut [u8],
+    ) -> Result<(), Failed> {
+        let nonce = Nonce::assume_unique_for_key(nonce);
+        let aad = Aad::from(aad);
+        let (ciphertext, rest) = out.split_at_mut_checked(packet.len()).ok_or(Failed)?;
+        let sealed = if padding > 0 && self.copies(packet.len()) {
+            ciphertext.copy_from_slice(packet);
+            let (ciphertext, tag) = out.split_at_mut_checked(packet.len() + padding).ok_or(Failed)?;
+            ciphertext.get_mut(packet.len()..).ok_or(Failed)?.fill(0);
+            self.key.seal_in_place_scatter(nonce, aad, ciphertext, &[], tag)
+        } else {
+            let zeros = [0; PADDING_MAX];
+            let zeros = zeros.get(..padding).ok_or(Failed)?;
+            self.key.seal_out_of_place_scatter(nonce, aad, packet, ciphertext, zeros, rest)
+        };
+        sealed.map_err(|_| Failed)
+    }
+
+    fn open_with(&self, nonce: [u8; NONCE_LEN], aad: &[u8], sealed: &mut [u8]) -> Result<(), Failed> {
+        let nonce = Nonce::assume_unique_for_key(nonce);
         let plaintext_len = sealed.len().checked_sub(TAG_LEN).ok_or(Failed)?;
         let (ciphertext, tag) = sealed.split_at_mut(plaintext_len);
         // Not `open_in_place`: that moves the plaintext onto itself afterwards.
-        self.key
-            .open_in_place_separate_tag(self.nonce(counter), Aad::empty(), tag, ciphertext)
-            .map(|_| ())
-            .map_err(|_| Failed)
+        match self.key.open_in_place_separate_tag(nonce, Aad::from(aad), tag, ciphertext) {
+            Ok(_) => Ok(()),
+            Err(_) => Err(Failed),
+        }
     }
 
-    /// WireGuard counts little-endian, Noise counts AES-GCM big-endian; the wire is little-endian in both.
-    fn nonce(&self, counter: u64) -> Nonce {
-        let counter = match self.suite {
-            Suite::Wg => counter.to_le_bytes(),
-            Suite::Aes => counter.to_be_bytes(),
-        };
-        let mut nonce = [0; NONCE_LEN];
-        nonce[NONCE_LEN - 8..].copy_from_slice(&counter);
-        Nonce::assume_unique_for_key(nonce)
+    /// Whether a padded packet is copied and sealed in place. Sealing from where it lies saves the copy, but the
+    /// zeros behind it then cost ChaCha20 a call of its own, 70 to 90 ns, and AES-GCM the price of 128 bytes.
+    fn copies(&self, packet_len: usize) -> bool {
+        match self.suite {
+            Suite::Wg => true,
+            Suite::Aes => packet_len <= AES_COPY_MAX,
+        }
     }
+}
+
+/// WireGuard counts little-endian, Noise counts AES-GCM big-endian; the wire is little-endian in both.
+fn nonce(suite: Suite, counter: u64) -> [u8; NONCE_LEN] {
+    let counter = match suite {
+        Suite::Wg => counter.to_le_bytes(),
+        Suite::Aes => counter.to_be_bytes(),
+    };
+    let mut nonce = [0; NONCE_LEN];
+    nonce[NONCE_LEN - 8..].copy_from_slice(&counter);
+    nonce
 }
 
 impl fmt::Debug for Aead {
@@ -74,3 +109,6 @@ impl fmt::Debug for Aead {
         f.debug_struct("Aead").field("suite", &self.suite).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

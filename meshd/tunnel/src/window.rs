@@ -62,3 +62,6 @@ fn forget(seen: &mut [u64; WORDS], from: u64, to: u64) {
         at += len;
     }
 }
+
+#[cfg(test)]
+mod tests;
