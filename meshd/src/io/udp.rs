@@ -1,4 +1,11 @@
-//! The tunnel's UDP socket: one for both address families, not bound to any address.
+//! The tunnel's UDP sockets: each for both address families, not bound to any address.
+
+mod group;
+mod message;
+mod option;
+mod refusals;
+mod socket;
+mod steer;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -7,6 +14,9 @@ use std::os::fd::{AsFd, BorrowedFd};
 use meshd_core::path::canonical;
 use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, Protocol, Socket, Type};
+
+pub use group::UdpGroup;
+pub use socket::{GroupSocket, SEGMENTS_MAX, TRAIN_LEN_MAX, segments_max};
 
 /// Kernel buffer of each direction: 25 ms of 1 Gbit/s, so that a busy moment loses nothing.
 const SOCKET_BUFFER_LEN: usize = 4 << 20;
