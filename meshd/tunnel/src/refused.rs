@@ -9,6 +9,9 @@ pub enum Refused {
     /// Not a message of the tunnel protocol.
     #[error("not a tunnel message")]
     NotTunnel,
+    /// No session has this receiver index.
+    #[error("unknown receiver index")]
+    UnknownIndex,
     /// A counter beyond what one key may open.
     #[error("counter beyond the limit of the session")]
     CounterTooHigh,
@@ -26,6 +29,7 @@ impl Refused {
         match self {
             Self::TooShort => "too-short",
             Self::NotTunnel => "not-tunnel",
+            Self::UnknownIndex => "unknown-index",
             Self::CounterTooHigh => "counter-too-high",
             Self::Replay => "replay",
             Self::BadTag => "bad-tag",

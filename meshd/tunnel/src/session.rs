@@ -86,3 +86,8 @@ impl SessionSpec {
         now.saturating_sub(self.born)
     }
 }
+
+/// Type and receiver index as a data message starts with them, read as a little-endian number.
+fn prefix_of(index: u32) -> u64 {
+    u64::from(DATA) | u64::from(index) << 32
+}

@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::aead::Aead;
-use crate::session::{DATA, HEADER_LEN, OVERHEAD, REJECT_AFTER, REKEY_AFTER_RECEIVING, SessionSpec, TAG_LEN};
+use crate::session::{
+    DATA, HEADER_LEN, OVERHEAD, REJECT_AFTER, REKEY_AFTER_RECEIVING, SessionSpec, TAG_LEN, prefix_of,
+};
 use crate::window::{WINDOW_LEN, Window};
 use crate::{Activity, PeerId, Refused, Suite, TunnelId};
 
@@ -51,10 +53,10 @@ impl RxSession {
         }
         let (header, sealed) = datagram.split_first_chunk_mut::<HEADER_LEN>().ok_or(Refused::TooShort)?;
         let header = u128::from_le_bytes(*header);
-        if header as u32 != DATA {
-            return Err(Refused::NotTunnel);
+        let (prefix, counter) = (header as u64, (header >> 64) as u64);
+        if prefix != prefix_of(self.spec.index) {
+            return Err(if prefix as u32 == DATA { Refused::UnknownIndex } else { Refused::NotTunnel });
         }
-        let counter = (header >> 64) as u64;
         if counter >= self.spec.suite.reject_after_messages() {
             return Err(Refused::CounterTooHigh);
         }

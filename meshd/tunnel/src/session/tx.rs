@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::aead::{Aead, PADDING_MAX};
-use crate::session::{DATA, HEADER_LEN, OVERHEAD, REJECT_AFTER, REKEY_AFTER, SessionSpec};
+use crate::session::{HEADER_LEN, OVERHEAD, REJECT_AFTER, REKEY_AFTER, SessionSpec, prefix_of};
 use crate::{Activity, PeerId, Suite, TunnelId};
 
 /// Seals packets for one peer; shared by all threads that send to it.
@@ -62,10 +62,9 @@ pub struct Reservation<'s> {
 
 impl TxSession {
     pub(super) fn new(key: &[u8; 32], spec: Arc<SessionSpec>) -> Self {
-        let prefix = u64::from(DATA) | u64::from(spec.peer_index) << 32;
         Self {
             aead: Aead::new(spec.suite, key),
-            prefix: prefix.to_le_bytes(),
+            prefix: prefix_of(spec.peer_index).to_le_bytes(),
             counter: AtomicU64::new(0),
             renewal_wanted: AtomicBool::new(false),
             spec,
@@ -99,6 +98,12 @@ impl TxSession {
         let old = self.spec.is_initiator && self.spec.age(now) >= REKEY_AFTER;
         let used = self.counter.load(Ordering::Relaxed) >= self.spec.suite.rekey_after_messages();
         (old || used) && !self.renewal_wanted.swap(true, Ordering::Relaxed)
+    }
+
+    /// Puts the counter where no test could send it.
+    #[cfg(test)]
+    pub(crate) fn preset_counter(&self, counter: u64) {
+        self.counter.store(counter, Ordering::Relaxed);
     }
 
     /// The tunnel of this session.
@@ -152,3 +157,6 @@ impl Reservation<'_> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;
