@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand};
 use meshd_api::{Exit, SOCKET_DEFAULT};
 
 use crate::command::{
-    admit, completions, config, invite, join, leave, man, mesh, org, peers, ping, status, wait, watch,
+    admit, completions, config, invite, join, leave, man, mesh, org, peer, peers, ping, status, wait, watch,
 };
 
 /// Talk to meshd, the mesh VPN of this host.
@@ -62,6 +62,9 @@ pub enum Command {
     Status(status::Status),
     /// Show the other nodes.
     Peers(peers::Peers),
+    /// Serve plain WireGuard peers: phones, routers, servers without meshd.
+    #[command(subcommand)]
+    Peer(peer::Peer),
     /// Measure round trips through the tunnel to a node.
     Ping(ping::Ping),
     /// Print events as they happen.

@@ -9,6 +9,7 @@ pub mod leave;
 pub mod man;
 pub mod mesh;
 pub mod org;
+pub mod peer;
 pub mod peers;
 pub mod ping;
 pub mod status;
@@ -46,6 +47,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Leave(leave) => online(leave.run(&daemon)),
         Command::Status(status) => online(status.run(&daemon)),
         Command::Peers(peers) => online(peers.run(&daemon)),
+        Command::Peer(peer) => online(peer.run(&daemon)),
         Command::Ping(ping) => online(ping.run(&daemon)),
         Command::Watch(watch) => online(watch.run(&daemon)),
         Command::Wait(wait) => online(wait.run(&daemon)),

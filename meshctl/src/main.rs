@@ -15,6 +15,7 @@ mod output;
 mod passphrase;
 mod prefix;
 mod root_key;
+mod size;
 mod table;
 mod time;
 

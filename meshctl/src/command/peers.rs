@@ -6,7 +6,7 @@ use meshd_api::{GetPeers, Peer};
 use super::Daemon;
 use crate::failure::Failure;
 use crate::table::Table;
-use crate::time;
+use crate::{size, time};
 
 /// Show the other nodes.
 #[derive(Debug, Args)]
@@ -57,8 +57,8 @@ fn human(peers: &[Peer], long: bool) -> String {
             peer.path.clone().unwrap_or_else(none),
             peer.rtt_ms.map_or_else(none, |rtt| format!("{rtt:.2} ms")),
             peer.last_handshake_s.map_or_else(none, |ago| format!("{} ago", time::span(ago))),
-            bytes(peer.rx_bytes),
-            bytes(peer.tx_bytes),
+            size::bytes(peer.rx_bytes),
+            size::bytes(peer.tx_bytes),
         ];
         if long {
             let labels: Vec<String> =
@@ -74,36 +74,4 @@ fn human(peers: &[Peer], long: bool) -> String {
         table.row(cells);
     }
     table.to_text()
-}
-
-/// A number of bytes in the unit that leaves up to four digits.
-fn bytes(count: u64) -> String {
-    const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
-    if count < 1024 {
-        return format!("{count} B");
-    }
-    let mut tenths = u128::from(count) * 10;
-    let mut text = String::new();
-    for unit in UNITS {
-        tenths /= 1024;
-        text = format!("{}.{} {unit}", tenths / 10, tenths % 10);
-        if tenths < 10_240 {
-            break;
-        }
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::bytes;
-
-    #[test]
-    fn byte_counts_keep_a_readable_number_of_digits() {
-        assert_eq!(bytes(0), "0 B");
-        assert_eq!(bytes(1023), "1023 B");
-        assert_eq!(bytes(1536), "1.5 KiB");
-        assert_eq!(bytes(5 * 1024 * 1024 * 1024), "5.0 GiB");
-        assert_eq!(bytes(u64::MAX), "15.9 EiB");
-    }
 }

@@ -51,6 +51,25 @@ pub const JOIN_REQUEST: &str =
 /// A steward's answer to it.
 pub const ADMIT: &str = r#"{"schema":"meshd.admit/1","response":"dGhlIGFuc3dlcg==","name":"b","id":"beaqbeaq","addr4":"10.91.0.2","addr6":"fd12:3456:789a:1::6","cert_expires_at":1795840216}"#;
 
+/// A plain WireGuard peer that is served now.
+pub const EXTERNAL_ADDED: &str = r#"{"schema":"meshd.external-added/1",
+"external":{"name":"phone","addr4":"10.91.0.5","addr6":"fd12:3456:789a:1::a5b:5","public_key":"BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=",
+"preshared":true,"certified":true,"path":null,"last_handshake_s":null,"rx_bytes":0,"tx_bytes":0,"added_at":1795235416},
+"gateway":"a","gateway_key":"CAgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAg=","endpoints":["192.0.2.10:51820","[2001:db8::1]:51820"],
+"prefixes":["10.91.0.0/16","10.92.0.0/16","fd12:3456:789a::/48"],"mtu":8920}"#;
+
+/// Plain WireGuard peers in every state.
+pub const EXTERNALS: &str = r#"{"schema":"meshd.externals/1","externals":[
+{"name":"phone","addr4":"10.91.0.5","addr6":"fd12:3456:789a:1::a5b:5","public_key":"BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=",
+"preshared":true,"certified":true,"path":"udp 198.51.100.9:41641","last_handshake_s":75,"rx_bytes":1536,"tx_bytes":0,"added_at":1795235416},
+{"name":"router","addr4":"10.91.0.6","addr6":"fd12:3456:789a:1::a5b:6","public_key":"CAgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAg=",
+"preshared":false,"certified":true,"path":null,"last_handshake_s":null,"rx_bytes":0,"tx_bytes":0,"added_at":1795235416},
+{"name":"tablet","addr4":"10.91.0.7","addr6":"fd12:3456:789a:1::a5b:7","public_key":"CQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQk=",
+"preshared":true,"certified":false,"path":null,"last_handshake_s":null,"rx_bytes":0,"tx_bytes":0,"added_at":1795235416}]}"#;
+
+/// One that is served no longer.
+pub const EXTERNAL_REMOVED: &str = r#"{"schema":"meshd.external-removed/1","name":"phone","addr4":"10.91.0.5","addr6":"fd12:3456:789a:1::a5b:5"}"#;
+
 /// A farewell that nobody heard.
 pub const LEAVE: &str = r#"{"schema":"meshd.leave/1","mesh":"lab","steward_told":false}"#;
 

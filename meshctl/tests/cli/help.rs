@@ -8,7 +8,7 @@ fn run(args: &[&str]) -> Run {
 
 #[test]
 fn every_verb_explains_itself() {
-    const VERBS: [&[&str]; 20] = [
+    const VERBS: [&[&str]; 24] = [
         &[],
         &["mesh"],
         &["mesh", "create"],
@@ -22,6 +22,10 @@ fn every_verb_explains_itself() {
         &["leave"],
         &["status"],
         &["peers"],
+        &["peer"],
+        &["peer", "add-external"],
+        &["peer", "list-external"],
+        &["peer", "remove-external"],
         &["ping"],
         &["watch"],
         &["wait"],
@@ -54,7 +58,7 @@ fn a_manual_page_a_verb_goes_into_a_directory() {
     let dir = tempfile::tempdir().expect("a directory");
     let run = meshctl_in(dir.path(), &["man", "."]);
     assert_eq!(run.code, 0, "{run:?}");
-    for page in ["meshctl.1", "meshctl-peers.1", "meshctl-mesh-create.1"] {
+    for page in ["meshctl.1", "meshctl-peers.1", "meshctl-mesh-create.1", "meshctl-peer-add-external.1"] {
         assert!(dir.path().join(page).is_file(), "{page}");
     }
 }
@@ -86,6 +90,14 @@ fn a_wrong_call_ends_with_its_own_code() {
         &["mesh", "create", "--genesis", "FILE"],
         &["mesh", "create", "lab", "--genesis", "FILE", "--root-key", "FILE"],
         &["mesh", "draft", "lab"],
+        &["peer"],
+        &["peer", "add-external"],
+        &["peer", "add-external", "Phone"],
+        &["peer", "add-external", "phone", "--psk", "--no-psk"],
+        &["peer", "add-external", "phone", "--public-key", "short"],
+        &["peer", "add-external", "phone", "--endpoint", "host"],
+        &["peer", "add-external", "phone", "--allowed", "10.91.0.0/33"],
+        &["peer", "remove-external"],
     ] {
         let run = run(args);
         assert_eq!(run.code, 2, "{args:?}: {run:?}");

@@ -6,6 +6,7 @@ mod failures;
 mod founding;
 mod help;
 mod online;
+mod peer;
 
 use std::path::Path;
 use std::process::{Command, Output};

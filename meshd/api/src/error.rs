@@ -86,6 +86,10 @@ words! {
         Ambiguous = "ambiguous",
         /// Another node has the name.
         NameTaken = "name-taken",
+        /// Another peer has the key.
+        KeyTaken = "key-taken",
+        /// No more of them are allowed.
+        TooMany = "too-many",
         /// No address is left in the organisation's prefix.
         NoAddress = "no-address",
         /// An overlay prefix overlaps a route of this host.
@@ -126,6 +130,8 @@ impl ErrorCode {
             Self::IsSteward => (409, Exit::Conflict),
             Self::Ambiguous => (409, Exit::Conflict),
             Self::NameTaken => (409, Exit::Conflict),
+            Self::KeyTaken => (409, Exit::Conflict),
+            Self::TooMany => (409, Exit::Conflict),
             Self::NoAddress => (409, Exit::Conflict),
             Self::PrefixConflict => (409, Exit::Conflict),
             Self::DeviceFailed => (500, Exit::Failed),

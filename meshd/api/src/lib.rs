@@ -16,6 +16,7 @@ mod config;
 mod error;
 mod events;
 mod exit;
+mod external;
 mod invite;
 mod join;
 mod leave;
@@ -32,6 +33,10 @@ pub use config::{ConfigReply, GetConfig};
 pub use error::{ApiError, ErrorCode};
 pub use events::{Event, EventKind, GetEvents};
 pub use exit::Exit;
+pub use external::{
+    AddExternalReply, AddExternalRequest, External, Externals, GetExternals, RemoveExternalReply,
+    RemoveExternalRequest,
+};
 pub use invite::{InviteReply, InviteRequest};
 pub use join::{ImportRequest, JoinFileReply, JoinFileRequest, JoinRequest, MemberReply};
 pub use leave::{LeaveReply, LeaveRequest};

@@ -80,6 +80,8 @@ fn every_error_has_a_status_and_an_exit_code() {
             "is-steward 409 7",
             "ambiguous 409 7",
             "name-taken 409 7",
+            "key-taken 409 7",
+            "too-many 409 7",
             "no-address 409 7",
             "prefix-conflict 409 7",
             "device-failed 500 1",
