@@ -48,6 +48,12 @@ impl Activity {
         fence(Ordering::SeqCst);
     }
 
+    /// Forgets what waits for an answer: it was acted upon, and only what comes later asks for more.
+    pub(crate) fn forget_unanswered(&self) {
+        self.data_sent_unanswered_since.clear();
+        self.data_received_unanswered_since.clear();
+    }
+
     /// Since when sent packets wait for any message back.
     pub fn data_sent_unanswered_since(&self) -> Option<Duration> {
         self.data_sent_unanswered_since.get()

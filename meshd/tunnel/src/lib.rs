@@ -1,32 +1,49 @@
 //! WireGuard associations: handshakes, sessions, sealing and opening of packets.
 //!
-//! This crate is the seam around the protocol engine; nothing outside it names the engine. Datagrams go in
-//! and come out as slices, sockets and peers stay with the caller:
+//! Pure protocol: no socket, no clock, no thread, no randomness but from a seed. Two kinds of callers use it:
 //!
-//! 1. [`LocalKey::admit`] looks at a datagram, checks its MACs and answers floods with cookies. It says who
-//!    must handle it: the peer behind a static key (initiation) or behind a [`TunnelIndex`] (all others).
-//! 2. [`Tunnel::open`] authenticates it and yields a packet or the next handshake message.
-//! 3. [`Tunnel::seal`] encrypts a packet, or keeps it and starts a handshake while there is no session.
-//! 4. [`Tunnel::tick`] drives retransmission, rekeying and keepalives; call it every 100–250 ms.
+//! 1. One control thread owns the [`Engine`]: it adds keys and tunnels, feeds handshake messages, lets time pass, and
+//!    does the [`Action`]s that come out.
+//! 2. Data threads hold the [`TxSession`]s and [`RxSession`]s which the engine installs. They seal and open packets
+//!    without the engine, and tell it only when a session or its [`Activity`] asks for that.
 //!
-//! The engine reads its own clock and randomness behind this seam; `now` is an argument of everything else.
+//! A tunnel is one pair of static keys in one [`Suite`] with or without a pre-shared key; it is never changed. A node
+//! that changes any of them adds another tunnel, and retires the old one when traffic has moved.
 
 #![forbid(unsafe_code)]
 
 mod activity;
 mod aead;
+mod bucket;
+mod cookie;
+mod engine;
 mod id;
+mod index;
+mod key;
+mod mac;
+mod message;
+mod noise;
 mod refused;
+mod rng;
 mod session;
 mod suite;
+mod tai64n;
+mod timer;
 pub mod vertical_slice;
 mod window;
 
 pub use activity::Activity;
+pub use engine::{
+    Action, AddKeyError, AddTunnelError, Engine, EngineConfig, Psk, To, TunnelEvent, TunnelSpec,
+    TunnelStatus, Via,
+};
 pub use id::{KeyId, PeerId, TunnelId};
+pub use key::{BadKey, LocalKey};
+pub use message::Message;
 pub use refused::Refused;
 pub use session::{
     HEADER_LEN, KEEPALIVE_LEN, OVERHEAD, Opened, PADDING, PADDING_SMALL, Reservation, RxSession, SealError,
     SessionKeys, SessionSpec, TAG_LEN, TxSession, Unusable, padding, pair,
 };
 pub use suite::Suite;
+pub use tai64n::Tai64n;

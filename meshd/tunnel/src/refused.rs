@@ -21,6 +21,36 @@ pub enum Refused {
     /// The authentication tag does not verify.
     #[error("message does not verify")]
     BadTag,
+    /// A handshake message for none of our static keys.
+    #[error("handshake message is for another key")]
+    BadMac,
+    /// A handshake message that does not verify.
+    #[error("handshake does not verify")]
+    BadHandshake,
+    /// The sender of an initiation is no peer.
+    #[error("initiator is no peer")]
+    NoPeer,
+    /// An initiation in a suite that the peer and this node have not agreed on.
+    #[error("initiation is in another suite")]
+    SuiteMismatch,
+    /// A handshake message that was seen before, or an initiation older than one that was.
+    #[error("handshake was replayed")]
+    HandshakeReplay,
+    /// An initiation right after another of the same peer.
+    #[error("initiation came too soon after another")]
+    HandshakeTooSoon,
+    /// An initiation answered with a cookie.
+    #[error("sender must prove its address")]
+    RateLimited,
+    /// An initiation from a proven address that has sent too many bad ones.
+    #[error("too many bad handshakes")]
+    TooManyHandshakes,
+    /// A cookie that does not answer what this node has sent.
+    #[error("cookie does not verify")]
+    BadCookie,
+    /// The public key of a peer with which no secret can be shared.
+    #[error("peer has an unusable key")]
+    BadPeerKey,
 }
 
 impl Refused {
@@ -33,6 +63,16 @@ impl Refused {
             Self::CounterTooHigh => "counter-too-high",
             Self::Replay => "replay",
             Self::BadTag => "bad-tag",
+            Self::BadMac => "bad-mac",
+            Self::BadHandshake => "bad-handshake",
+            Self::NoPeer => "no-peer",
+            Self::SuiteMismatch => "suite-mismatch",
+            Self::HandshakeReplay => "handshake-replay",
+            Self::HandshakeTooSoon => "handshake-too-soon",
+            Self::RateLimited => "handshake-rate-limited",
+            Self::TooManyHandshakes => "too-many-handshakes",
+            Self::BadCookie => "bad-cookie",
+            Self::BadPeerKey => "bad-peer-key",
         }
     }
 }

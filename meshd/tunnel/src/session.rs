@@ -33,7 +33,7 @@ const REKEY_AFTER: Duration = Duration::from_secs(120);
 /// Age from which the initiator replaces a session it only receives on: there is time for a retry before the end.
 const REKEY_AFTER_RECEIVING: Duration = Duration::from_secs(165);
 /// Age from which a session neither seals nor opens.
-const REJECT_AFTER: Duration = Duration::from_secs(180);
+pub(crate) const REJECT_AFTER: Duration = Duration::from_secs(180);
 
 /// Zero bytes to append to a packet; none beyond `mtu`, the longest plaintext of the path.
 pub fn padding(packet_len: usize, mtu: usize) -> usize {

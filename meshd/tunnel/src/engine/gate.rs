@@ -1,0 +1,87 @@
+//! What stands before the curve operations of an initiation: load, proof of address, and past failures.
+
+use std::time::Duration;
+
+use crate::bucket::Buckets;
+use crate::cookie::CookieJar;
+use crate::message::{Initiation, Message};
+use crate::rng::Rng;
+use crate::{Refused, Via};
+
+/// Load is assumed to last this long after it was last seen.
+const LOAD_LINGERS: Duration = Duration::from_secs(1);
+
+/// Decides which initiations are worth four curve operations.
+///
+/// A sender whose initiations do not verify is asked for proof of its address long before load grows, so that one
+/// attacker costs the others nothing. A proven sender that goes on failing is not heard at all. Good handshakes
+/// cost their sender nothing: a site of a thousand peers behind one address may start at once.
+pub(crate) struct Gate {
+    queue_depth_loaded: usize,
+    loaded_at: Option<Duration>,
+    cookies: CookieJar,
+    /// Failures by the address that a datagram claims.
+    claimed: Buckets,
+    /// Failures of senders that have proven their address.
+    proven: Buckets,
+}
+
+/// Whether an initiation may pass.
+pub(crate) enum Passage {
+    /// It may; say with this to [`Gate::failed`] if it does not verify.
+    Open { proven: bool },
+    /// First send this cookie back.
+    Challenge(Message),
+    /// Not now.
+    Closed(Refused),
+}
+
+impl Gate {
+    pub(crate) fn new(now: Duration, queue_depth_loaded: usize, rng: &mut Rng) -> Self {
+        Self {
+            queue_depth_loaded,
+            loaded_at: None,
+            cookies: CookieJar::new(now, rng),
+            claimed: Buckets::new(rng),
+            proven: Buckets::new(rng),
+        }
+    }
+
+    /// Takes in how many handshake messages wait.
+    pub(crate) fn note_load(&mut self, now: Duration, queue_depth: usize) {
+        if queue_depth >= self.queue_depth_loaded {
+            self.loaded_at = Some(now);
+        }
+    }
+
+    pub(crate) fn admit(
+        &mut self,
+        now: Duration,
+        rng: &mut Rng,
+        (via, cookie_key): (Via, &[u8; 32]),
+        initiation: &Initiation<'_>,
+    ) -> Passage {
+        let ip = via.source.ip();
+        if !self.is_loaded(now) && !self.claimed.is_empty(now, ip) {
+            return Passage::Open { proven: false };
+        }
+        if !self.cookies.is_proven(now, rng, via.source, &initiation.macs) {
+            let about = (via.source, initiation.sender, initiation.macs.mac1);
+            return Passage::Challenge(self.cookies.reply(now, rng, cookie_key, about));
+        }
+        if self.proven.is_empty(now, ip) {
+            return Passage::Closed(Refused::TooManyHandshakes);
+        }
+        Passage::Open { proven: true }
+    }
+
+    /// Notes that an initiation which passed did not verify.
+    pub(crate) fn failed(&mut self, now: Duration, via: Via, proven: bool) {
+        let buckets = if proven { &mut self.proven } else { &mut self.claimed };
+        buckets.take(now, via.source.ip());
+    }
+
+    fn is_loaded(&self, now: Duration) -> bool {
+        self.loaded_at.is_some_and(|at| now.saturating_sub(at) < LOAD_LINGERS)
+    }
+}

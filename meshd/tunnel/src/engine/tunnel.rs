@@ -1,0 +1,192 @@
+//! The state of one tunnel.
+//!
+//! ```text
+//!             want_session               slot free, not before 5 s after the last
+//!   resting ────────────────▶ attempting ───────────────▶ initiation out ──┐
+//!      ▲                        ▲  │ 90 s: give up            │            │ 5 s + jitter
+//!      │                        │  └──────────▶ resting       │ response   │
+//!      │                        └─────────────────────────────┼────────────┘
+//!      │                                                      ▼
+//!      └───────────────────────────────────────────── current session
+//!
+//!   initiation from the peer ─▶ next session ── first packet on it ─▶ current session
+//!   a session that becomes current moves the one before to previous, which only receives
+//! ```
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::cookie::Cookie;
+use crate::engine::config::{TunnelSpec, Via};
+use crate::message::MAC_LEN;
+use crate::noise::Initiator;
+use crate::session::REJECT_AFTER;
+use crate::{Activity, TunnelStatus, TxSession};
+
+/// An initiation without an answer is followed by another after this, and jitter.
+pub(super) const REKEY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Keeps peers that lost their sessions together from trying again together.
+pub(super) const JITTER_MAX: Duration = Duration::from_millis(333);
+/// Initiations without an answer end after this.
+pub(super) const REKEY_ATTEMPT_TIME: Duration = Duration::from_secs(90);
+/// Whoever received a packet and sent nothing since, shows after this that it is alive.
+pub(super) const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Whoever sent a packet and heard nothing since, starts a handshake after this.
+pub(super) const SILENCE_MAX: Duration = Duration::from_secs(15);
+/// Keys are wiped at three times the age at which they stop working.
+pub(super) const WIPE_AFTER: Duration = Duration::from_secs(540);
+
+/// One tunnel with its handshake and up to three sessions.
+pub(super) struct Tunnel {
+    pub(super) spec: TunnelSpec,
+    pub(super) activity: Arc<Activity>,
+    pub(super) attempt: Option<Attempt>,
+    pub(super) handshake: Option<Handshake>,
+    /// Seals and opens.
+    pub(super) current: Option<Session>,
+    /// Made by the peer's initiation; opens, and seals once the peer has used it.
+    pub(super) next: Option<Session>,
+    /// Opens what was on its way when `current` came.
+    pub(super) previous: Option<Session>,
+    pub(super) given_up: bool,
+    /// When the last initiation or response was sent.
+    pub(super) handshake_sent: Option<Duration>,
+    /// The first MAC of that message: a cookie for it is sealed with it.
+    pub(super) mac1_sent: [u8; MAC_LEN],
+    pub(super) cookie: Option<Cookie>,
+    /// Looks at the stamps of the data threads are due by then.
+    pub(super) look_at: Option<Duration>,
+    /// Where this tunnel stands in the timers.
+    pub(super) timer: Option<Duration>,
+    /// Moves all of this tunnel's timeouts apart from those of others.
+    pub(super) jitter: Duration,
+}
+
+/// A run of initiations, until one is answered or 90 seconds are over.
+pub(super) struct Attempt {
+    pub(super) since: Duration,
+    pub(super) next_at: Duration,
+    /// Whether `next_at` is a slot of the pacer.
+    pub(super) has_slot: bool,
+    /// Whether a cookie has already brought one retry forward.
+    pub(super) hurried: bool,
+}
+
+/// An initiation that was sent.
+pub(super) struct Handshake {
+    pub(super) noise: Initiator,
+    pub(super) index: u32,
+}
+
+/// What the engine keeps of a session; the receiving half is the data threads'.
+pub(super) struct Session {
+    pub(super) tx: Arc<TxSession>,
+    pub(super) index: u32,
+    pub(super) born: Duration,
+    /// The way the peer's handshake message came.
+    pub(super) via: Via,
+}
+
+impl Tunnel {
+    pub(super) fn new(spec: TunnelSpec, jitter: Duration) -> Self {
+        Self {
+            spec,
+            activity: Arc::new(Activity::new()),
+            attempt: None,
+            handshake: None,
+            current: None,
+            next: None,
+            previous: None,
+            given_up: false,
+            handshake_sent: None,
+            mac1_sent: [0; MAC_LEN],
+            cookie: None,
+            look_at: None,
+            timer: None,
+            jitter,
+        }
+    }
+
+    /// Makes a session this end initiated the current one. Gives the sessions it replaces for good.
+    pub(super) fn adopt(&mut self, session: Session) -> impl Iterator<Item = Session> {
+        let superseded = self.current.replace(session);
+        // A session of the peer's making may be in use there already; a superseded one of ours is not.
+        let (previous, gone) = match self.next.take() {
+            Some(next) => (Some(next), superseded),
+            None => (superseded, None),
+        };
+        gone.into_iter().chain(std::mem::replace(&mut self.previous, previous))
+    }
+
+    /// Keeps a session the peer initiated until it is used. Gives the sessions it replaces for good.
+    pub(super) fn expect(&mut self, session: Session) -> impl Iterator<Item = Session> {
+        self.next.replace(session).into_iter().chain(self.previous.take())
+    }
+
+    /// Makes the next session the current one, if it has this index. Gives the session it replaces for good.
+    pub(super) fn confirm(&mut self, index: u32) -> Option<Option<Session>> {
+        let next = self.next.take_if(|next| next.index == index)?;
+        let superseded = self.current.replace(next);
+        Some(std::mem::replace(&mut self.previous, superseded))
+    }
+
+    /// Takes out the sessions that open nothing any more; the current one stays until its keys are wiped.
+    pub(super) fn take_expired(&mut self, now: Duration) -> impl Iterator<Item = Session> {
+        let expired = |session: &mut Session| now.saturating_sub(session.born) >= REJECT_AFTER;
+        let previous = self.previous.take_if(expired);
+        previous.into_iter().chain(self.next.take_if(expired))
+    }
+
+    /// The session that seals, if it is young enough.
+    pub(super) fn usable(&self, now: Duration) -> Option<&Session> {
+        self.current.as_ref().filter(|session| session.tx.is_usable(now))
+    }
+
+    /// When the keys must be wiped.
+    pub(super) fn wipe_at(&self) -> Option<Duration> {
+        self.current.as_ref().map(|current| current.born.saturating_add(WIPE_AFTER))
+    }
+
+    /// When the next keepalive of the persistent kind is due.
+    pub(super) fn persistent_at(&self) -> Option<Duration> {
+        let interval = self.spec.keepalive?;
+        // An attempt that runs does what a keepalive would do, and its end restarts the interval.
+        if self.attempt.is_some() {
+            return None;
+        }
+        let used = self.activity.last_sent().max(self.activity.last_received());
+        Some(used.unwrap_or_default().saturating_add(interval))
+    }
+
+    /// When anything of this tunnel needs a look.
+    pub(super) fn deadline(&self) -> Option<Duration> {
+        let attempt = self.attempt.as_ref();
+        let ages_out = |session: &Session| session.born.saturating_add(REJECT_AFTER);
+        [
+            attempt.map(|attempt| attempt.next_at.min(attempt.gives_up_at())),
+            self.look_at,
+            self.wipe_at(),
+            self.persistent_at(),
+            self.previous.as_ref().map(ages_out),
+            self.next.as_ref().map(ages_out),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    pub(super) fn status(&self, now: Duration) -> TunnelStatus {
+        TunnelStatus {
+            established_at: self.current.as_ref().map(|current| current.born),
+            has_session: self.usable(now).is_some(),
+            given_up: self.given_up,
+            attempts_since: self.attempt.as_ref().map(|attempt| attempt.since),
+        }
+    }
+}
+
+impl Attempt {
+    pub(super) fn gives_up_at(&self) -> Duration {
+        self.since.saturating_add(REKEY_ATTEMPT_TIME)
+    }
+}
