@@ -11,6 +11,9 @@ pub(crate) const PADDING_MAX: usize = 64;
 /// Packets up to this length are faster copied than scattered when they are padded and the cipher is AES-GCM.
 const AES_COPY_MAX: usize = 128;
 
+/// What packets are padded with.
+static ZEROS: [u8; PADDING_MAX] = [0; PADDING_MAX];
+
 /// A keyed cipher that takes its nonce from a packet counter; the key is wiped when it is dropped.
 pub(crate) struct Aead {
     key: LessSafeKey,
@@ -56,28 +59,25 @@ impl Aead {
         padding: usize,
         out: &mut [u8],
     ) -> Result<(), Failed> {
-        let nonce = Nonce::assume_unique_for_key(nonce);
-        let aad = Aad::from(aad);
-        let (ciphertext, rest) = out.split_at_mut_checked(packet.len()).ok_or(Failed)?;
         let sealed = if padding > 0 && self.copies(packet.len()) {
-            ciphertext.copy_from_slice(packet);
             let (ciphertext, tag) = out.split_at_mut_checked(packet.len() + padding).ok_or(Failed)?;
-            ciphertext.get_mut(packet.len()..).ok_or(Failed)?.fill(0);
-            self.key.seal_in_place_scatter(nonce, aad, ciphertext, &[], tag)
+            let (head, zeros) = ciphertext.split_at_mut_checked(packet.len()).ok_or(Failed)?;
+            head.copy_from_slice(packet);
+            zeros.fill(0);
+            self.key.seal_in_place_scatter(once(nonce), Aad::from(aad), ciphertext, &[], tag)
         } else {
-            let zeros = [0; PADDING_MAX];
-            let zeros = zeros.get(..padding).ok_or(Failed)?;
-            self.key.seal_out_of_place_scatter(nonce, aad, packet, ciphertext, zeros, rest)
+            let (ciphertext, rest) = out.split_at_mut_checked(packet.len()).ok_or(Failed)?;
+            let zeros = ZEROS.get(..padding).ok_or(Failed)?;
+            self.key.seal_out_of_place_scatter(once(nonce), Aad::from(aad), packet, ciphertext, zeros, rest)
         };
         sealed.map_err(|_| Failed)
     }
 
     fn open_with(&self, nonce: [u8; NONCE_LEN], aad: &[u8], sealed: &mut [u8]) -> Result<(), Failed> {
-        let nonce = Nonce::assume_unique_for_key(nonce);
         let plaintext_len = sealed.len().checked_sub(TAG_LEN).ok_or(Failed)?;
-        let (ciphertext, tag) = sealed.split_at_mut(plaintext_len);
+        let (ciphertext, tag) = sealed.split_at_mut_checked(plaintext_len).ok_or(Failed)?;
         // Not `open_in_place`: that moves the plaintext onto itself afterwards.
-        match self.key.open_in_place_separate_tag(nonce, Aad::from(aad), tag, ciphertext) {
+        match self.key.open_in_place_separate_tag(once(nonce), Aad::from(aad), tag, ciphertext) {
             Ok(_) => Ok(()),
             Err(_) => Err(Failed),
         }
@@ -102,6 +102,11 @@ fn nonce(suite: Suite, counter: u64) -> [u8; NONCE_LEN] {
     let mut nonce = [0; NONCE_LEN];
     nonce[NONCE_LEN - 8..].copy_from_slice(&counter);
     nonce
+}
+
+/// Made where it is used: it wipes itself when it is dropped, also on a way that returns early.
+fn once(nonce: [u8; NONCE_LEN]) -> Nonce {
+    Nonce::assume_unique_for_key(nonce)
 }
 
 impl fmt::Debug for Aead {

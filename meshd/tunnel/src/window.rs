@@ -19,38 +19,46 @@ pub(crate) struct Window {
 }
 
 impl Window {
-    /// Accepts a counter once. The packet is authenticated and its counter below `u64::MAX`.
-    pub(crate) fn accept(&mut self, counter: u64) -> bool {
+    /// Accepts each counter once, and says which it accepted. The packets are authenticated.
+    pub(crate) fn accept(&mut self, counters: &[u64], fresh: &mut [bool]) {
         let seen = self.seen.get_or_insert_with(|| Box::new([0; WORDS]));
-        let word = &mut seen[(counter / WORD_BITS) as usize % WORDS];
-        let bit = 1 << (counter % WORD_BITS);
-        if counter < self.next {
-            let fresh = self.next - counter <= WINDOW_LEN && *word & bit == 0;
-            if fresh {
-                *word |= bit;
-            }
-            return fresh;
+        let mut next = self.next;
+        for (counter, fresh) in counters.iter().zip(fresh) {
+            *fresh = mark(seen, &mut next, *counter);
         }
-        *word |= bit;
-        if counter > self.next {
-            forget(seen, self.next, counter);
-        }
-        self.next = counter.saturating_add(1);
-        true
+        self.next = next;
     }
 
-    /// One above the highest accepted counter.
-    pub(crate) fn next(&self) -> u64 {
-        self.next
+    /// The lowest counter that is not too old.
+    pub(crate) fn tail(&self) -> u64 {
+        self.next.saturating_sub(WINDOW_LEN)
     }
+}
+
+/// Marks a counter as seen; false if it was, or is too old.
+fn mark(seen: &mut [u64; WORDS], next: &mut u64, counter: u64) -> bool {
+    let bit = 1 << (counter % WORD_BITS);
+    if counter > *next {
+        forget(seen, *next, counter);
+    }
+    let word = &mut seen[(counter / WORD_BITS) as usize % WORDS];
+    if counter >= *next {
+        // Whatever the bit says is a window old.
+        *word |= bit;
+        *next = counter.saturating_add(1);
+        return true;
+    }
+    let fresh = *next - counter <= WINDOW_LEN && *word & bit == 0;
+    if fresh {
+        *word |= bit;
+    }
+    fresh
 }
 
 /// Clears the bits of the skipped counters `from..to`; what they held is older than the window now.
 fn forget(seen: &mut [u64; WORDS], from: u64, to: u64) {
     if to - from >= WINDOW_LEN {
-        let kept = 1 << (to % WORD_BITS);
         seen.fill(0);
-        seen[(to / WORD_BITS) as usize % WORDS] = kept;
         return;
     }
     let mut at = from;

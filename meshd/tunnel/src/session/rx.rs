@@ -9,7 +9,7 @@ use crate::aead::Aead;
 use crate::session::{
     DATA, HEADER_LEN, OVERHEAD, REJECT_AFTER, REKEY_AFTER_RECEIVING, SessionSpec, TAG_LEN, prefix_of,
 };
-use crate::window::{WINDOW_LEN, Window};
+use crate::window::Window;
 use crate::{Activity, PeerId, Refused, Suite, TunnelId};
 
 /// Opens the messages of one peer; shared by all threads that receive from it.
@@ -70,10 +70,8 @@ impl RxSession {
     /// Says of each opened message whether it came for the first time. One lock for a whole train.
     pub fn accept(&self, counters: &[u64], fresh: &mut [bool]) {
         let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
-        for (counter, fresh) in counters.iter().zip(fresh) {
-            *fresh = window.accept(*counter);
-        }
-        self.tail.store(window.next().saturating_sub(WINDOW_LEN), Ordering::Relaxed);
+        window.accept(counters, fresh);
+        self.tail.store(window.tail(), Ordering::Relaxed);
     }
 
     /// True once: on the first call, which follows the first authenticated, fresh message.

@@ -1,0 +1,1 @@
+//! Tests named after bugs that other implementations shipped.
