@@ -1,5 +1,8 @@
 //! Configuration: one TOML file parsed once into valid types.
 
+mod offload;
+mod suites;
+
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -7,11 +10,19 @@ use std::path::{Path, PathBuf};
 use meshd_wire::name::is_host_name;
 use serde::Deserialize;
 
+pub use offload::Offloads;
+pub use suites::Suites;
+
+use offload::{EqualTail, equal_tail};
+use suites::SuiteName;
+
 /// The embedded defaults, which are also the documentation of every key.
 pub const DEFAULT_TOML: &str = include_str!("config/default.toml");
 
 /// Longest name of a network device, without the final zero (Linux `IFNAMSIZ` is 16).
 const DEVICE_NAME_MAX: usize = 15;
+/// Most shards of the data path: more cores than one tunnel endpoint can use.
+const SHARDS_MAX: u8 = 64;
 /// Smallest MTU that carries IPv6 (RFC 8200, section 5).
 const MTU_MIN: u16 = 1280;
 
@@ -77,6 +88,12 @@ pub struct Config {
     pub tunnel_port: u16,
     /// MTU of the device, if not derived.
     pub mtu: Option<u16>,
+    /// Suites that this node offers: those wanted, as far as its CPU has instructions for them.
+    pub suites: Suites,
+    /// Shards of the data path, if not by the number of cores.
+    pub shards: Option<u8>,
+    /// What the kernel may do for many packets at once.
+    pub offloads: Offloads,
     /// Where stewards and embedded registries listen.
     pub control_listen: SocketAddr,
     /// Which registry to use.
@@ -136,6 +153,13 @@ struct TunnelTable {
     device: String,
     port: u16,
     mtu: u16,
+    suites: Vec<SuiteName>,
+    shards: u8,
+    udp_gso: bool,
+    udp_gro: bool,
+    tun_tcp_gro: bool,
+    tun_udp_gro: bool,
+    never_gso_equal_tail: EqualTail,
 }
 
 #[derive(Deserialize)]
@@ -192,6 +216,15 @@ impl Config {
             device: device_name(tunnel.device)?,
             tunnel_port: tunnel.port,
             mtu: mtu(tunnel.mtu)?,
+            suites: suites(&tunnel.suites)?,
+            shards: shards(tunnel.shards)?,
+            offloads: Offloads {
+                udp_gso: tunnel.udp_gso,
+                udp_gro: tunnel.udp_gro,
+                tun_tcp_gro: tunnel.tun_tcp_gro,
+                tun_udp_gro: tunnel.tun_udp_gro,
+                never_gso_equal_tail: equal_tail(&tunnel.never_gso_equal_tail)?,
+            },
             control_listen: socket_addr("control.listen", &control.listen)?,
             registry: registry_config(registry)?,
             metrics_listen: (!metrics.listen.is_empty())
@@ -249,6 +282,24 @@ fn mtu(bytes: u16) -> Result<Option<u16>, ConfigError> {
         _ => Err(ConfigError::Value {
             key: "tunnel.mtu",
             why: format!("{bytes} is below {MTU_MIN}, which IPv6 needs"),
+        }),
+    }
+}
+
+fn suites(names: &[SuiteName]) -> Result<Suites, ConfigError> {
+    Suites::of(names).map(Suites::of_this_cpu).ok_or_else(|| ConfigError::Value {
+        key: "tunnel.suites",
+        why: "name `wg`, which every node speaks, and `aes` if it is wanted, each once".to_owned(),
+    })
+}
+
+fn shards(count: u8) -> Result<Option<u8>, ConfigError> {
+    match count {
+        0 => Ok(None),
+        1..=SHARDS_MAX => Ok(Some(count)),
+        _ => Err(ConfigError::Value {
+            key: "tunnel.shards",
+            why: format!("{count} are more than {SHARDS_MAX}"),
         }),
     }
 }
@@ -312,6 +363,22 @@ mod tests {
     }
 
     #[test]
+    fn what_the_kernel_may_do_is_switched_one_by_one() {
+        let all = parse("").expect("defaults").offloads;
+        assert!(all.udp_gso && all.udp_gro && all.tun_tcp_gro && all.tun_udp_gro);
+        assert_eq!(all.never_gso_equal_tail, None);
+        let some = parse("[tunnel]\nudp_gso = false\nnever_gso_equal_tail = true").expect("valid").offloads;
+        assert_eq!(some, Offloads { udp_gso: false, never_gso_equal_tail: Some(true), ..all });
+    }
+
+    #[test]
+    fn wg_alone_may_be_offered_and_shards_counted() {
+        let config = parse("[tunnel]\nsuites = [\"wg\"]\nshards = 2").expect("valid");
+        assert_eq!((config.suites, config.shards), (Suites::WG, Some(2)));
+        assert_eq!(parse("").expect("defaults").shards, None);
+    }
+
+    #[test]
     fn a_file_may_hold_any_part() {
         let config = parse("[tunnel]\nport = 1\n[node]\nadvertise = [\"192.0.2.1\"]").expect("valid");
         assert_eq!((config.tunnel_port, config.device.as_str()), (1, "meshd0"));
@@ -328,6 +395,11 @@ mod tests {
     fn values_out_of_range_name_their_key() {
         for (text, key) in [
             ("[tunnel]\nmtu = 1279", "tunnel.mtu"),
+            ("[tunnel]\nsuites = [\"aes\"]", "tunnel.suites"),
+            ("[tunnel]\nsuites = [\"wg\", \"wg\"]", "tunnel.suites"),
+            ("[tunnel]\nsuites = [\"des\"]", "des"),
+            ("[tunnel]\nshards = 65", "tunnel.shards"),
+            ("[tunnel]\nnever_gso_equal_tail = \"maybe\"", "tunnel.never_gso_equal_tail"),
             ("[tunnel]\ndevice = \"a/b\"", "tunnel.device"),
             ("[node]\nname = \"A\"", "node.name"),
             ("[node]\nadvertise = [\"x\"]", "node.advertise"),

@@ -15,9 +15,10 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use futures_util::stream;
 use meshd_api::{
-    AdmitRequest, ApiError, Call, Document, ErrorCode, Event, EventKind, GetConfig, GetEvents, GetPeers,
-    GetStatus, ImportRequest, InviteRequest, JoinFileRequest, JoinRequest, LeaveRequest, METRICS_PATH,
-    MeshCreateRequest, Method, PingRequest, REQUEST_BYTES_MAX, StewardPrepareRequest,
+    AddExternalRequest, AdmitRequest, ApiError, Call, Document, ErrorCode, Event, EventKind, GetConfig,
+    GetEvents, GetExternals, GetPeers, GetStatus, ImportRequest, InviteRequest, JoinFileRequest, JoinRequest,
+    LeaveRequest, METRICS_PATH, MeshCreateRequest, Method, PingRequest, REQUEST_BYTES_MAX,
+    RemoveExternalRequest, StewardPrepareRequest,
 };
 use tokio::sync::{broadcast, mpsc, oneshot};
 
@@ -55,6 +56,9 @@ pub fn router(daemon: Daemon) -> Router {
     let router = route::<LeaveRequest>(router);
     let router = route::<StewardPrepareRequest>(router);
     let router = route::<MeshCreateRequest>(router);
+    let router = route::<AddExternalRequest>(router);
+    let router = route::<GetExternals>(router);
+    let router = route::<RemoveExternalRequest>(router);
     router.with_state(daemon)
 }
 

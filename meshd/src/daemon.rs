@@ -4,6 +4,7 @@
 //! network (join, renewal, farewell). They talk to the loop through bounded queues and own nothing.
 
 mod errand;
+mod external;
 mod handle;
 mod message;
 
@@ -23,7 +24,7 @@ use crate::dataplane;
 use crate::enrol::EnrolCall;
 use crate::generations::Generations;
 use crate::membership::{MembershipFile, NodeSecrets};
-use crate::mesh::{Mesh, News};
+use crate::mesh::{Mesh, News, forget_externals};
 use crate::metrics::Counters;
 use crate::state_dir::StateDir;
 
@@ -87,6 +88,8 @@ struct Daemon {
     pending: Option<PendingJoin>,
     /// Secrets of a join that failed: its token may be used up by them, and only they may ask again with it.
     tried: Option<(TokenId, NodeSecrets)>,
+    /// A steward is asked for the addresses of an external; others wait.
+    claiming: bool,
     /// A join or a farewell is under way; others are refused meanwhile.
     busy: bool,
     tasks: Vec<JoinHandle<()>>,
@@ -138,6 +141,7 @@ impl Daemon {
             mesh,
             pending: None,
             tried: None,
+            claiming: false,
             busy: false,
             tasks,
             queues,
@@ -264,5 +268,6 @@ fn forget_membership(state: &StateDir) -> anyhow::Result<()> {
     file.remove()?;
     let (roster, _) = Generations::open(state.path(), "roster")?;
     roster.remove()?;
+    forget_externals(state.path())?;
     Ok(())
 }

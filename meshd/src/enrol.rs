@@ -1,4 +1,4 @@
-//! Enrolment: how a host joins, renews, leaves, and how a steward's host listens for it.
+//! Enrolment: how a host joins, renews, claims addresses, leaves, and how a steward's host listens for it.
 //!
 //! Frames are a length of four bytes, big-endian, and that many bytes of [`meshd_wire::enrol`]. The
 //! listener owns a task for each connection; it decides nothing and holds no state: every request goes
@@ -14,5 +14,7 @@ mod tests;
 
 pub use client::{CallError, EnrolClient};
 pub use frame::FrameError;
-pub use join::{JoinError, Joined, Renewed, StewardCallError, introduce, join, leave, refresh, renew};
+pub use join::{
+    Claimed, JoinError, Joined, Renewed, StewardCallError, claim, introduce, join, leave, refresh, renew,
+};
 pub use serve::{ControlCounters, EnrolCall, serve_control};

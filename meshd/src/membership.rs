@@ -4,15 +4,14 @@ use std::path::Path;
 
 use meshd_trust::SigningKey;
 use meshd_wire::enrol::RegistryHint;
-use meshd_wire::record::{EpochKey, JoinRequest, NodeKeys, NodeLeave, VERSION};
+use meshd_wire::record::{EpochKey, JoinRequest, NodeExternals, NodeKeys, NodeLeave, VERSION};
 use meshd_wire::{DecodeError, Envelope, MeshId, NodeId, OrgId, PublicKey, Timestamp, cbor};
 use minicbor::{Decode, Encode};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
+use crate::config::Suites;
 use crate::generations::{Generations, GenerationsError};
 
-/// Suites that this release offers, as bits of NodeKeys: exact WireGuard.
-const SUITES: u8 = 1;
 /// Format of the file.
 const FORMAT: u8 = 1;
 
@@ -75,7 +74,14 @@ impl NodeSecrets {
     }
 
     /// Signs the node's tunnel keys.
-    pub fn sign_keys(&self, mesh: &MeshId, since: Timestamp, seq: u64, now: Timestamp) -> Envelope {
+    pub fn sign_keys(
+        &self,
+        mesh: &MeshId,
+        suites: Suites,
+        since: Timestamp,
+        seq: u64,
+        now: Timestamp,
+    ) -> Envelope {
         let secret = x25519_dalek::StaticSecret::from(self.tunnel);
         let key = PublicKey(x25519_dalek::PublicKey::from(&secret).to_bytes());
         let keys = NodeKeys {
@@ -83,7 +89,7 @@ impl NodeSecrets {
             node: self.node(),
             seq,
             issued_at: now,
-            suites: SUITES,
+            suites: suites.bits(),
             post_quantum: 0,
             compromised: false,
             cur: EpochKey { epoch: self.epoch, key, since },
@@ -114,6 +120,13 @@ impl NodeSecrets {
             keys,
         };
         meshd_trust::sign(&request, &mesh, &[&self.identity(), &self.transport()])
+    }
+
+    /// Signs the names of the plain WireGuard peers that the node serves.
+    pub fn sign_externals(&self, mesh: &MeshId, seq: u64, names: Vec<String>, now: Timestamp) -> Envelope {
+        let node = self.node();
+        let externals = NodeExternals { version: VERSION, node, seq, issued_at: now, names };
+        meshd_trust::sign(&externals, mesh, &[&self.identity()])
     }
 
     /// Signs a farewell.

@@ -7,6 +7,7 @@ mod applied;
 mod desk;
 mod duties;
 mod entry;
+mod external;
 mod publish;
 mod start;
 mod view;
@@ -22,6 +23,7 @@ use meshd_wire::{NodeId, OrgId, Timestamp};
 use tokio::sync::{broadcast, mpsc, watch};
 
 use crate::clock::NodeClock;
+use crate::config::Suites;
 use crate::dataplane::{self, DataPlane, PeerConfig};
 use crate::discovery::keyspace::{Keyspace, Slot};
 use crate::discovery::{Discovery, Finding, Published};
@@ -33,9 +35,12 @@ use crate::role::registry::{Holders, Whereabouts};
 use crate::role::steward::Steward;
 use crate::tls::Admission;
 
+use external::ExternalsFile;
+
 pub use applied::MemberView;
 pub use duties::{Errand, Help, RenewalRequest};
 pub use entry::{Entry, Founding, forget_founding};
+pub use external::{Newcomer, Wanted, claim_error, forget_externals};
 pub use start::refuse_conflicts;
 
 /// Records that came before what proves them, kept until it comes; a flood beyond is refused.
@@ -105,6 +110,9 @@ pub struct Mesh {
     stale: BTreeSet<OrgId>,
     refusals_logged: (Timestamp, u32),
     duties: duties::Duties,
+    /// Suites that this node offers.
+    suites: Suites,
+    externals: ExternalsFile,
 }
 
 impl Mesh {
@@ -277,9 +285,11 @@ impl Mesh {
     /// What a change of a tunnel is to those who watch.
     pub fn tunnel_event(&self, event: &dataplane::Event) -> Option<EventKind> {
         let of = |node: &NodeId| {
-            let member = self.members.get(node);
-            let name = member.map_or_else(|| node.short(), |member| member.name.clone());
-            (name, node.to_string(), member.map_or_else(String::new, |member| member.org.clone()))
+            let (name, org) = match self.members.get(node) {
+                Some(member) => (member.name.clone(), member.org.clone()),
+                None => (self.external_name(node).map_or_else(|| node.short(), str::to_owned), String::new()),
+            };
+            (name, node.to_string(), org)
         };
         match event {
             dataplane::Event::PeerUp { node, endpoint } => {

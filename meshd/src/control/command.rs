@@ -1,8 +1,9 @@
 //! What the control API asks of the event loop.
 
 use meshd_api::{
-    AdmitRequest, ApiError, Call, GetConfig, GetPeers, GetStatus, ImportRequest, InviteRequest,
-    JoinFileRequest, JoinRequest, LeaveRequest, MeshCreateRequest, PingRequest, StewardPrepareRequest,
+    AddExternalRequest, AdmitRequest, ApiError, Call, GetConfig, GetExternals, GetPeers, GetStatus,
+    ImportRequest, InviteRequest, JoinFileRequest, JoinRequest, LeaveRequest, MeshCreateRequest, PingRequest,
+    RemoveExternalRequest, StewardPrepareRequest,
 };
 use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
@@ -69,4 +70,10 @@ commands! {
     StewardPrepare(StewardPrepareRequest),
     /// Found a mesh.
     MeshCreate(MeshCreateRequest),
+    /// Serve a plain WireGuard peer.
+    AddExternal(AddExternalRequest),
+    /// The plain WireGuard peers served.
+    Externals(GetExternals),
+    /// Serve one no longer.
+    RemoveExternal(RemoveExternalRequest),
 }

@@ -5,7 +5,7 @@
 
 use std::net::SocketAddr;
 
-use meshd_api::{ApiError, ErrorCode, LeaveReply, MemberReply};
+use meshd_api::{AddExternalReply, ApiError, ErrorCode, LeaveReply, MemberReply};
 use meshd_trust::Roster;
 use meshd_wire::enrol::RegistryHint;
 use meshd_wire::{JoinToken, OrgId, PublicKey};
@@ -13,11 +13,12 @@ use tokio::sync::mpsc;
 
 use super::message::Message;
 use crate::clock;
+use crate::config::Suites;
 use crate::control::Answer;
 use crate::dataplane::PingError;
 use crate::enrol::{self, JoinError, StewardCallError};
 use crate::membership::NodeSecrets;
-use crate::mesh::{Errand, Help, Mesh, RenewalRequest, refuse_conflicts};
+use crate::mesh::{Errand, Help, Mesh, Newcomer, RenewalRequest, refuse_conflicts};
 use crate::tls::RawKey;
 
 /// Joins with a token.
@@ -25,14 +26,21 @@ pub fn join(
     token: JoinToken,
     name: String,
     secrets: NodeSecrets,
+    suites: Suites,
     device: String,
     answer: Answer<MemberReply>,
     messages: mpsc::Sender<Message>,
 ) {
     tokio::spawn(async move {
-        let result =
-            enrol::join(&token, &secrets, &name, |roster| refuse_conflicts(roster, &device), clock::wall)
-                .await;
+        let result = enrol::join(
+            &token,
+            &secrets,
+            suites,
+            &name,
+            |roster| refuse_conflicts(roster, &device),
+            clock::wall,
+        )
+        .await;
         say(&messages, Message::Joined { token: token.id, secrets, result: Box::new(result), answer }).await;
     });
 }
@@ -51,11 +59,30 @@ pub fn leave(mesh: &Mesh, force: bool, answer: Answer<LeaveReply>, messages: mps
     });
 }
 
+/// Asks a steward for the addresses of a newcomer; `claim` names it and everybody served.
+pub fn claim(
+    mesh: &Mesh,
+    newcomer: Newcomer,
+    claim: Vec<u8>,
+    answer: Answer<AddExternalReply>,
+    messages: mpsc::Sender<Message>,
+) {
+    let (call, node) = (StewardCall::new(mesh), mesh.node);
+    tokio::spawn(async move {
+        let result = match call {
+            Ok(call) => enrol::claim(&call.at, &call.key, |key| call.is_steward(key), claim).await,
+            Err(error) => Err(error),
+        };
+        say(&messages, Message::Claimed { node, newcomer, result: Box::new(result), answer }).await;
+    });
+}
+
 /// Starts what a duty asks for.
-pub fn start(mesh: &Mesh, errand: Errand, messages: mpsc::Sender<Message>) {
+pub fn start(mesh: &mut Mesh, errand: Errand, messages: mpsc::Sender<Message>) {
     let call = StewardCall::new(mesh);
     let RenewalRequest { request, keys } = mesh.renewal_request();
     let introduction = mesh.introduction();
+    let claim = if errand == Errand::Claim { mesh.external_claim(None) } else { Vec::new() };
     let hosts = registry_hosts(mesh);
     let (node, mesh_id) = (mesh.node, mesh.membership.mesh);
     tokio::spawn(async move {
@@ -64,6 +91,10 @@ pub fn start(mesh: &Mesh, errand: Errand, messages: mpsc::Sender<Message>) {
             (Ok(call), Errand::Renew) => {
                 let renewed = enrol::renew(&call.at, &call.key, |key| call.is_steward(key), request).await;
                 renewed.map(|renewed| Help::renewed(renewed, keys))
+            }
+            (Ok(call), Errand::Claim) => {
+                let claimed = enrol::claim(&call.at, &call.key, |key| call.is_steward(key), claim).await;
+                claimed.map(|claimed| Help { claimed: Some(claimed), ..Help::default() })
             }
             (Ok(call), Errand::Introduce) => {
                 introduce(&call.key, hosts, introduction).await.map(|()| Help::default())

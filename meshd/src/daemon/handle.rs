@@ -2,10 +2,10 @@
 
 use data_encoding::BASE64;
 use meshd_api::{
-    AdmitReply, AdmitRequest, ApiError, ConfigReply, ErrorCode, ImportRequest, InviteReply, InviteRequest,
-    JoinFileReply, JoinFileRequest, JoinRequest, LeaveReply, LeaveRequest, MemberReply, Membership,
-    MeshCreateRequest, PeerCount, Peers, PingReply, PingRequest, RegistryKind, RegistryStatus, Secret,
-    Signed, Status, StewardKeys,
+    AdmitReply, AdmitRequest, ApiError, ConfigReply, ErrorCode, Externals, ImportRequest, InviteReply,
+    InviteRequest, JoinFileReply, JoinFileRequest, JoinRequest, LeaveReply, LeaveRequest, MemberReply,
+    Membership, MeshCreateRequest, PeerCount, Peers, PingReply, PingRequest, RegistryKind, RegistryStatus,
+    Secret, Signed, Status, StewardKeys,
 };
 use meshd_wire::JoinToken;
 use meshd_wire::name::is_host_name;
@@ -37,6 +37,11 @@ impl Daemon {
                 answer.send(result);
             }
             Command::Leave(request, answer) => self.leave(&request, answer).await,
+            Command::AddExternal(request, answer) => self.add_external(&request, answer),
+            Command::Externals(_, answer) => {
+                answer.send(self.member().map(|mesh| Externals { externals: mesh.external_table() }));
+            }
+            Command::RemoveExternal(request, answer) => answer.send(self.remove_external(&request)),
             Command::StewardPrepare(_, answer) => answer.send(self.steward_keys()),
             Command::MeshCreate(request, answer) => {
                 let result = self.found(request).await;
@@ -68,6 +73,10 @@ impl Daemon {
                         ))
                 };
                 answer.send(left);
+            }
+            Message::Claimed { node, newcomer, result, answer } => {
+                self.claiming = false;
+                answer.send(self.serve_external(node, newcomer, *result));
             }
             Message::Errand { node, errand, help } => {
                 if let Some(mesh) = self.mesh.as_mut().filter(|mesh| mesh.node == node) {
@@ -207,7 +216,15 @@ impl Daemon {
             Ok((token, name, secrets)) => {
                 self.busy = true;
                 let device = self.config.device.clone();
-                errand::join(token, name, secrets, device, answer, self.inlets.messages.clone());
+                errand::join(
+                    token,
+                    name,
+                    secrets,
+                    self.config.suites,
+                    device,
+                    answer,
+                    self.inlets.messages.clone(),
+                );
             }
             Err(error) => answer.send(Err(error)),
         }
@@ -224,7 +241,7 @@ impl Daemon {
         let name = self.name(request.name)?;
         let secrets = self.new_secrets()?;
         let now = clock::wall();
-        let keys = secrets.sign_keys(&mesh, now, clock::wall_ms(), now).to_bytes();
+        let keys = secrets.sign_keys(&mesh, self.config.suites, now, clock::wall_ms(), now).to_bytes();
         let envelope = secrets.sign_request(mesh, org, name.clone(), keys, now);
         let reply = JoinFileReply {
             request: Signed(BASE64.encode(&envelope.to_bytes())),
@@ -246,7 +263,8 @@ impl Daemon {
             .with_hint("`meshctl join --request FILE` first; a restart of the daemon forgets the request"));
         };
         Mesh::preflight(&self.config)?;
-        let entry = Entry::imported(&pending.secrets, pending.mesh, pending.org, &bytes, clock::wall())?;
+        let PendingJoin { secrets, mesh, org } = pending;
+        let entry = Entry::imported(secrets, *mesh, *org, self.config.suites, &bytes, clock::wall())?;
         self.enter(entry).await
     }
 
@@ -290,7 +308,7 @@ impl Daemon {
         let addresses = mesh.host_addresses(&self.config);
         mesh.on_addresses(addresses, &mut self.counters);
         if let Some(errand) = mesh.on_tick(&mut self.counters) {
-            errand::start(&mesh, errand, self.inlets.messages.clone());
+            errand::start(&mut mesh, errand, self.inlets.messages.clone());
         }
         let reply = MemberReply { node: mesh.node_status()?, mesh: mesh.mesh_status() };
         tracing::info!(mesh = reply.mesh.name, name = reply.node.name, "joined");
@@ -374,7 +392,7 @@ impl Daemon {
     }
 }
 
-fn not_member() -> ApiError {
+pub(super) fn not_member() -> ApiError {
     ApiError::new(ErrorCode::NotMember, "this host is not a member of a mesh")
         .with_hint("`meshctl mesh create NAME` founds one, `meshctl join TOKEN` enters one")
 }

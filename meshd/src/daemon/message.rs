@@ -1,12 +1,12 @@
 //! What tasks bring back to the event loop.
 
-use meshd_api::{LeaveReply, MemberReply};
+use meshd_api::{AddExternalReply, LeaveReply, MemberReply};
 use meshd_wire::{NodeId, TokenId};
 
 use crate::control::Answer;
-use crate::enrol::{JoinError, Joined};
+use crate::enrol::{Claimed, JoinError, Joined, StewardCallError};
 use crate::membership::NodeSecrets;
-use crate::mesh::{Errand, Help};
+use crate::mesh::{Errand, Help, Newcomer};
 
 /// Result of a task.
 pub enum Message {
@@ -31,6 +31,17 @@ pub enum Message {
         cause: Option<String>,
         /// Who asked.
         answer: Answer<LeaveReply>,
+    },
+    /// A steward gave an external its addresses, or did not.
+    Claimed {
+        /// Node that asked: this host may have left that mesh meanwhile.
+        node: NodeId,
+        /// Who is to be served.
+        newcomer: Newcomer,
+        /// What the steward gave, or why not.
+        result: Box<Result<Claimed, StewardCallError>>,
+        /// Who asked.
+        answer: Answer<AddExternalReply>,
     },
     /// A steward helped, or did not.
     Errand {

@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use meshd_api::ApiError;
 use meshd_trust::{Floor, Freshness, Refusal, Roster, join as proof};
-use meshd_wire::enrol::{EnrolReply, EnrolRequest, Refused, RegistryHint};
+use meshd_wire::enrol::{EnrolReply, EnrolRequest, ExternalAddress, Refused, RegistryHint};
 use meshd_wire::{JoinToken, MeshId, OrgId, PublicKey, Timestamp};
 use minicbor::bytes::ByteVec;
 
 use super::client::{ADDRESSES_MAX, CallError, EnrolClient};
+use crate::config::Suites;
 use crate::membership::NodeSecrets;
 use crate::tls::{ConnectError, RawKey, ServerKey, TlsSetupError};
 
@@ -149,6 +150,28 @@ pub struct Renewed {
     pub stewards: Vec<String>,
 }
 
+/// What a steward gives for the externals of a node; the caller's roster has the last word on the certificate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claimed {
+    /// Envelope of the certificate that holds their addresses.
+    pub cert: Vec<u8>,
+    /// The addresses.
+    pub externals: Vec<ExternalAddress>,
+}
+
+impl Claimed {
+    /// What a reply gives, or why the steward gives nothing.
+    pub fn of(reply: EnrolReply) -> Result<Self, StewardCallError> {
+        match reply {
+            EnrolReply::Claimed { cert, externals } => Ok(Self { cert, externals }),
+            EnrolReply::Refused { why } => Err(StewardCallError::Refused(why)),
+            EnrolReply::Chain { .. } | EnrolReply::Admitted { .. } | EnrolReply::Done => {
+                Err(StewardCallError::OutOfTurn)
+            }
+        }
+    }
+}
+
 /// Joins with a token. `now` tells the time.
 ///
 /// `fits` judges the proven mesh before the token is used: a host that can't carry it keeps its token.
@@ -157,6 +180,7 @@ pub struct Renewed {
 pub async fn join(
     token: &JoinToken,
     secrets: &NodeSecrets,
+    suites: Suites,
     name: &str,
     fits: impl Fn(&Roster) -> Result<(), Box<ApiError>>,
     now: impl Fn() -> Timestamp,
@@ -164,7 +188,7 @@ pub async fn join(
     let key = RawKey::from_seed(&secrets.transport().seed())?;
     let mut attempt = 1;
     loop {
-        match attempt_join(token, secrets, &key, name, &fits, &now).await {
+        match attempt_join(token, (secrets, suites), &key, name, &fits, &now).await {
             Err(
                 JoinError::NoAnswer(CallError::Broken(_) | CallError::Closed)
                 | JoinError::Unreachable(ConnectError::Refused { .. }),
@@ -179,7 +203,7 @@ pub async fn join(
 
 async fn attempt_join(
     token: &JoinToken,
-    secrets: &NodeSecrets,
+    (secrets, suites): (&NodeSecrets, Suites),
     key: &RawKey,
     name: &str,
     fits: &impl Fn(&Roster) -> Result<(), Box<ApiError>>,
@@ -194,7 +218,7 @@ async fn attempt_join(
     let signed_at = now();
     // Ordered by time, so that a lost state directory does not make the node's records look old.
     let seq = signed_at.0.saturating_mul(1000);
-    let keys = secrets.sign_keys(&token.mesh, signed_at, seq, signed_at).to_bytes();
+    let keys = secrets.sign_keys(&token.mesh, suites, signed_at, seq, signed_at).to_bytes();
     let request = secrets.sign_request(token.mesh, token.org, name.to_owned(), keys.clone(), signed_at);
     let request = request.to_bytes();
     let token_key = proof::token_key(&token.secret, &token.mesh, &token.id);
@@ -206,7 +230,9 @@ async fn attempt_join(
                 (cert, records, registries, stewards)
             }
             EnrolReply::Refused { why } => return Err(refusal(why, name)),
-            EnrolReply::Chain { .. } | EnrolReply::Done => return Err(JoinError::OutOfTurn),
+            EnrolReply::Chain { .. } | EnrolReply::Done | EnrolReply::Claimed { .. } => {
+                return Err(JoinError::OutOfTurn);
+            }
         };
     let arrived_at = now();
     roster.accept_all(&envelopes(records), arrived_at);
@@ -235,7 +261,9 @@ async fn prove_steward(
         EnrolReply::Chain { now, records } => (now, envelopes(records)),
         EnrolReply::Refused { why: Refused::WrongMesh } => return Err(JoinError::OtherMesh),
         EnrolReply::Refused { why } => return Err(JoinError::Refused(describe(why))),
-        EnrolReply::Admitted { .. } | EnrolReply::Done => return Err(JoinError::OutOfTurn),
+        EnrolReply::Admitted { .. } | EnrolReply::Done | EnrolReply::Claimed { .. } => {
+            return Err(JoinError::OutOfTurn);
+        }
     };
     let own_now = now();
     let mut roster = Roster::new(token.mesh, Floor::from(token));
@@ -264,10 +292,23 @@ pub async fn renew(
         EnrolReply::Admitted { cert, records, registries, stewards } => {
             Ok(Renewed { cert, records: envelopes(records), registries, stewards })
         }
-        EnrolReply::Chain { .. } | EnrolReply::Refused { .. } | EnrolReply::Done => {
-            Err(StewardCallError::OutOfTurn)
-        }
+        EnrolReply::Chain { .. }
+        | EnrolReply::Refused { .. }
+        | EnrolReply::Done
+        | EnrolReply::Claimed { .. } => Err(StewardCallError::OutOfTurn),
     }
+}
+
+/// Asks for the addresses of the node's externals; `claim` is the envelope of a NodeExternals.
+///
+/// Asking again is safe: the same names give the same addresses.
+pub async fn claim(
+    at: &[SocketAddr],
+    key: &RawKey,
+    is_steward: impl Fn(&PublicKey) -> bool,
+    claim: Vec<u8>,
+) -> Result<Claimed, StewardCallError> {
+    Claimed::of(ask(at, key, is_steward, &EnrolRequest::Claim { claim }).await?)
 }
 
 /// Says farewell; `leave` is the envelope of a NodeLeave.
@@ -289,9 +330,10 @@ pub async fn refresh(
 ) -> Result<Vec<Vec<u8>>, StewardCallError> {
     match ask(at, key, is_steward, &EnrolRequest::Chain { mesh }).await? {
         EnrolReply::Chain { now: _, records } => Ok(envelopes(records)),
-        EnrolReply::Admitted { .. } | EnrolReply::Refused { .. } | EnrolReply::Done => {
-            Err(StewardCallError::OutOfTurn)
-        }
+        EnrolReply::Admitted { .. }
+        | EnrolReply::Refused { .. }
+        | EnrolReply::Done
+        | EnrolReply::Claimed { .. } => Err(StewardCallError::OutOfTurn),
     }
 }
 
@@ -309,9 +351,10 @@ pub async fn introduce(
 fn done(reply: EnrolReply) -> Result<(), StewardCallError> {
     match reply {
         EnrolReply::Done => Ok(()),
-        EnrolReply::Chain { .. } | EnrolReply::Admitted { .. } | EnrolReply::Refused { .. } => {
-            Err(StewardCallError::OutOfTurn)
-        }
+        EnrolReply::Chain { .. }
+        | EnrolReply::Admitted { .. }
+        | EnrolReply::Refused { .. }
+        | EnrolReply::Claimed { .. } => Err(StewardCallError::OutOfTurn),
     }
 }
 

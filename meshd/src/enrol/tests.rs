@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 
 use super::frame::{read_frame, write_frame};
 use super::*;
+use crate::config::Suites;
 use crate::membership::NodeSecrets;
 use crate::role::steward::InviteSpec;
 use crate::role::steward::fixture::{Home, NOW, quarter_hour, secrets};
@@ -72,7 +73,7 @@ async fn each_bad_token_has_its_own_error() {
     newer.root_version_min = 2;
     assert!(matches!(join_at(&newer, 1).await, Err(JoinError::Unproven(_) | JoinError::NotDelegated { .. })));
     site.advance(15 * 60 + 1);
-    let late = join(&token, &secrets(1), "host-1", |_| Ok(()), || NOW.plus(15 * 60 + 1)).await;
+    let late = join(&token, &secrets(1), Suites::WG, "host-1", |_| Ok(()), || NOW.plus(15 * 60 + 1)).await;
     assert!(matches!(late, Err(JoinError::TokenExpired)), "{late:?}");
 }
 
@@ -80,7 +81,8 @@ async fn each_bad_token_has_its_own_error() {
 async fn a_name_that_is_taken_is_named() {
     let site = Site::open().await;
     join_at(&site.invite(), 1).await.expect("joins");
-    let taken = join(&site.invite(), &secrets(2), "host-1", |_| Ok(()), || NOW).await.expect_err("taken");
+    let taken =
+        join(&site.invite(), &secrets(2), Suites::WG, "host-1", |_| Ok(()), || NOW).await.expect_err("taken");
     assert_eq!(taken.to_string(), "the name host-1 is taken by another node");
 }
 
@@ -89,7 +91,7 @@ async fn a_host_that_cannot_carry_the_mesh_keeps_its_token() {
     let site = Site::open().await;
     let token = site.invite();
     let unfit = |_: &Roster| Err(Box::new(ApiError::new(ErrorCode::DeviceFailed, "no room for the device")));
-    let error = join(&token, &secrets(1), "host-1", unfit, || NOW).await.expect_err("unfit");
+    let error = join(&token, &secrets(1), Suites::WG, "host-1", unfit, || NOW).await.expect_err("unfit");
     assert!(matches!(error, JoinError::Unfit(_)), "{error:?}");
     join_at(&token, 2).await.expect("the token is still good");
 }
@@ -100,11 +102,14 @@ async fn a_wrong_clock_is_told_before_anything_else() {
     let token = site.invite();
     for (off, words) in [(86_400, "24 h ahead"), (-86_400, "24 h behind"), (400 * 86_400, "400 days ahead")] {
         let now = Timestamp(NOW.0.saturating_add_signed(off));
-        let error = join(&token, &secrets(1), "host-1", |_| Ok(()), || now).await.expect_err("clock");
+        let error =
+            join(&token, &secrets(1), Suites::WG, "host-1", |_| Ok(()), || now).await.expect_err("clock");
         assert!(matches!(error, JoinError::Clock { by_s } if by_s == off), "{error:?}");
         assert!(error.to_string().contains(words), "{error}");
     }
-    join(&token, &secrets(1), "host-1", |_| Ok(()), || NOW.plus(60)).await.expect("a minute does not matter");
+    join(&token, &secrets(1), Suites::WG, "host-1", |_| Ok(()), || NOW.plus(60))
+        .await
+        .expect("a minute does not matter");
 }
 
 #[tokio::test]
@@ -241,6 +246,24 @@ async fn a_member_renews_refreshes_and_leaves() {
     let records = refresh(&[site.at], &key, is_steward, roster.mesh()).await.expect("chain");
     assert_eq!(roster.accept_all(&records, now), []);
     assert_eq!(roster.standing(&own.node(), now), Standing::Revoked);
+}
+
+#[tokio::test]
+async fn a_member_gets_addresses_for_its_externals() {
+    let site = Site::open().await;
+    let mut roster = join_at(&site.invite(), 1).await.expect("joins").roster;
+    let (own, tls_key) = (secrets(1), site.tls_key);
+    let key = raw_key(&own);
+    let is_steward = |key: &PublicKey| *key == tls_key;
+    let said = own.sign_externals(&roster.mesh(), 1, vec!["phone".into()], NOW).to_bytes();
+
+    let stranger = claim(&[site.at], &raw_key(&secrets(2)), is_steward, said.clone()).await;
+    assert!(matches!(stranger, Err(StewardCallError::Refused(Refused::NotMember))), "{stranger:?}");
+    let given = claim(&[site.at], &key, is_steward, said.clone()).await.expect("given");
+    assert_eq!(given.externals[0].addr4, [10, 91, 0, 2]);
+    roster.accept(&given.cert, NOW).expect("verifies");
+    assert_eq!(roster.node(&own.node()).expect("node").cert().prefixes.len(), 2);
+    assert_eq!(claim(&[site.at], &key, is_steward, said).await.expect("given again"), given);
 }
 
 #[tokio::test]
@@ -432,7 +455,7 @@ impl Site {
 }
 
 async fn join_at(token: &JoinToken, number: u16) -> Result<Joined, JoinError> {
-    join(token, &secrets(number), &format!("host-{number}"), |_| Ok(()), || NOW).await
+    join(token, &secrets(number), Suites::WG, &format!("host-{number}"), |_| Ok(()), || NOW).await
 }
 
 fn raw_key(secrets: &NodeSecrets) -> RawKey {

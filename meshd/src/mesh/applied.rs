@@ -55,7 +55,12 @@ impl Mesh {
         }
         self.admission.replace(holders.keys().copied().collect());
         self.holders.replace(holders);
-        self.plane.set_peers(peers.values().cloned().collect());
+        let externals = self.external_peers();
+        // A node that publishes the key of an external takes nothing away from it.
+        let is_of_external =
+            |peer: &PeerConfig| externals.iter().any(|one| one.public_key == peer.public_key);
+        peers.retain(|_, peer| !is_of_external(peer));
+        self.plane.set_peers(peers.values().cloned().chain(externals).collect());
         self.peers = peers;
         self.tell_members(members);
         self.tell_stale(now);

@@ -183,8 +183,11 @@ impl Mesh {
         counters: &mut Counters,
     ) {
         self.errand_done(errand, help.is_some());
-        let Some(Help { records, registries, stewards }) = help else { return };
+        let Some(Help { records, registries, stewards, claimed }) = help else { return };
         self.take_records(&records, counters);
+        if let Some(claimed) = claimed {
+            self.take_claimed(&claimed, counters);
+        }
         if self.membership.learn(registries, stewards)
             && let Err(error) = self.membership.store(state.path())
         {
@@ -193,7 +196,7 @@ impl Mesh {
         }
         match errand {
             Errand::Renew => self.tell_renewed(),
-            Errand::Refresh | Errand::Introduce => {}
+            Errand::Refresh | Errand::Claim | Errand::Introduce => {}
         }
     }
 
@@ -229,7 +232,10 @@ impl Mesh {
 pub fn declined(reply: &EnrolReply) -> ApiError {
     match reply {
         EnrolReply::Refused { why } => refused(*why),
-        EnrolReply::Chain { .. } | EnrolReply::Admitted { .. } | EnrolReply::Done => {
+        EnrolReply::Chain { .. }
+        | EnrolReply::Admitted { .. }
+        | EnrolReply::Done
+        | EnrolReply::Claimed { .. } => {
             ApiError::new(ErrorCode::Internal, "the steward answered something else than was asked")
         }
     }
@@ -297,5 +303,6 @@ fn outcome(request: &EnrolRequest, answer: &EnrolReply) -> &'static str {
         (EnrolRequest::Renew { .. }, _) => "renewed",
         (EnrolRequest::Leave { .. }, _) => "left",
         (EnrolRequest::Introduce { .. }, _) => "introduced",
+        (EnrolRequest::Claim { .. }, _) => "claimed",
     }
 }

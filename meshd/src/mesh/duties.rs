@@ -10,7 +10,8 @@ use meshd_wire::record::NodeCert;
 use meshd_wire::{PublicKey, Timestamp};
 
 use super::{Mesh, RegistryLink};
-use crate::enrol::Renewed;
+use crate::config::Suites;
+use crate::enrol::{Claimed, Renewed};
 use crate::membership::Membership;
 use crate::metrics::Counters;
 
@@ -38,6 +39,8 @@ pub enum Errand {
     Renew,
     /// Ask a steward for its organisation's newest records.
     Refresh,
+    /// Ask a steward for the addresses of the externals, or give them back.
+    Claim,
     /// Show this node's records to the host of a registry that does not let it in yet.
     Introduce,
 }
@@ -60,6 +63,8 @@ pub struct Help {
     pub registries: Vec<RegistryHint>,
     /// Where stewards are; none if that was not asked.
     pub stewards: Vec<String>,
+    /// Addresses of the externals; none if that was not asked.
+    pub claimed: Option<Claimed>,
 }
 
 impl Help {
@@ -67,7 +72,7 @@ impl Help {
     pub fn renewed(renewed: Renewed, keys: Vec<u8>) -> Self {
         let Renewed { cert, mut records, registries, stewards } = renewed;
         records.extend([cert, keys]);
-        Self { records, registries, stewards }
+        Self { records, registries, stewards, claimed: None }
     }
 }
 
@@ -93,7 +98,7 @@ impl Pace {
     fn after(before: Option<Self>, errand: Errand, succeeded: bool, now: Instant) -> Self {
         let longest = match errand {
             Errand::Renew => RENEW_WAIT_LONGEST,
-            Errand::Refresh | Errand::Introduce => HEAL_WAIT_LONGEST,
+            Errand::Refresh | Errand::Claim | Errand::Introduce => HEAL_WAIT_LONGEST,
         };
         let wait = match before {
             Some(before) if !succeeded => (before.wait * 2).min(longest),
@@ -143,6 +148,7 @@ impl Mesh {
             self.sign_state(counters);
             self.renew_at_own_desk(counters);
         }
+        self.heal_claim_at_own_desk(counters);
         self.renew_own(counters);
         self.errand(tick)
     }
@@ -161,7 +167,7 @@ impl Mesh {
     fn renew_own(&mut self, counters: &mut Counters) {
         let now = self.clock.now();
         let Some(view) = self.roster.node(&self.node) else { return };
-        let keys_are_old = !keys_are_fresh(&view, now);
+        let keys_are_old = !keys_are_fresh(&view, self.suites, now);
         // Nobody accepts a word of a node that is out, and the own roster refuses it each second.
         if !self.roster.standing(&self.node, now).may_speak() {
             return;
@@ -182,7 +188,7 @@ impl Mesh {
             return None;
         }
         let may_try = |errand: &Errand| self.duties.errands.get(errand).is_none_or(|pace| tick >= pace.at);
-        let all = [Errand::Renew, Errand::Refresh, Errand::Introduce];
+        let all = [Errand::Renew, Errand::Refresh, Errand::Claim, Errand::Introduce];
         let errand = all.into_iter().filter(may_try).find(|errand| self.needs(*errand))?;
         self.duties.errand_runs = true;
         Some(errand)
@@ -197,6 +203,7 @@ impl Mesh {
                 let old = org.state_age(now).is_none_or(|age| age >= STATE_AGE_ASK_S);
                 self.steward.is_none() && (old || org.freshness(now) != Freshness::Fresh)
             }
+            Errand::Claim => self.steward.is_none() && self.claim_is_due(),
             // The steward of another organisation may serve the registry and know nothing of this node.
             Errand::Introduce => {
                 let unknown_there = !self.duties.introduced && self.registry_is_foreign();
@@ -256,9 +263,9 @@ fn is_shut_out(link: &RegistryLink) -> bool {
     link.connected == Some(false) && link.url.starts_with("meshd://")
 }
 
-/// Whether a node's tunnel keys need no new signature.
-pub(super) fn keys_are_fresh(view: &NodeView<'_>, now: Timestamp) -> bool {
-    view.keys().is_some_and(|keys| now.since(keys.issued_at) < KEYS_AGE_S)
+/// Whether a node's tunnel keys need no new signature: lately signed, with the suites it offers now.
+pub(super) fn keys_are_fresh(view: &NodeView<'_>, suites: Suites, now: Timestamp) -> bool {
+    view.keys().is_some_and(|keys| now.since(keys.issued_at) < KEYS_AGE_S && keys.suites == suites.bits())
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use meshd_wire::{Envelope, MeshId, OrgId, Timestamp};
 use zeroize::Zeroizing;
 
 use crate::clock;
-use crate::config::{Config, RegistryConfig};
+use crate::config::{Config, RegistryConfig, Suites};
 use crate::enrol::Joined;
 use crate::membership::{Membership, NodeSecrets};
 use crate::role::steward::{Steward, StewardError, StewardSeeds};
@@ -48,6 +48,7 @@ impl Entry {
         secrets: &NodeSecrets,
         mesh: MeshId,
         org: OrgId,
+        suites: Suites,
         response: &[u8],
         now: Timestamp,
     ) -> Result<Self, ApiError> {
@@ -79,7 +80,7 @@ impl Entry {
             return Err(ApiError::new(ErrorCode::WrongMesh, "the answer is for another organisation"));
         }
         let membership = Membership::new(mesh, org, secrets.clone(), registries, stewards, false);
-        accept_keys(&mut roster, &membership.secrets, now)?;
+        accept_keys(&mut roster, &membership.secrets, suites, now)?;
         Ok(Self { membership, roster })
     }
 
@@ -110,7 +111,9 @@ impl Entry {
                 .with_cause(crate::chain::of(&error))
                 .with_hint("run `meshctl mesh create` on the host that prepared the keys")
         })?;
-        let request = secrets.sign_request(mesh, org, name, own_keys(&secrets, &mesh, now), now).to_bytes();
+        let suites = config.suites;
+        let keys = own_keys(&secrets, &mesh, suites, now);
+        let request = secrets.sign_request(mesh, org, name, keys, now).to_bytes();
         let answer = steward.admit(&request, None, &[], now);
         let EnrolReply::Admitted { cert, .. } = answer.reply else {
             return Err(super::desk::declined(&answer.reply));
@@ -119,7 +122,7 @@ impl Entry {
             accept(&mut roster, record, now, "the steward's own records do not verify")?;
         }
         accept(&mut roster, &cert, now, "the first certificate does not verify")?;
-        accept_keys(&mut roster, &secrets, now)?;
+        accept_keys(&mut roster, &secrets, suites, now)?;
         if roster.standing(&secrets.node(), now) != Standing::InForce {
             return Err(ApiError::new(ErrorCode::Internal, "the first node of the mesh is not in force"));
         }
@@ -158,12 +161,17 @@ pub fn open_steward(state: &StateDir) -> Result<Steward, ApiError> {
     })
 }
 
-fn own_keys(secrets: &NodeSecrets, mesh: &MeshId, now: Timestamp) -> Vec<u8> {
-    secrets.sign_keys(mesh, now, clock::wall_ms(), now).to_bytes()
+fn own_keys(secrets: &NodeSecrets, mesh: &MeshId, suites: Suites, now: Timestamp) -> Vec<u8> {
+    secrets.sign_keys(mesh, suites, now, clock::wall_ms(), now).to_bytes()
 }
 
-fn accept_keys(roster: &mut Roster, secrets: &NodeSecrets, now: Timestamp) -> Result<(), ApiError> {
-    let keys = own_keys(secrets, &roster.mesh(), now);
+fn accept_keys(
+    roster: &mut Roster,
+    secrets: &NodeSecrets,
+    suites: Suites,
+    now: Timestamp,
+) -> Result<(), ApiError> {
+    let keys = own_keys(secrets, &roster.mesh(), suites, now);
     accept(roster, &keys, now, "the tunnel keys of this host do not verify")
 }
 

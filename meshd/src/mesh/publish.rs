@@ -76,7 +76,8 @@ impl Mesh {
             | Kind::Receipt
             | Kind::Recovery
             | Kind::JoinRequest
-            | Kind::NodeLeave => None,
+            | Kind::NodeLeave
+            | Kind::NodeExternals => None,
         }
     }
 
@@ -106,7 +107,8 @@ impl Mesh {
     /// Envelope of the tunnel keys that a steward accepts: a node that was away has old ones, and its own
     /// roster takes no new ones before the certificate is renewed.
     pub(super) fn keys_to_show(&self) -> Vec<u8> {
-        let view = self.roster.node(&self.node).filter(|view| keys_are_fresh(view, self.clock.now()));
+        let view =
+            self.roster.node(&self.node).filter(|view| keys_are_fresh(view, self.suites, self.clock.now()));
         view.and_then(|view| view.keys_envelope()).map_or_else(|| self.signed_keys(), <[u8]>::to_vec)
     }
 
@@ -115,7 +117,7 @@ impl Mesh {
         let held = self.roster.node(&self.node).and_then(|view| view.keys().cloned());
         let since = held.as_ref().map_or(now, |keys| keys.cur.since);
         let seq = next_seq(held.map(|keys| keys.seq));
-        self.membership.secrets.sign_keys(&self.membership.mesh, since, seq, now).to_bytes()
+        self.membership.secrets.sign_keys(&self.membership.mesh, self.suites, since, seq, now).to_bytes()
     }
 
     fn sign_own<R: meshd_wire::Record>(&mut self, record: &R, key: &SigningKey, counters: &mut Counters) {
@@ -139,6 +141,6 @@ impl Mesh {
 }
 
 /// Sequences only grow, and a lost disk does no harm: milliseconds are ahead of any count of changes.
-fn next_seq(held: Option<u64>) -> u64 {
+pub(super) fn next_seq(held: Option<u64>) -> u64 {
     held.map_or(0, |seq| seq.saturating_add(1)).max(wall_ms())
 }

@@ -9,12 +9,13 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use meshd_api::{ApiError, ErrorCode, Event, StewardKeys};
 use meshd_registry::{Endpoint, EtcdTls, Registry};
 use meshd_trust::{Roster, address};
-use meshd_wire::Timestamp;
 use meshd_wire::enrol::RegistryHint;
+use meshd_wire::{NodeId, Timestamp};
 use tokio::sync::{broadcast, mpsc, watch};
 
 use super::duties::Duties;
 use super::entry::{Entry, open_steward};
+use super::external::ExternalsFile;
 use super::{FINDINGS_MAX, Mesh, RegistryLink};
 use crate::clock::{self, NodeClock};
 use crate::config::{Config, RegistryConfig};
@@ -107,6 +108,7 @@ impl Mesh {
         events: broadcast::Sender<Event>,
     ) -> Result<Self, ApiError> {
         let node = membership.secrets.node();
+        let externals = open_externals(state, node)?;
         let (plane, plane_events) = start_plane(config, &membership, &roster)?;
         let steward = if membership.steward { Some(open_steward(state)?) } else { None };
         let (admission, holders) = (Admission::default(), Holders::default());
@@ -156,6 +158,8 @@ impl Mesh {
             stale: BTreeSet::new(),
             refusals_logged: (Timestamp(0), 0),
             duties: Duties::new(),
+            suites: config.suites,
+            externals,
         };
         mesh.apply();
         if let Err(error) = mesh.link(config, &findings_tx).await {
@@ -283,6 +287,16 @@ pub fn refuse_conflicts(roster: &Roster, device: &str) -> Result<(), Box<ApiErro
         }
     }
     Ok(())
+}
+
+fn open_externals(state: &StateDir, node: NodeId) -> Result<ExternalsFile, ApiError> {
+    ExternalsFile::open(state.path(), node).map_err(|error| {
+        ApiError::new(ErrorCode::StorageFailed, "the externals can't be read")
+            .with_cause(crate::chain::of(&error))
+            .with_hint(
+                "restore `externals.a` from a backup, or remove both copies and add the externals anew",
+            )
+    })
 }
 
 fn start_plane(

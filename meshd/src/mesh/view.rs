@@ -136,7 +136,8 @@ impl Mesh {
 
     /// How many other nodes there are; those taken back do not count.
     pub fn peer_count(&self) -> PeerCount {
-        let connected = self.plane.peers().iter().filter(|stats| stats.up).count();
+        let is_node = |stats: &&PeerStats| self.members.contains_key(&stats.node);
+        let connected = self.plane.peers().iter().filter(|stats| stats.up).filter(is_node).count();
         PeerCount { total: self.members.len() as u32, connected: connected as u32 }
     }
 

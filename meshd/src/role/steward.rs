@@ -8,6 +8,7 @@ mod admission;
 mod book;
 mod decide;
 mod entry;
+mod external;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod introduce;
@@ -314,6 +315,7 @@ impl Steward {
             EnrolRequest::Renew { request } => self.renew(peer, request, now),
             EnrolRequest::Leave { leave } => self.release(leave, now),
             EnrolRequest::Introduce { records } => self.meet(peer, records, now),
+            EnrolRequest::Claim { claim } => self.claim(peer, claim, now),
         };
         self.settle(answered)
     }
@@ -346,6 +348,7 @@ impl Steward {
         self.book.write(|page| {
             page.retain_tokens(|token| token.not_after.plus(TOKEN_KEPT_S) >= over)?;
             page.retain_nodes(|node| node.cert.not_after.plus(decide::ADDRESS_REST_S) >= over)?;
+            page.retain_externals_of_nodes()?;
             page.retain_holds(|hold| hold.until >= over)
         })
     }
@@ -447,7 +450,8 @@ fn belongs_to_chain(kind: Kind) -> bool {
         | Kind::Receipt
         | Kind::Recovery
         | Kind::JoinRequest
-        | Kind::NodeLeave => false,
+        | Kind::NodeLeave
+        | Kind::NodeExternals => false,
     }
 }
 

@@ -13,6 +13,7 @@ use minicbor::bytes::ByteVec;
 use super::book::Page;
 use super::decide::{self, ADDRESS_REST_S, Entitled};
 use super::entry::{Admitted, Hold, Station, TokenUse};
+use super::external::{hold_externals, prefixes, release_externals};
 use super::{Answer, CHAIN_BYTES_MAX, Declined, STATE_INTERVAL_S, Steward, prefix4};
 
 /// Key that is tried when there is no such token, so that its absence takes as long as its presence.
@@ -128,6 +129,7 @@ impl Steward {
             let hold = Hold { node: node.cert.node, until: now.plus(ADDRESS_REST_S) };
             page.put_address(u32::from(node.cert.ipv4()), &hold)?;
             page.remove_name(&node.cert.name)?;
+            release_externals(page, &node.cert.node, now)?;
             let revocations = self.sign_revocations(page, station, now)?;
             Ok::<_, Declined>(vec![revocations, self.sign_state(page, now)?])
         })?;
@@ -159,40 +161,59 @@ impl Steward {
         }
         let addr4 = self.choose_address(page, station, verified, before.as_ref(), now)?;
         let (name, labels) = (scope.name, scope.labels);
+        let prefixes = prefixes(station, &page.externals(&node)?.unwrap_or_default());
         if let Some(before) = &before
             && before.cert.ipv4() == addr4
+            && before.cert.prefixes == prefixes
             && decide::still_good(&before.cert, name, labels, &transport, station.root_version, now)
         {
             return Ok(before.clone());
         }
-        let Some((not_before, not_after)) = decide::cert_times(station, now) else {
-            tracing::warn!("the delegation of this steward is not in force");
-            return Err(Refused::Unavailable.into());
-        };
+        if let Some(before) = before.filter(|before| before.cert.name != name) {
+            page.remove_name(&before.cert.name)?;
+        }
         let cert = NodeCert {
             version: VERSION,
             node,
             org: station.org,
             root_version: station.root_version,
-            serial: decide::next_count(page.serial()?, now),
+            // Number and times are given by `issue`.
+            serial: 0,
             name: name.to_owned(),
             identity: verified.request.identity,
             transport,
             addr4: addr4.octets(),
             addr6: node_addr6(&station.mesh, station.subnet6, &node).octets(),
-            prefixes: Vec::new(),
+            prefixes,
             labels: labels.to_vec(),
             may_attest: Vec::new(),
-            not_before,
-            not_after,
+            not_before: now,
+            not_after: now,
         };
-        if let Some(before) = before.filter(|before| before.cert.name != cert.name) {
-            page.remove_name(&before.cert.name)?;
-        }
-        let hold = Hold { node, until: not_after.plus(ADDRESS_REST_S) };
+        self.issue(page, station, cert, now)
+    }
+
+    /// Numbers, dates and signs a certificate, and holds for its node what it says.
+    pub(super) fn issue(
+        &self,
+        page: &Page,
+        station: &Station,
+        mut cert: NodeCert,
+        now: Timestamp,
+    ) -> Result<Admitted, Declined> {
+        let Some((not_before, not_after)) = decide::cert_times(station, now) else {
+            tracing::warn!("the delegation of this steward is not in force");
+            return Err(Refused::Unavailable.into());
+        };
+        (cert.not_before, cert.not_after) = (not_before, not_after);
+        cert.root_version = station.root_version;
+        cert.serial = decide::next_count(page.serial()?, now);
+        let until = not_after.plus(ADDRESS_REST_S);
+        let hold = Hold { node: cert.node, until };
         page.put_serial(cert.serial)?;
         page.put_name(&cert.name, &hold)?;
-        page.put_address(u32::from(addr4), &hold)?;
+        page.put_address(u32::from(cert.ipv4()), &hold)?;
+        hold_externals(page, &cert.node, until)?;
         let envelope = self.sign(station, &cert).to_bytes();
         let admitted = Admitted { cert, envelope, revoked_at: None };
         page.put_node(&admitted)?;
@@ -232,7 +253,7 @@ impl Steward {
     }
 
     /// Signs a new state if the one held is due; a newcomer must get a fresh one.
-    fn freshen(&mut self, now: Timestamp) -> Result<Vec<Vec<u8>>, Declined> {
+    pub(super) fn freshen(&mut self, now: Timestamp) -> Result<Vec<Vec<u8>>, Declined> {
         // Only read: a stranger who asks for the chain must not cost a write.
         let signed_at = self.book.state()?.map(|state| state.at);
         if signed_at.is_some_and(|at| at <= now && now.since(at) < STATE_INTERVAL_S) {

@@ -20,13 +20,14 @@ use redb::{
     ReadableTableMetadata, Table, TableDefinition, WriteTransaction,
 };
 
-use super::entry::{Admitted, Hold, Signed, Station, Token};
+use super::entry::{Admitted, Externals, Hold, Signed, Station, Token};
 
 const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 const TOKENS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("tokens");
 const NODES: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("nodes");
 const NAMES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("names");
 const ADDRESSES: TableDefinition<'_, u32, &[u8]> = TableDefinition::new("addresses");
+const EXTERNALS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("externals");
 const CHAIN: TableDefinition<'_, u32, &[u8]> = TableDefinition::new("chain");
 
 const STATION: &str = "station";
@@ -146,6 +147,16 @@ impl Book {
     }
 }
 
+#[cfg(test)]
+impl Book {
+    /// Makes it a book as it was before there were externals.
+    pub(super) fn forget_externals_table(&self) {
+        let page = self.begin(begin_write).expect("begins");
+        page.delete_table(EXTERNALS).expect("deleted");
+        page.commit().expect("committed");
+    }
+}
+
 /// One transaction.
 pub(super) struct Page(WriteTransaction);
 
@@ -156,6 +167,7 @@ impl Page {
         self.0.open_table(NODES).map_err(store)?;
         self.0.open_table(NAMES).map_err(store)?;
         self.0.open_table(ADDRESSES).map_err(store)?;
+        self.0.open_table(EXTERNALS).map_err(store)?;
         self.0.open_table(CHAIN).map_err(store)?;
         Ok(())
     }
@@ -228,6 +240,27 @@ impl Page {
     pub(super) fn retain_nodes(&self, keep: impl Fn(&Admitted) -> bool) -> Result<(), BookError> {
         let mut table = self.0.open_table(NODES).map_err(store)?;
         table.retain(|_, bytes| cbor::decode(bytes).map_or(true, |node| keep(&node))).map_err(store)
+    }
+
+    pub(super) fn externals(&self, node: &NodeId) -> Result<Option<Externals>, BookError> {
+        value_of(&self.0.open_table(EXTERNALS).map_err(store)?, &node.0[..])
+    }
+
+    pub(super) fn put_externals(&self, node: &NodeId, externals: &Externals) -> Result<(), BookError> {
+        put(&mut self.0.open_table(EXTERNALS).map_err(store)?, &node.0[..], externals)
+    }
+
+    pub(super) fn remove_externals(&self, node: &NodeId) -> Result<(), BookError> {
+        self.0.open_table(EXTERNALS).map_err(store)?.remove(&node.0[..]).map_err(store)?;
+        Ok(())
+    }
+
+    /// Removes the externals of nodes that are not in the book any more.
+    pub(super) fn retain_externals_of_nodes(&self) -> Result<(), BookError> {
+        let nodes = self.0.open_table(NODES).map_err(store)?;
+        let mut externals = self.0.open_table(EXTERNALS).map_err(store)?;
+        // What can't be looked up is kept.
+        externals.retain(|node, _| nodes.get(node).map_or(true, |node| node.is_some())).map_err(store)
     }
 
     pub(super) fn name(&self, name: &str) -> Result<Option<Hold>, BookError> {

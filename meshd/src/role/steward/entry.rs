@@ -68,6 +68,26 @@ pub(super) struct Admitted {
     pub(super) revoked_at: Option<Timestamp>,
 }
 
+/// The plain WireGuard peers of a node, as it named them last.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub(super) struct Externals {
+    #[n(0)]
+    pub(super) seq: u64,
+    #[n(1)]
+    pub(super) held: Vec<External>,
+}
+
+/// One of them.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub(super) struct External {
+    #[n(0)]
+    pub(super) name: String,
+    #[cbor(n(1), with = "minicbor::bytes")]
+    pub(super) addr4: [u8; 4],
+}
+
 /// Who holds a name or an address, and until when nobody else may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 #[cbor(array)]

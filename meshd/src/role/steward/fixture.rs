@@ -11,6 +11,7 @@ use tempfile::TempDir;
 use zeroize::Zeroizing;
 
 use super::{Answer, InviteSpec, Steward, StewardSeeds};
+use crate::config::Suites;
 use crate::membership::NodeSecrets;
 
 /// The time of every test.
@@ -81,7 +82,7 @@ impl Home {
 
     /// Envelope of a request.
     pub(crate) fn request(&self, secrets: &NodeSecrets, name: &str, now: Timestamp) -> Vec<u8> {
-        let keys = secrets.sign_keys(&self.mesh, now, now.0 * 1000, now).to_bytes();
+        let keys = secrets.sign_keys(&self.mesh, Suites::WG, now, now.0 * 1000, now).to_bytes();
         secrets.sign_request(self.mesh, self.org, name.into(), keys, now).to_bytes()
     }
 
@@ -141,6 +142,9 @@ pub(crate) fn cert_of(answer: &Answer) -> Vec<u8> {
 pub(crate) fn refusal_of(answer: &Answer) -> Option<Refused> {
     match &answer.reply {
         EnrolReply::Refused { why } => Some(*why),
-        EnrolReply::Admitted { .. } | EnrolReply::Chain { .. } | EnrolReply::Done => None,
+        EnrolReply::Admitted { .. }
+        | EnrolReply::Chain { .. }
+        | EnrolReply::Done
+        | EnrolReply::Claimed { .. } => None,
     }
 }
