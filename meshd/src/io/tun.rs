@@ -2,6 +2,8 @@
 
 mod group;
 mod open;
+#[cfg(test)]
+mod tests;
 mod trial;
 
 use std::fs::File;

@@ -6,6 +6,8 @@ mod option;
 mod refusals;
 mod socket;
 mod steer;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};

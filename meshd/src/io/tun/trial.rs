@@ -62,8 +62,9 @@ impl Kind {
 /// Whether `device` takes trains of this kind in both families.
 pub(super) fn passes(device: &mut impl Write, kind: Kind) -> bool {
     [trial_v4(kind), trial_v6(kind)].iter().all(|(trial, len)| {
-        match device.write(trial.get(..*len).unwrap_or_default()) {
-            Ok(_) => true,
+        let trial = trial.get(..*len).unwrap_or_default();
+        match device.write(trial) {
+            Ok(written) => written == trial.len(),
             // The device is down, which the kernel looks at after it has understood the train.
             Err(error) => error.raw_os_error() == Some(libc::EIO),
         }

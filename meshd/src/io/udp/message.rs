@@ -160,7 +160,7 @@ pub(super) fn receive<const N: usize>(
     let received = Errno::result(received)?.unsigned_abs() as usize;
     let results = metas.iter_mut().zip(&messages).zip(&names).zip(&mut ancillaries).take(received);
     for (((meta, message), name), ancillary) in results {
-        ancillary.len = message.msg_hdr.msg_controllen as usize;
+        ancillary.len = message.msg_hdr.msg_controllen as _;
         *meta = describe(message, name, ancillary);
     }
     Ok(received)

@@ -14,8 +14,9 @@ use crate::io::seam::{DatagramSocket, ReceiveMeta};
 
 /// Datagrams of one train, of the 64 that every kernel with trains takes; one is left for the sentinel.
 pub const SEGMENTS_MAX: usize = 63;
-/// Bytes of one train: what fits into an IPv4 packet, less the sentinel.
-pub const TRAIN_LEN_MAX: usize = 65_535 - 20 - 8 - 1;
+/// Bytes of one train: less than 64 KiB with the headers of UDP, IPv6 and Ethernet with a VLAN, and the sentinel.
+/// A packet takes a little more, but a link that gets more cuts it before it hands it on.
+pub const TRAIN_LEN_MAX: usize = 65_535 - 8 - 40 - 18 - 1;
 
 /// The datagram that makes a tail unequal: no message is that short, so the receiver drops it.
 const SENTINEL: &[u8] = &[0];
@@ -89,7 +90,7 @@ impl DatagramSocket for GroupSocket {
 impl GroupSocket {
     /// Whether to try one call for all. A single datagram never goes as a train: some kernels refuse one that is
     /// shorter than the segment.
-    fn may_go_whole(&self, len: usize, segment: usize, to: SocketAddr) -> bool {
+    pub(super) fn may_go_whole(&self, len: usize, segment: usize, to: SocketAddr) -> bool {
         let worth =
             if self.never_equal_tail { len >= SENTINEL_SEGMENTS_MIN * segment } else { len > segment };
         self.gso && worth && !self.refusals.hold(to.ip())
