@@ -108,3 +108,49 @@ fn split(state: &mut HandshakeState) -> (Zeroizing<[u8; 32]>, Zeroizing<[u8; 32]
     let (to_responder, to_initiator) = state.dangerously_get_raw_split();
     (Zeroizing::new(to_responder), Zeroizing::new(to_initiator))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn terms(local: &Arc<KeyPair>, ephemeral: u8) -> Terms<'_> {
+        Terms { local, suite: Suite::Wg, ephemeral: Zeroizing::new([ephemeral; 32]) }
+    }
+
+    #[test]
+    fn bug19_each_message_costs_the_two_curve_operations_it_must() {
+        let key = |seed| Arc::new(KeyPair::from_private(&[seed; 32]).expect("a key"));
+        let (left, right) = (key(1), key(2));
+        let stamp = Tai64n::from_unix(Duration::from_secs(1));
+        let count = |before: usize| dh_calls() - before;
+
+        let before = dh_calls();
+        let started = Initiator::start(terms(&left, 3), right.public(), &[0; 32], stamp);
+        let (mut initiator, initiation) = started.expect("an initiation");
+        assert_eq!(count(before), 2, "es and ss to initiate");
+
+        let before = dh_calls();
+        let responder = Responder::read(terms(&right, 4), &initiation).expect("it verifies");
+        assert_eq!(count(before), 2, "es and ss to read");
+        assert_eq!((responder.peer, responder.stamp), (*left.public(), stamp));
+
+        let before = dh_calls();
+        let (response, responder_keys) = responder.respond(&[0; 32]).expect("a response");
+        assert_eq!(count(before), 2, "ee and se to respond");
+
+        let before = dh_calls();
+        let initiator_keys = initiator.finish(&response).expect("it verifies");
+        assert_eq!(count(before), 2, "ee and se to finish");
+        assert_eq!(initiator_keys.send, responder_keys.receive);
+        assert_eq!(initiator_keys.receive, responder_keys.send);
+    }
+
+    #[test]
+    fn a_public_key_of_low_order_is_refused() {
+        let local = Arc::new(KeyPair::from_private(&[1; 32]).expect("a key"));
+        let stamp = Tai64n::from_unix(Duration::from_secs(1));
+        assert!(Initiator::start(terms(&local, 3), &[0; 32], &[0; 32], stamp).is_err());
+    }
+}

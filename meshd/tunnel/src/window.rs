@@ -37,38 +37,47 @@ impl Window {
 
 /// Marks a counter as seen; false if it was, or is too old.
 fn mark(seen: &mut [u64; WORDS], next: &mut u64, counter: u64) -> bool {
-    let bit = 1 << (counter % WORD_BITS);
+    let (at, bit) = (place(counter), bit(counter));
+    if counter < *next {
+        let fresh = *next - counter <= WINDOW_LEN && seen[at] & bit == 0;
+        if fresh {
+            seen[at] |= bit;
+        }
+        return fresh;
+    }
     if counter > *next {
         forget(seen, *next, counter);
     }
-    let word = &mut seen[(counter / WORD_BITS) as usize % WORDS];
-    if counter >= *next {
-        // Whatever the bit says is a window old.
-        *word |= bit;
-        *next = counter.saturating_add(1);
-        return true;
-    }
-    let fresh = *next - counter <= WINDOW_LEN && *word & bit == 0;
-    if fresh {
-        *word |= bit;
-    }
-    fresh
+    seen[at] |= bit;
+    *next = counter.saturating_add(1);
+    true
 }
 
-/// Clears the bits of the skipped counters `from..to`; what they held is older than the window now.
+/// Clears the bits of the skipped counters `from..to`: what they say is a window old.
 fn forget(seen: &mut [u64; WORDS], from: u64, to: u64) {
     if to - from >= WINDOW_LEN {
         seen.fill(0);
         return;
     }
-    let mut at = from;
-    while at < to {
-        let start = at % WORD_BITS;
-        let len = (WORD_BITS - start).min(to - at);
-        let mask = (u64::MAX >> (WORD_BITS - len)) << start;
-        seen[(at / WORD_BITS) as usize % WORDS] &= !mask;
-        at += len;
+    if from / WORD_BITS == to / WORD_BITS {
+        seen[place(from)] &= !(bit(to) - bit(from));
+        return;
     }
+    let mut skipped = from;
+    while skipped < to {
+        let len = (WORD_BITS - skipped % WORD_BITS).min(to - skipped);
+        seen[place(skipped)] &= !((u64::MAX >> (WORD_BITS - len)) << (skipped % WORD_BITS));
+        skipped += len;
+    }
+}
+
+/// Where the word of a counter stands.
+fn place(counter: u64) -> usize {
+    (counter / WORD_BITS) as usize % WORDS
+}
+
+fn bit(counter: u64) -> u64 {
+    1 << (counter % WORD_BITS)
 }
 
 #[cfg(test)]
