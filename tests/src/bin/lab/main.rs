@@ -5,6 +5,7 @@ mod cargo;
 mod demo;
 mod fuzz;
 mod packages;
+mod peers;
 mod test_run;
 mod walls;
 

@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 /// A program or file, and the package that brings it.
-const NEEDED: [(&str, &str); 18] = [
+const NEEDED: [(&str, &str); 20] = [
     ("cc", "build-essential"),
     ("g++", "build-essential"),
     ("cmake", "cmake"),
@@ -25,6 +25,8 @@ const NEEDED: [(&str, &str); 18] = [
     ("openssl", "openssl"),
     ("setpriv", "util-linux"),
     ("faketime", "faketime"),
+    ("wg", "wireguard-tools"),
+    ("wireguard-go", "wireguard-go"),
 ];
 
 /// Seconds to wait for another apt, such as the one of unattended upgrades.

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use crate::{cargo, fuzz, packages, walls};
+use crate::{cargo, fuzz, packages, peers, walls};
 
 /// Seconds that each decoder is fed mutated input.
 const FUZZ_S: u32 = 60;
@@ -45,6 +45,7 @@ impl Tally {
 pub fn run(name: Option<&str>) -> Result<bool> {
     mesh_lab::possible()?;
     packages::install()?;
+    peers::install()?;
     mesh_lab::sweep()?;
     cargo::build()?;
     let mut tally = Tally::default();

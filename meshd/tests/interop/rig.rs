@@ -1,0 +1,169 @@
+//! Namespaces, links, peers of every kind, and traffic between them.
+
+mod ours;
+mod program;
+mod relay;
+mod scripted;
+mod space;
+mod traffic;
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+pub use ours::{Ours, peer, start_with_key};
+pub use program::{Program, ProgramPeer, Remote};
+pub use relay::{Relay, Side};
+pub use scripted::Scripted;
+pub use space::{Space, link};
+pub use traffic::{Inbox, Talk, assert_reachable, ping, stream_while, tcp, udp4, udp6};
+
+/// Longest wait for anything; far beyond what a loaded machine needs.
+pub const PATIENCE: Duration = Duration::from_secs(40);
+/// UDP port of every tunnel.
+pub const PORT: u16 = 51820;
+
+/// Two namespaces with one link between them.
+pub struct Pair {
+    pub left: Space,
+    pub right: Space,
+    _turn: MutexGuard<'static, ()>,
+}
+
+/// Two namespaces and a third between them that nothing crosses but what is forwarded on purpose.
+pub struct Chain {
+    pub left: Space,
+    pub middle: Space,
+    pub right: Space,
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl Pair {
+    /// `None`, with a word why, where namespaces or devices cannot be made.
+    pub fn new() -> Option<Self> {
+        let turn = turn()?;
+        let (left, right) = (Space::new(), Space::new());
+        link((&left, "uplink"), (&right, "uplink"));
+        for (space, host) in [(&left, 1), (&right, 2)] {
+            space.ip(&format!("address add 192.168.77.{host}/24 dev uplink"));
+            space.ip(&format!("address add 2001:db8:77::{host}/64 dev uplink"));
+        }
+        Some(Self { left, right, _turn: turn })
+    }
+}
+
+impl Chain {
+    /// `None`, with a word why, where namespaces or devices cannot be made.
+    pub fn new() -> Option<Self> {
+        let turn = turn()?;
+        let (left, middle, right) = (Space::new(), Space::new(), Space::new());
+        link((&left, "uplink"), (&middle, "to-left"));
+        link((&middle, "to-right"), (&right, "uplink"));
+        for (space, device, net, host) in [
+            (&left, "uplink", 77, 1),
+            (&middle, "to-left", 77, 254),
+            (&middle, "to-right", 78, 254),
+            (&right, "uplink", 78, 2),
+        ] {
+            space.ip(&format!("address add 192.168.{net}.{host}/24 dev {device}"));
+            space.ip(&format!("address add 2001:db8:{net}::{host:x}/64 dev {device}"));
+        }
+        Some(Self { left, middle, right, _turn: turn })
+    }
+
+    /// Makes the middle a router, and the two ends reach each other.
+    pub fn route(&self) {
+        self.middle.set("/proc/sys/net/ipv4/ip_forward", "1");
+        self.middle.set("/proc/sys/net/ipv6/conf/all/forwarding", "1");
+        for (space, own, far) in [(&self.left, 77, 78), (&self.right, 78, 77)] {
+            space.ip(&format!("route add 192.168.{far}.0/24 via 192.168.{own}.254"));
+            space.ip(&format!("route add 2001:db8:{far}::/64 via 2001:db8:{own}::fe"));
+        }
+    }
+}
+
+/// Which of the two address families of the underlay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Underlay {
+    V4,
+    V6,
+}
+
+impl Underlay {
+    /// The tunnel's address of host 1 or 2 of a [`Pair`].
+    pub fn endpoint(self, host: u8) -> SocketAddr {
+        match self {
+            Self::V4 => (Ipv4Addr::new(192, 168, 77, host), PORT).into(),
+            Self::V6 => (Ipv6Addr::new(0x2001, 0xdb8, 0x77, 0, 0, 0, 0, u16::from(host)), PORT).into(),
+        }
+    }
+}
+
+/// The tunnel key of a host: its number, 32 times.
+pub fn key(host: u8) -> [u8; 32] {
+    [host; 32]
+}
+
+pub fn public(private: &[u8; 32]) -> [u8; 32] {
+    x25519_dalek::PublicKey::from(&x25519_dalek::StaticSecret::from(*private)).to_bytes()
+}
+
+pub fn overlay4(host: u8) -> IpAddr {
+    Ipv4Addr::new(10, 91, 0, host).into()
+}
+
+pub fn overlay6(host: u8) -> IpAddr {
+    Ipv6Addr::new(0xfd5a, 1, 0, 0, 0, 0, 0, u16::from(host)).into()
+}
+
+/// Says to a program started by [`hastily`] that its clock is fast.
+const HASTY: &str = "MESHD_TEST_HASTY";
+/// How many times faster the clock of such a program is.
+const HASTE: u32 = 20;
+
+/// Runs the test of this name in a program of its own with a clock that is [`HASTE`] times faster; there, and only
+/// there, it returns something.
+pub fn hastily(test: &str) -> Option<()> {
+    if std::env::var_os(HASTY).is_some() {
+        return Some(());
+    }
+    let this = std::env::current_exe().expect("this program has a path");
+    let mut command = std::process::Command::new("faketime");
+    command.args(["-f", &format!("+0 x{HASTE}")]).arg(this).args(["--exact", test, "--nocapture"]);
+    let output = command.env(HASTY, "").output().expect("faketime runs");
+    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.contains("1 passed"), "{said}");
+    None
+}
+
+/// The IPv4 address among the two families.
+pub fn v4(address: IpAddr) -> Ipv4Addr {
+    let IpAddr::V4(v4) = address else { panic!("{address} is not of IPv4") };
+    v4
+}
+
+/// The IPv6 address among the two families.
+pub fn v6(address: IpAddr) -> Ipv6Addr {
+    let IpAddr::V6(v6) = address else { panic!("{address} is not of IPv6") };
+    v6
+}
+
+pub fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
+    let haste = if std::env::var_os(HASTY).is_some() { HASTE } else { 1 };
+    let deadline = Instant::now() + PATIENCE * haste;
+    while !holds() {
+        assert!(Instant::now() < deadline, "waited in vain for {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// One test at a time in a process: a program started by another test holds this test's sockets and devices for
+/// the moment between fork and exec.
+fn turn() -> Option<MutexGuard<'static, ()>> {
+    static TURN: Mutex<()> = Mutex::new(());
+    if !nix::unistd::geteuid().is_root() || !std::path::Path::new("/dev/net/tun").exists() {
+        eprintln!("skipped: needs root and /dev/net/tun");
+        return None;
+    }
+    Some(TURN.lock().unwrap_or_else(PoisonError::into_inner))
+}
