@@ -2,34 +2,60 @@
 
 mod scale;
 mod study;
+mod tunnel;
 
 use std::fs;
-use std::path::Path;
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
+use clap::Args;
 use mesh_lab::report::{Row, bench_table};
 
 use crate::{cargo, packages};
+
+/// What to measure, and how long.
+#[derive(Debug, Args)]
+pub struct Options {
+    /// Which benchmark; all their names if none is given.
+    name: Option<String>,
+    /// Write the rows to a file.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Measure the programs as they were built before.
+    #[arg(long)]
+    as_built: bool,
+    #[command(flatten)]
+    tunnel: tunnel::Options,
+}
 
 /// A benchmark: its name, what it measures, and how.
 struct Bench {
     name: &'static str,
     about: &'static str,
-    measure: fn() -> Result<Vec<Row>>,
+    measure: fn(&Options) -> Result<Vec<Row>>,
 }
 
-const BENCHES: [Bench; 2] = [
-    Bench { name: "scale", about: "33 hosts join one mesh; memory of a daemon", measure: scale::measure },
+const BENCHES: [Bench; 3] = [
+    Bench {
+        name: "scale",
+        about: "33 hosts join one mesh; memory of a daemon",
+        measure: |_| scale::measure(),
+    },
     Bench {
         name: "study",
         about: "secure sum, absent addresses, a newcomer becoming visible",
-        measure: study::measure,
+        measure: |_| study::measure(),
+    },
+    Bench {
+        name: "tunnel",
+        about: "throughput, latency and cost of the tunnel beside other systems",
+        measure: |options| tunnel::measure(&options.tunnel),
     },
 ];
 
 /// Measures, prints a table, and writes JSON if wanted.
-pub fn run(name: Option<&str>, json: Option<&Path>) -> Result<()> {
-    let Some(name) = name else {
+pub fn run(options: &Options) -> Result<()> {
+    let Some(name) = options.name.as_deref() else {
         BENCHES.iter().for_each(|bench| println!("{}  {}", bench.name, bench.about));
         return Ok(());
     };
@@ -39,10 +65,12 @@ pub fn run(name: Option<&str>, json: Option<&Path>) -> Result<()> {
     };
     mesh_lab::possible()?;
     packages::install()?;
-    cargo::build()?;
-    let rows = (bench.measure)()?;
+    if !options.as_built {
+        cargo::build()?;
+    }
+    let rows = (bench.measure)(options)?;
     print!("{}", bench_table(&rows));
-    if let Some(path) = json {
+    if let Some(path) = &options.json {
         let text = serde_json::to_string_pretty(&rows).context("write the rows")?;
         fs::write(path, text + "\n").with_context(|| format!("write {}", path.display()))?;
     }

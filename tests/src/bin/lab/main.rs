@@ -9,7 +9,6 @@ mod peers;
 mod test_run;
 mod walls;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
@@ -32,13 +31,7 @@ enum Verb {
         keep: bool,
     },
     /// Measure; never fails because of a number.
-    Bench {
-        /// Which benchmark; all their names if none is given.
-        name: Option<String>,
-        /// Write the rows to a file.
-        #[arg(long, value_name = "FILE")]
-        json: Option<PathBuf>,
-    },
+    Bench(bench::Options),
     /// Run every test and check, or the tests whose names contain NAME.
     Test {
         /// Part of the names of tests.
@@ -77,7 +70,7 @@ fn run(verb: Verb) -> Result<bool> {
     std::env::set_current_dir(mesh_lab::repository()?).context("enter the repository")?;
     match verb {
         Verb::Demo { keep } => demo::run(keep).map(|()| true),
-        Verb::Bench { name, json } => bench::run(name.as_deref(), json.as_deref()).map(|()| true),
+        Verb::Bench(options) => bench::run(&options).map(|()| true),
         Verb::Test { name } => test_run::run(name.as_deref()),
         Verb::Ci => test_run::run(None),
         Verb::Walls => {

@@ -32,9 +32,14 @@ const NEEDED: [(&str, &str); 20] = [
 /// Seconds to wait for another apt, such as the one of unattended upgrades.
 const LOCK_WAIT: &str = "DPkg::Lock::Timeout=300";
 
-/// Installs what is missing, or names it.
+/// Installs what is missing for building and testing, or names it.
 pub fn install() -> Result<()> {
-    let mut missing = missing();
+    install_all(&NEEDED)
+}
+
+/// Installs what is missing of these programs and files, or names it.
+pub fn install_all(needed: &[(&str, &'static str)]) -> Result<()> {
+    let mut missing = missing(needed);
     if missing.is_empty() {
         return Ok(());
     }
@@ -52,15 +57,15 @@ pub fn install() -> Result<()> {
     let mut line = vec!["install", "--quiet", "--yes", "--no-install-recommends"];
     line.extend(&missing);
     apt(&line)?;
-    let left = self::missing();
+    let left = self::missing(needed);
     if !left.is_empty() {
         bail!("still missing after the installation: {}", left.join(" "));
     }
     Ok(())
 }
 
-fn missing() -> Vec<&'static str> {
-    NEEDED.iter().filter(|(thing, _)| present(thing).is_none()).map(|(_, package)| *package).collect()
+fn missing(needed: &[(&str, &'static str)]) -> Vec<&'static str> {
+    needed.iter().filter(|(thing, _)| present(thing).is_none()).map(|(_, package)| *package).collect()
 }
 
 fn present(thing: &str) -> Option<()> {
