@@ -1,29 +1,175 @@
 //! The Internet checksum (RFC 1071).
+//!
+//! The one's complement sum depends neither on the byte order (section 2 B) nor on the width of the words that are
+//! added (section 2 C): words of 64 bits are added in the machine's order, and only [`Sum::finish`] folds them.
 
-use std::net::Ipv6Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
-/// One's complement sum of `data` in 16-bit words, unfolded, added to `sum`.
-pub fn add(mut sum: u64, data: &[u8]) -> u64 {
-    let mut words = data.chunks_exact(2);
-    for word in &mut words {
-        sum = sum.wrapping_add(u64::from(u16::from_be_bytes([word[0], word[1]])));
+/// Words of one carry chain; the carry of the last goes back into its sum.
+const CHAIN: usize = 8;
+
+/// A one's complement sum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Sum(u64);
+
+impl Sum {
+    /// Sum of some bytes.
+    pub fn of(bytes: &[u8]) -> Self {
+        Self::default().add(bytes)
     }
-    if let [last] = words.remainder() {
-        sum = sum.wrapping_add(u64::from(u16::from_be_bytes([*last, 0])));
+
+    /// Sum of the IPv4 pseudo header (RFC 9293 section 3.1).
+    pub fn pseudo_v4(source: Ipv4Addr, destination: Ipv4Addr, len: u16, protocol: u8) -> Self {
+        Self::of(&source.octets()).add(&destination.octets()).add_number(len).add_number(protocol.into())
     }
-    sum
+
+    /// Sum of the IPv6 pseudo header (RFC 8200 section 8.1); no packet of ours is longer than 65,535 bytes.
+    pub fn pseudo_v6(source: Ipv6Addr, destination: Ipv6Addr, len: u16, next_header: u8) -> Self {
+        Self::of(&source.octets()).add(&destination.octets()).add_number(len).add_number(next_header.into())
+    }
+
+    /// Adds bytes; only the last ones added may be odd in number.
+    #[must_use]
+    pub fn add(self, bytes: &[u8]) -> Self {
+        // Two chains, because one would wait for itself: an addition can begin when the one before it is done.
+        let (pairs, rest) = bytes.as_chunks::<{ 2 * CHAIN * 8 }>();
+        let [mut even, mut odd] = [self.0, 0];
+        for pair in pairs {
+            let (words, _) = pair.as_chunks::<8>();
+            even = add_chain(even, &words[..CHAIN]);
+            odd = add_chain(odd, &words[CHAIN..]);
+        }
+        let (words, tail) = rest.as_chunks::<8>();
+        let mut sum = Self(even).plus(odd);
+        for word in words {
+            sum = sum.plus(u64::from_ne_bytes(*word));
+        }
+        if tail.is_empty() {
+            return sum;
+        }
+        let mut last = [0; 8];
+        for (byte, tail) in last.iter_mut().zip(tail) {
+            *byte = *tail;
+        }
+        sum.plus(u64::from_ne_bytes(last))
+    }
+
+    /// Adds a number that stands in the packet as two bytes, the high one first.
+    #[must_use]
+    pub fn add_number(self, number: u16) -> Self {
+        self.plus(u16::from_ne_bytes(number.to_be_bytes()).into())
+    }
+
+    /// Adds another sum, of an even number of bytes.
+    #[must_use]
+    pub fn add_sum(self, other: Self) -> Self {
+        self.plus(other.0)
+    }
+
+    /// The sum of 16 bits, as it stands in a packet.
+    pub fn folded(self) -> [u8; 2] {
+        let folded = (self.0 & 0xffff_ffff) + (self.0 >> 32);
+        let folded = (folded & 0xffff) + (folded >> 16 & 0xffff) + (folded >> 32);
+        let folded = (folded & 0xffff) + (folded >> 16);
+        let folded = (folded & 0xffff) + (folded >> 16);
+        (folded as u16).to_ne_bytes()
+    }
+
+    /// The checksum, as it stands in a packet.
+    pub fn finish(self) -> [u8; 2] {
+        self.folded().map(|byte| !byte)
+    }
+
+    /// The checksum of an upper layer: never zero, which UDP reads as "none" and which is the same number as 0xffff.
+    pub fn finish_nonzero(self) -> [u8; 2] {
+        match self.finish() {
+            [0, 0] => [0xff, 0xff],
+            checksum => checksum,
+        }
+    }
+
+    fn plus(self, word: u64) -> Self {
+        let (sum, carry) = self.0.overflowing_add(word);
+        Self(sum + u64::from(carry))
+    }
 }
 
-/// Folds a sum to its complement, ready for the header field.
-pub fn finish(mut sum: u64) -> u16 {
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    !(sum as u16)
+/// The checksum after one number under it has changed (RFC 1624).
+pub fn replaced(checksum: [u8; 2], old: u16, new: u16) -> [u8; 2] {
+    Sum::of(&checksum.map(|byte| !byte)).add_number(!old).add_number(new).finish()
 }
 
-/// Sum of the IPv6 pseudo header (RFC 8200 section 8.1).
-pub fn pseudo_v6(source: Ipv6Addr, destination: Ipv6Addr, len: usize, next_header: u8) -> u64 {
-    let sum = add(add(0, &source.octets()), &destination.octets());
-    sum.wrapping_add(len as u64).wrapping_add(u64::from(next_header))
+/// Adds words with a carry from one to the next, which is one instruction a word.
+#[inline(always)]
+fn add_chain(mut sum: u64, words: &[[u8; 8]]) -> u64 {
+    let mut carry = false;
+    for word in words {
+        (sum, carry) = sum.carrying_add(u64::from_ne_bytes(*word), carry);
+    }
+    // No overflow: the chain begins without a carry, so a sum that has one is at most two below 2^64.
+    sum.wrapping_add(carry.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// The definition, word by word.
+    fn naive(bytes: &[u8]) -> [u8; 2] {
+        let mut sum = 0u32;
+        for word in bytes.chunks(2) {
+            sum += u32::from(word[0]) << 8 | word.get(1).copied().map_or(0, u32::from);
+            sum = (sum & 0xffff) + (sum >> 16);
+        }
+        (!(sum as u16)).to_be_bytes()
+    }
+
+    #[test]
+    fn the_example_of_rfc_1071_is_summed() {
+        let bytes = [0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7];
+        assert_eq!(Sum::of(&bytes).folded(), [0xdd, 0xf2]);
+    }
+
+    #[test]
+    fn all_ones_never_lose_a_carry() {
+        for len in [0, 1, 2, 7, 8, 127, 128, 129, 1440, 65_535] {
+            let bytes = vec![0xff; len];
+            assert_eq!(Sum::of(&bytes).finish(), naive(&bytes), "{len} bytes");
+            assert_eq!(Sum(u64::MAX).add(&bytes).finish(), naive(&bytes), "{len} bytes and a full sum");
+        }
+    }
+
+    #[test]
+    fn an_upper_layer_checksum_is_never_zero() {
+        assert_eq!(Sum::of(&[0xff, 0xff]).finish(), [0, 0]);
+        assert_eq!(Sum::of(&[0xff, 0xff]).finish_nonzero(), [0xff, 0xff]);
+        assert_eq!(Sum::of(&[0xff, 0xfe]).finish_nonzero(), [0, 1]);
+    }
+
+    proptest! {
+        #[test]
+        fn sums_agree_with_the_definition(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
+            prop_assert_eq!(Sum::of(&bytes).finish(), naive(&bytes));
+        }
+
+        #[test]
+        fn parts_sum_to_the_whole(bytes in proptest::collection::vec(any::<u8>(), 0..600), at in 0usize..300) {
+            let (first, second) = bytes.split_at((at * 2).min(bytes.len() & !1));
+            prop_assert_eq!(Sum::of(first).add(second).finish(), naive(&bytes));
+            prop_assert_eq!(Sum::of(first).add_sum(Sum::of(second)).finish(), naive(&bytes));
+        }
+
+        #[test]
+        fn a_changed_number_gives_the_checksum_of_the_changed_bytes(
+            bytes in proptest::collection::vec(any::<u8>(), 2..100),
+            new in 1u16..,
+        ) {
+            let old = u16::from_be_bytes([bytes[0], bytes[1]]);
+            let checksum = replaced(naive(&bytes), old, new);
+            let mut changed = bytes;
+            changed[..2].copy_from_slice(&new.to_be_bytes());
+            prop_assert_eq!(checksum, naive(&changed));
+        }
+    }
 }

@@ -2,9 +2,8 @@
 
 use std::net::IpAddr;
 
-use crate::checksum;
-use crate::ip::{IpPacket, PROTO_ICMP, PROTO_ICMPV6, V4_HEADER_LEN, V6_HEADER_LEN};
-use crate::unreachable::{v4_header, v6_header};
+use crate::checksum::Sum;
+use crate::ip::{self, IpPacket, PROTO_ICMP, PROTO_ICMPV6, V4_HEADER_LEN, V6_HEADER_LEN};
 
 /// Bytes of an echo's ICMP header.
 pub const ICMP_HEADER_LEN: usize = 8;
@@ -49,20 +48,20 @@ pub fn request(
     let pseudo = match (source, destination) {
         (IpAddr::V4(source), IpAddr::V4(destination)) => {
             let total = u16::try_from(V4_HEADER_LEN + icmp_len).map_err(|_| EchoError::TooLong)?;
-            packet.extend(v4_header(source, destination, total, PROTO_ICMP));
+            packet.extend(ip::v4_header(source, destination, total, PROTO_ICMP));
             icmp[0] = V4_REQUEST;
-            0
+            Sum::default()
         }
         (IpAddr::V6(source), IpAddr::V6(destination)) => {
             let len = u16::try_from(icmp_len).map_err(|_| EchoError::TooLong)?;
-            packet.extend(v6_header(source, destination, len, PROTO_ICMPV6));
+            packet.extend(ip::v6_header(source, destination, len, PROTO_ICMPV6));
             icmp[0] = V6_REQUEST;
-            checksum::pseudo_v6(source, destination, icmp_len, PROTO_ICMPV6)
+            Sum::pseudo_v6(source, destination, len, PROTO_ICMPV6)
         }
         _ => return Err(EchoError::MixedFamilies),
     };
-    let sum = checksum::finish(checksum::add(checksum::add(pseudo, &icmp), payload));
-    icmp[2..4].copy_from_slice(&sum.to_be_bytes());
+    let checksum = pseudo.add(&icmp).add(payload).finish();
+    icmp[2..4].copy_from_slice(&checksum);
     packet.extend(icmp);
     packet.extend(payload);
     Ok(packet)
@@ -122,13 +121,13 @@ mod tests {
         fn requests_carry_a_correct_checksum(payload in proptest::collection::vec(any::<u8>(), 0..1500)) {
             let bytes =
                 request("10.0.0.1".parse().unwrap(), "10.0.0.2".parse().unwrap(), ECHO, &payload).unwrap();
-            prop_assert_eq!(checksum::finish(checksum::add(0, &bytes[..V4_HEADER_LEN])), 0);
-            prop_assert_eq!(checksum::finish(checksum::add(0, &bytes[V4_HEADER_LEN..])), 0);
+            prop_assert_eq!(Sum::of(&bytes[..V4_HEADER_LEN]).finish(), [0, 0]);
+            prop_assert_eq!(Sum::of(&bytes[V4_HEADER_LEN..]).finish(), [0, 0]);
             let (source, destination) = ("fd00::1".parse().unwrap(), "fd00::2".parse().unwrap());
             let bytes = request(IpAddr::V6(source), IpAddr::V6(destination), ECHO, &payload).unwrap();
             let icmp = &bytes[V6_HEADER_LEN..];
-            let pseudo = checksum::pseudo_v6(source, destination, icmp.len(), PROTO_ICMPV6);
-            prop_assert_eq!(checksum::finish(checksum::add(pseudo, icmp)), 0);
+            let pseudo = Sum::pseudo_v6(source, destination, icmp.len() as u16, PROTO_ICMPV6);
+            prop_assert_eq!(pseudo.add(icmp).finish(), [0, 0]);
         }
 
         #[test]

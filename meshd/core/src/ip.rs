@@ -2,15 +2,23 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use crate::checksum::Sum;
+
 /// Bytes of the shortest IPv4 header.
 pub const V4_HEADER_LEN: usize = 20;
 /// Bytes of the IPv6 header without extensions.
 pub const V6_HEADER_LEN: usize = 40;
 /// Protocol number of ICMP for IPv4.
 pub const PROTO_ICMP: u8 = 1;
+/// Protocol number of TCP.
+pub const PROTO_TCP: u8 = 6;
+/// Protocol number of UDP.
+pub const PROTO_UDP: u8 = 17;
 /// Protocol number of ICMP for IPv6.
 pub const PROTO_ICMPV6: u8 = 58;
 
+/// Hops that a packet of the daemon itself may take.
+const TTL: u8 = 64;
 /// Extension headers walked before a packet is called opaque: more than any honest host sends.
 const EXTENSIONS_MAX: usize = 8;
 
@@ -28,6 +36,15 @@ pub enum NotIp {
     Length,
 }
 
+/// Which piece of a fragmented packet this is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Fragment {
+    /// Identification that all pieces have in common.
+    pub id: u32,
+    /// Whether this piece begins the packet: only then it has the upper layer's header.
+    pub first: bool,
+}
+
 /// A view on one IP packet, trimmed to the length its header states.
 #[derive(Debug, Clone, Copy)]
 pub struct IpPacket<'a> {
@@ -36,55 +53,67 @@ pub struct IpPacket<'a> {
     destination: IpAddr,
     protocol: u8,
     payload_at: usize,
-    later_fragment: bool,
+    fragment: Option<Fragment>,
 }
 
 impl<'a> IpPacket<'a> {
     /// Parses the header; bytes beyond the stated length (padding) are cut off.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, NotIp> {
+        Self::parse_trimmed(bytes, |bytes, len| bytes.get(..len))
+    }
+
+    /// Parses the beginning of a packet that an ICMP error quotes, which may lack the rest.
+    pub(crate) fn parse_quote(bytes: &'a [u8]) -> Result<Self, NotIp> {
+        Self::parse_trimmed(bytes, |bytes, len| Some(bytes.get(..len).unwrap_or(bytes)))
+    }
+
+    #[inline]
+    fn parse_trimmed(
+        bytes: &'a [u8],
+        trim: impl Fn(&'a [u8], usize) -> Option<&'a [u8]>,
+    ) -> Result<Self, NotIp> {
         match bytes.first().ok_or(NotIp::TooShort)? >> 4 {
-            4 => Self::parse_v4(bytes),
-            6 => Self::parse_v6(bytes),
+            4 => Self::parse_v4(bytes, trim),
+            6 => Self::parse_v6(bytes, trim),
             version => Err(NotIp::Version(version)),
         }
     }
 
-    fn parse_v4(bytes: &'a [u8]) -> Result<Self, NotIp> {
+    #[inline]
+    fn parse_v4(bytes: &'a [u8], trim: impl Fn(&'a [u8], usize) -> Option<&'a [u8]>) -> Result<Self, NotIp> {
         let header: &[u8; V4_HEADER_LEN] = bytes.first_chunk().ok_or(NotIp::TooShort)?;
         let header_len = usize::from(header[0] & 0x0f) * 4;
         let total_len = usize::from(u16::from_be_bytes([header[2], header[3]]));
         if header_len < V4_HEADER_LEN || total_len < header_len {
             return Err(NotIp::Length);
         }
-        let bytes = bytes.get(..total_len).ok_or(NotIp::Length)?;
-        let fragment = u16::from_be_bytes([header[6], header[7]]) & 0x1fff;
+        // More fragments, and the offset; "don't fragment" is no part of it.
+        let piece = u16::from_be_bytes([header[6], header[7]]) & 0x3fff;
+        let id = u32::from(u16::from_be_bytes([header[4], header[5]]));
         Ok(Self {
-            bytes,
+            bytes: trim(bytes, total_len).ok_or(NotIp::Length)?,
             source: Ipv4Addr::new(header[12], header[13], header[14], header[15]).into(),
             destination: Ipv4Addr::new(header[16], header[17], header[18], header[19]).into(),
             protocol: header[9],
             payload_at: header_len,
-            later_fragment: fragment != 0,
+            fragment: (piece != 0).then_some(Fragment { id, first: piece & 0x1fff == 0 }),
         })
     }
 
-    fn parse_v6(bytes: &'a [u8]) -> Result<Self, NotIp> {
+    #[inline]
+    fn parse_v6(bytes: &'a [u8], trim: impl Fn(&'a [u8], usize) -> Option<&'a [u8]>) -> Result<Self, NotIp> {
         let header: &[u8; V6_HEADER_LEN] = bytes.first_chunk().ok_or(NotIp::TooShort)?;
         let total_len = usize::from(u16::from_be_bytes([header[4], header[5]])) + V6_HEADER_LEN;
-        let bytes = bytes.get(..total_len).ok_or(NotIp::Length)?;
-        let address = |at: usize| -> Result<Ipv6Addr, NotIp> {
-            let octets: [u8; 16] =
-                bytes.get(at..at + 16).and_then(|b| b.try_into().ok()).ok_or(NotIp::TooShort)?;
-            Ok(octets.into())
-        };
-        let (protocol, payload_at, later_fragment) = upper_layer_v6(bytes, header[6]);
+        let bytes = trim(bytes, total_len).ok_or(NotIp::Length)?;
+        let address = |at: usize| -> Ipv6Addr { std::array::from_fn::<u8, 16, _>(|i| header[at + i]).into() };
+        let Upper { protocol, at, fragment } = Upper::walk(bytes, header[6]);
         Ok(Self {
             bytes,
-            source: address(8)?.into(),
-            destination: address(24)?.into(),
+            source: address(8).into(),
+            destination: address(24).into(),
             protocol,
-            payload_at,
-            later_fragment,
+            payload_at: at,
+            fragment,
         })
     }
 
@@ -108,44 +137,105 @@ impl<'a> IpPacket<'a> {
         self.protocol
     }
 
+    /// Length of the IP header with its options or extension headers.
+    pub fn header_len(&self) -> usize {
+        self.payload_at
+    }
+
+    /// The two bits of explicit congestion notification (RFC 3168).
+    pub fn ecn(&self) -> u8 {
+        let (first, second) = match self.bytes {
+            [first, second, ..] => (*first, *second),
+            _ => (0, 0),
+        };
+        match first >> 4 {
+            4 => second & 3,
+            _ => second >> 4 & 3,
+        }
+    }
+
     /// Bytes of the upper layer; empty when they lie beyond the packet.
     pub fn payload(&self) -> &'a [u8] {
         self.bytes.get(self.payload_at..).unwrap_or_default()
     }
 
+    /// Which piece of a packet this is; none for a whole one.
+    pub fn fragment(&self) -> Option<Fragment> {
+        self.fragment
+    }
+
     /// Whether this is a fragment other than the first, which carries no upper-layer header.
     pub fn is_later_fragment(&self) -> bool {
-        self.later_fragment
+        self.fragment.is_some_and(|fragment| !fragment.first)
     }
 }
 
-/// Walks IPv6 extension headers to (protocol, offset of its header, later fragment).
-fn upper_layer_v6(bytes: &[u8], mut next: u8) -> (u8, usize, bool) {
-    const HOP_BY_HOP: u8 = 0;
-    const ROUTING: u8 = 43;
-    const FRAGMENT: u8 = 44;
-    const DESTINATION: u8 = 60;
-    let mut at = V6_HEADER_LEN;
-    let mut later = false;
-    for _ in 0..EXTENSIONS_MAX {
-        if !matches!(next, HOP_BY_HOP | ROUTING | FRAGMENT | DESTINATION) {
-            break;
+/// What stands behind the extension headers of an IPv6 packet.
+struct Upper {
+    protocol: u8,
+    at: usize,
+    fragment: Option<Fragment>,
+}
+
+impl Upper {
+    fn walk(bytes: &[u8], mut next: u8) -> Self {
+        const HOP_BY_HOP: u8 = 0;
+        const ROUTING: u8 = 43;
+        const FRAGMENT: u8 = 44;
+        const DESTINATION: u8 = 60;
+        let mut at = V6_HEADER_LEN;
+        let mut fragment = None;
+        for _ in 0..EXTENSIONS_MAX {
+            if !matches!(next, HOP_BY_HOP | ROUTING | FRAGMENT | DESTINATION) {
+                break;
+            }
+            let Some(extension) = bytes.get(at..).and_then(|rest| rest.first_chunk::<8>()) else {
+                return Self { protocol: next, at: bytes.len(), fragment };
+            };
+            let [following, len, high, low, id @ ..] = *extension;
+            let piece = u16::from_be_bytes([high, low]);
+            let is_fragment = next == FRAGMENT;
+            at += if is_fragment { 8 } else { 8 + usize::from(len) * 8 };
+            next = following;
+            // Offset and "more fragments"; with neither set the packet is whole (RFC 6946).
+            if is_fragment && piece & 0xfff9 != 0 {
+                let first = piece & 0xfff8 == 0;
+                fragment = Some(Fragment { id: u32::from_be_bytes(id), first });
+                if !first {
+                    break;
+                }
+            }
         }
-        let Some(extension) = bytes.get(at..).and_then(|rest| rest.first_chunk::<8>()) else {
-            return (next, bytes.len(), later);
-        };
-        if next == FRAGMENT {
-            later |= u16::from_be_bytes([extension[2], extension[3]]) & 0xfff8 != 0;
-            at += 8;
-        } else {
-            at += 8 + usize::from(extension[1]) * 8;
-        }
-        next = extension[0];
-        if later {
-            break;
-        }
+        Self { protocol: next, at, fragment }
     }
-    (next, at, later)
+}
+
+/// The header of a packet from this daemon itself.
+pub(crate) fn v4_header(source: Ipv4Addr, destination: Ipv4Addr, total: u16, protocol: u8) -> [u8; 20] {
+    let mut header = [0u8; V4_HEADER_LEN];
+    header[0] = 0x45;
+    header[2..4].copy_from_slice(&total.to_be_bytes());
+    // Don't fragment: with it a zero identification is unique enough (RFC 6864).
+    header[6] = 0x40;
+    header[8] = TTL;
+    header[9] = protocol;
+    header[12..16].copy_from_slice(&source.octets());
+    header[16..20].copy_from_slice(&destination.octets());
+    let checksum = Sum::of(&header).finish();
+    header[10..12].copy_from_slice(&checksum);
+    header
+}
+
+/// The header of a packet from this daemon itself.
+pub(crate) fn v6_header(source: Ipv6Addr, destination: Ipv6Addr, payload_len: u16, protocol: u8) -> [u8; 40] {
+    let mut header = [0u8; V6_HEADER_LEN];
+    header[0] = 0x60;
+    header[4..6].copy_from_slice(&payload_len.to_be_bytes());
+    header[6] = protocol;
+    header[7] = TTL;
+    header[8..24].copy_from_slice(&source.octets());
+    header[24..40].copy_from_slice(&destination.octets());
+    header
 }
 
 #[cfg(test)]

@@ -5,8 +5,14 @@
 //! parsed with bounds: no input panics.
 //!
 //! - [`ip`]: the header of one IP packet, parsed once.
+//! - [`vnet`]: the header of a TUN device with offloads.
+//! - [`split`]: a super-packet of the host, cut into packets in place.
+//! - [`coalesce`]: packets of peers, merged into super-packets by reference.
+//! - [`flow`]: which packets belong together, and the verdicts on them.
+//! - [`mss`]: the segment size that a connection begins with, lowered to the path.
 //! - [`routes`]: longest prefix match from address to owner, and the source check built on it.
 //! - [`unreachable`]: the ICMP answer to a packet that has nowhere to go.
+//! - [`too_big`]: the ICMP answer to a packet that the path cannot carry.
 //! - [`echo`]: ICMP echo for the tunnel-level ping.
 //! - [`path`]: the addresses a peer may be reached at, and the one that is proven.
 //! - [`bucket`]: the token bucket that bounds answers and attempts.
@@ -15,11 +21,18 @@
 
 pub mod bucket;
 pub mod checksum;
+pub mod coalesce;
 pub mod echo;
+pub mod flow;
+mod icmp_error;
 pub mod ip;
+pub mod mss;
 pub mod path;
 pub mod routes;
+pub mod split;
+pub mod too_big;
 pub mod unreachable;
+pub mod vnet;
 
 pub use bucket::TokenBucket;
 pub use ip::{IpPacket, NotIp};

@@ -1,169 +1,38 @@
 //! The ICMP answer to a packet whose destination nobody serves.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::bucket::TokenBucket;
-use crate::checksum;
-use crate::ip::{IpPacket, PROTO_ICMP, PROTO_ICMPV6, V4_HEADER_LEN, V6_HEADER_LEN};
+pub use crate::icmp_error::{NoAnswer, V4_LEN_MAX, V6_LEN_MAX};
 
-/// Longest ICMPv4 error: RFC 1812 section 4.3.2.3.
-pub const V4_LEN_MAX: usize = 576;
-/// Longest ICMPv6 error: the minimum MTU, RFC 4443 section 2.4 (c).
-pub const V6_LEN_MAX: usize = 1280;
-
-/// Errors a second: a port scan of the mesh learns its answers quickly, a loop cannot burn a core.
-const RATE_PER_S: u32 = 200;
-/// Errors at once: a ping sweep of a /24 gets all its answers.
-const BURST: u32 = 256;
-/// Bytes of the ICMP header before the quoted packet.
-const ICMP_HEADER_LEN: usize = 8;
-const TTL: u8 = 64;
-
-/// Says why a packet gets no answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum NoAnswer {
-    /// RFC 1122 section 3.2.2 and RFC 4443 section 2.4 (e) forbid an answer to this packet.
-    #[error("not a packet that may be answered with an error")]
-    Forbidden,
-    /// Too many answers were given in the last second.
-    #[error("too many errors were sent")]
-    RateLimited,
-}
+use crate::icmp_error::{Errors, Header};
+use crate::ip::IpPacket;
 
 /// Builds "unreachable" answers: ICMP type 3 code 1 (host), ICMPv6 type 1 code 3 (address).
-///
-/// An answer comes from the unreachable address itself: the host refuses its own address as the source of a
-/// received packet, and a reverse path filter accepts the answer because that address is routed to the device.
 #[derive(Debug)]
-pub struct Unreachable {
-    overlay: Vec<IpNet>,
-    bucket: TokenBucket,
-}
+pub struct Unreachable(Errors);
 
 impl Unreachable {
     /// `overlay` are the prefixes whose broadcast addresses are never answered for.
     pub fn new(overlay: Vec<IpNet>, now: Duration) -> Self {
-        Self { overlay, bucket: TokenBucket::new(RATE_PER_S, BURST, now) }
+        Self(Errors::new(overlay, now))
     }
 
     /// The complete answer to `packet`, ready for the device it came from.
     pub fn answer(&mut self, packet: &IpPacket<'_>, now: Duration) -> Result<Vec<u8>, NoAnswer> {
-        if !self.may_answer(packet) {
-            return Err(NoAnswer::Forbidden);
-        }
-        if !self.bucket.take(now) {
-            return Err(NoAnswer::RateLimited);
-        }
-        match (packet.source(), packet.destination()) {
-            (IpAddr::V4(source), IpAddr::V4(destination)) => {
-                Ok(answer_v4(packet.bytes(), destination, source))
-            }
-            (IpAddr::V6(source), IpAddr::V6(destination)) => {
-                Ok(answer_v6(packet.bytes(), destination, source))
-            }
-            _ => Err(NoAnswer::Forbidden),
-        }
+        self.0.answer(packet, Header { v4: [3, 1, 0, 0, 0, 0, 0, 0], v6: [1, 3, 0, 0, 0, 0, 0, 0] }, now)
     }
-
-    fn may_answer(&self, packet: &IpPacket<'_>) -> bool {
-        self.is_host(packet.source())
-            && self.is_host(packet.destination())
-            && !packet.is_later_fragment()
-            && !is_icmp_error(packet)
-    }
-
-    /// Whether `address` names one host: no multicast, broadcast, loopback or unspecified address.
-    fn is_host(&self, address: IpAddr) -> bool {
-        if address.is_multicast() || address.is_unspecified() || address.is_loopback() {
-            return false;
-        }
-        match address {
-            IpAddr::V4(v4) => {
-                !v4.is_broadcast()
-                    && v4.octets()[0] != 0
-                    && !self.overlay.iter().any(|net| match net {
-                        IpNet::V4(net) => net.prefix_len() < 31 && net.broadcast() == v4,
-                        IpNet::V6(_) => false,
-                    })
-            }
-            IpAddr::V6(_) => true,
-        }
-    }
-}
-
-/// Whether the packet is an ICMP message other than a query, or too short to tell.
-fn is_icmp_error(packet: &IpPacket<'_>) -> bool {
-    let kind = packet.payload().first().copied();
-    match packet.protocol() {
-        // Echo, router solicitation, timestamp, information, address mask and their replies are no errors.
-        PROTO_ICMP => !matches!(kind, Some(0 | 8 | 9 | 10 | 13..=18 | 42 | 43)),
-        PROTO_ICMPV6 => kind.is_none_or(|kind| kind < 128 || kind == 137),
-        _ => false,
-    }
-}
-
-fn answer_v4(offending: &[u8], source: Ipv4Addr, destination: Ipv4Addr) -> Vec<u8> {
-    let quoted = offending.get(..V4_LEN_MAX - V4_HEADER_LEN - ICMP_HEADER_LEN).unwrap_or(offending);
-    let total = V4_HEADER_LEN + ICMP_HEADER_LEN + quoted.len();
-    let mut icmp = [3, 1, 0, 0, 0, 0, 0, 0];
-    let sum = checksum::finish(checksum::add(checksum::add(0, &icmp), quoted));
-    icmp[2..4].copy_from_slice(&sum.to_be_bytes());
-
-    let mut answer = Vec::with_capacity(total);
-    answer.extend(v4_header(source, destination, total as u16, PROTO_ICMP));
-    answer.extend(icmp);
-    answer.extend(quoted);
-    answer
-}
-
-fn answer_v6(offending: &[u8], source: Ipv6Addr, destination: Ipv6Addr) -> Vec<u8> {
-    let quoted = offending.get(..V6_LEN_MAX - V6_HEADER_LEN - ICMP_HEADER_LEN).unwrap_or(offending);
-    let payload_len = ICMP_HEADER_LEN + quoted.len();
-    let mut icmp = [1, 3, 0, 0, 0, 0, 0, 0];
-    let pseudo = checksum::pseudo_v6(source, destination, payload_len, PROTO_ICMPV6);
-    let sum = checksum::finish(checksum::add(checksum::add(pseudo, &icmp), quoted));
-    icmp[2..4].copy_from_slice(&sum.to_be_bytes());
-
-    let mut answer = Vec::with_capacity(V6_HEADER_LEN + payload_len);
-    answer.extend(v6_header(source, destination, payload_len as u16, PROTO_ICMPV6));
-    answer.extend(icmp);
-    answer.extend(quoted);
-    answer
-}
-
-pub(crate) fn v4_header(source: Ipv4Addr, destination: Ipv4Addr, total: u16, protocol: u8) -> [u8; 20] {
-    let mut header = [0u8; V4_HEADER_LEN];
-    header[0] = 0x45;
-    header[2..4].copy_from_slice(&total.to_be_bytes());
-    // Don't fragment: with it a zero identification is unique enough (RFC 6864).
-    header[6] = 0x40;
-    header[8] = TTL;
-    header[9] = protocol;
-    header[12..16].copy_from_slice(&source.octets());
-    header[16..20].copy_from_slice(&destination.octets());
-    let sum = checksum::finish(checksum::add(0, &header));
-    header[10..12].copy_from_slice(&sum.to_be_bytes());
-    header
-}
-
-pub(crate) fn v6_header(source: Ipv6Addr, destination: Ipv6Addr, payload_len: u16, protocol: u8) -> [u8; 40] {
-    let mut header = [0u8; V6_HEADER_LEN];
-    header[0] = 0x60;
-    header[4..6].copy_from_slice(&payload_len.to_be_bytes());
-    header[6] = protocol;
-    header[7] = TTL;
-    header[8..24].copy_from_slice(&source.octets());
-    header[24..40].copy_from_slice(&destination.octets());
-    header
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::checksum::Sum;
+    use crate::icmp_error::{BURST, ICMP_HEADER_LEN, RATE_PER_S};
+    use crate::ip::{PROTO_ICMP, PROTO_ICMPV6, V4_HEADER_LEN, V6_HEADER_LEN, v4_header, v6_header};
     use proptest::prelude::*;
+    use std::net::{IpAddr, Ipv4Addr};
 
     const V4_SOURCE: Ipv4Addr = Ipv4Addr::new(10, 91, 0, 1);
 
@@ -197,14 +66,14 @@ mod tests {
             (IpAddr::V4(_), IpAddr::V4(_)) => {
                 assert!(answer.len() <= V4_LEN_MAX);
                 assert_eq!(parsed.payload()[..2], [3, 1]);
-                assert_eq!(checksum::finish(checksum::add(0, &answer[..V4_HEADER_LEN])), 0);
-                assert_eq!(checksum::finish(checksum::add(0, parsed.payload())), 0);
+                assert_eq!(Sum::of(&answer[..V4_HEADER_LEN]).finish(), [0, 0]);
+                assert_eq!(Sum::of(parsed.payload()).finish(), [0, 0]);
             }
             (IpAddr::V6(source), IpAddr::V6(destination)) => {
                 assert!(answer.len() <= V6_LEN_MAX);
                 assert_eq!(parsed.payload()[..2], [1, 3]);
-                let pseudo = checksum::pseudo_v6(source, destination, parsed.payload().len(), PROTO_ICMPV6);
-                assert_eq!(checksum::finish(checksum::add(pseudo, parsed.payload())), 0);
+                let pseudo = Sum::pseudo_v6(source, destination, parsed.payload().len() as u16, PROTO_ICMPV6);
+                assert_eq!(pseudo.add(parsed.payload()).finish(), [0, 0]);
             }
             _ => panic!("mixed families"),
         }

@@ -1,0 +1,223 @@
+//! Packets of peers, merged into super-packets for the host.
+//!
+//! Nothing is copied: a [`Coalescer`] notes where in the receive buffer the packets of one burst lie, and hands each
+//! super-packet over as a list of places, the first with the headers. The host's TCP sees one large segment, and one
+//! system call carries it.
+//!
+//! A burst ends with [`Coalescer::drain`], so nothing waits for a packet that may never come, and PSH, which asks for
+//! just that, need not end a super-packet. Items leave in the order of their first packets. A flow has one open item
+//! at most, and whatever of the flow does not fit closes it, so the packets of a flow keep their order.
+
+mod segment;
+
+use std::ops::Range;
+
+use crate::vnet;
+
+use segment::Segment;
+
+/// Packets of one burst: 256 can come of one `recvmmsg` with UDP_GRO (4 buffers of 64 datagrams), and as many again.
+pub const PACKETS_MAX: usize = 512;
+/// Places of one super-packet: with the vnet header before them 64 slices, and 45 full packets fill one.
+pub const RANGES_MAX: usize = 63;
+/// Items that may still grow: more flows than this in one burst have little to merge.
+const OPEN_MAX: usize = 8;
+/// Longest IP packet.
+const LEN_MAX: usize = 65_535;
+
+/// What is merged; a kernel that takes no super-packets of a kind gets none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CoalesceSwitches {
+    /// TCP over IPv4 and IPv6.
+    pub tcp: bool,
+    /// UDP over IPv4 and IPv6.
+    pub udp: bool,
+}
+
+/// Says that a burst has all the packets it can have: the caller drains and comes again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a burst of {PACKETS_MAX} packets is full")]
+pub struct Full;
+
+/// Merges the packets of one burst. Allocates when it is made and never again.
+#[derive(Debug)]
+pub struct Coalescer {
+    switches: CoalesceSwitches,
+    /// All packets of the burst in order of arrival; those of an item are linked.
+    packets: Box<[Packet]>,
+    packet_count: usize,
+    items: Box<[Item]>,
+    item_count: usize,
+    open: [u16; OPEN_MAX],
+    open_count: usize,
+    ranges: [Range<usize>; RANGES_MAX],
+}
+
+/// Where one packet lies in the slab; of all but an item's first only the payload.
+#[derive(Debug, Clone, Copy, Default)]
+struct Packet {
+    start: u32,
+    end: u32,
+    next: u16,
+}
+
+/// Packets that leave together.
+#[derive(Debug, Clone, Copy, Default)]
+struct Item {
+    first: u16,
+    last: u16,
+    count: u16,
+    /// Headers of the first packet; none of what cannot be merged.
+    head: Option<Segment>,
+    /// IP length of all.
+    len: usize,
+    sequence_next: u32,
+    push: bool,
+}
+
+impl Coalescer {
+    /// A coalescer with an empty burst.
+    pub fn new(switches: CoalesceSwitches) -> Self {
+        Self {
+            switches,
+            packets: vec![Packet::default(); PACKETS_MAX].into(),
+            packet_count: 0,
+            items: vec![Item::default(); PACKETS_MAX].into(),
+            item_count: 0,
+            open: [0; OPEN_MAX],
+            open_count: 0,
+            ranges: std::array::from_fn(|_| 0..0),
+        }
+    }
+
+    /// Takes the packet in `slab[packet]` into the burst. The slab stays the same until the burst is drained.
+    pub fn push(&mut self, slab: &[u8], packet: Range<usize>) -> Result<(), Full> {
+        if self.packet_count == PACKETS_MAX {
+            return Err(Full);
+        }
+        let Some(bytes) = slab.get(packet.clone()) else { return Ok(()) };
+        let Some(segment) = Segment::read(bytes) else {
+            self.close_all(slab, bytes);
+            return self.begin(packet, None);
+        };
+        let is_on = if segment.is_tcp { self.switches.tcp } else { self.switches.udp };
+        let mergeable = is_on && segment.is_mergeable;
+        for at in (0..self.open_count).rev() {
+            let index = usize::from(self.open[at]);
+            let item = self.items[index];
+            let Some(head) = item.head else { continue };
+            let first = self.bytes_of(slab, item.first);
+            if !segment.is_same_flow(bytes, &head, first) {
+                continue;
+            }
+            if mergeable && item.takes(&segment) && segment.is_alike(bytes, &head, first) {
+                self.append(index, packet.start + segment.header_len..packet.end, &segment);
+                if segment.payload_len < head.payload_len {
+                    self.close(at);
+                }
+                return Ok(());
+            }
+            self.close(at);
+            break;
+        }
+        self.begin(packet, Some(segment).filter(|_| mergeable))
+    }
+
+    /// Hands over the burst, item by item: vnet header, slab, and where in the slab the parts of the packet lie.
+    pub fn drain(
+        &mut self,
+        slab: &mut [u8],
+        write: &mut dyn FnMut(&[u8; vnet::LEN], &[u8], &[Range<usize>]),
+    ) {
+        for index in 0..self.item_count {
+            let item = self.items[index];
+            let mut at = usize::from(item.first);
+            for range in &mut self.ranges[..usize::from(item.count)] {
+                let packet = self.packets[at];
+                *range = packet.start as usize..packet.end as usize;
+                at = usize::from(packet.next);
+            }
+            let mut header = [0; vnet::LEN];
+            if let Some(head) = item.head.filter(|_| item.count > 1)
+                && let Some(first) = slab.get_mut(self.ranges[0].clone())
+            {
+                head.enlarge(first, item.len, item.push).write(&mut header);
+            }
+            write(&header, slab, &self.ranges[..usize::from(item.count)]);
+        }
+        (self.packet_count, self.item_count, self.open_count) = (0, 0, 0);
+    }
+
+    /// Begins an item, one that may grow if it has a head.
+    fn begin(&mut self, packet: Range<usize>, head: Option<Segment>) -> Result<(), Full> {
+        let (at, index) = (self.note(packet.clone()), self.item_count);
+        self.items[index] = Item {
+            first: at,
+            last: at,
+            count: 1,
+            head,
+            len: packet.len(),
+            sequence_next: head.map_or(0, |head| head.sequence.wrapping_add(head.payload_len as u32)),
+            push: head.is_some_and(|head| head.push),
+        };
+        self.item_count += 1;
+        if head.is_some() {
+            if self.open_count == OPEN_MAX {
+                self.close(0);
+            }
+            self.open[self.open_count] = index as u16;
+            self.open_count += 1;
+        }
+        Ok(())
+    }
+
+    fn append(&mut self, index: usize, payload: Range<usize>, segment: &Segment) {
+        let at = self.note(payload);
+        let item = &mut self.items[index];
+        self.packets[usize::from(item.last)].next = at;
+        item.last = at;
+        item.count += 1;
+        item.len += segment.payload_len;
+        item.sequence_next = item.sequence_next.wrapping_add(segment.payload_len as u32);
+        item.push |= segment.push;
+    }
+
+    fn note(&mut self, range: Range<usize>) -> u16 {
+        let at = self.packet_count;
+        self.packets[at] = Packet { start: range.start as u32, end: range.end as u32, next: 0 };
+        self.packet_count += 1;
+        at as u16
+    }
+
+    /// Closes what `bytes` may belong to when its ports are unknown: all items between its two addresses.
+    fn close_all(&mut self, slab: &[u8], bytes: &[u8]) {
+        for at in (0..self.open_count).rev() {
+            let first = self.bytes_of(slab, self.items[usize::from(self.open[at])].first);
+            if segment::addresses(bytes) == segment::addresses(first) {
+                self.close(at);
+            }
+        }
+    }
+
+    fn close(&mut self, at: usize) {
+        self.open.copy_within(at + 1..self.open_count, at);
+        self.open_count -= 1;
+    }
+
+    fn bytes_of<'s>(&self, slab: &'s [u8], packet: u16) -> &'s [u8] {
+        let Packet { start, end, .. } = self.packets[usize::from(packet)];
+        slab.get(start as usize..end as usize).unwrap_or_default()
+    }
+}
+
+impl Item {
+    /// Whether a segment of the flow is the next one and there is room for it.
+    fn takes(&self, segment: &Segment) -> bool {
+        usize::from(self.count) < RANGES_MAX
+            && self.len + segment.payload_len <= LEN_MAX
+            && (!segment.is_tcp || segment.sequence == self.sequence_next)
+    }
+}
+
+#[cfg(test)]
+mod tests;
