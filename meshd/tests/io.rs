@@ -58,6 +58,43 @@ fn a_datagram_longer_than_the_link_takes_is_an_error_of_the_sender() {
 }
 
 #[test]
+fn the_control_socket_reaches_behind_paths_that_are_too_narrow() {
+    let Some(pair) = Pair::new() else { return };
+    let (a, b) = (pair.bind(0, 1, switches()), pair.bind(1, 1, switches()));
+    for target in [underlay4(1), underlay6(1)] {
+        let target = SocketAddr::new(target, PORT);
+        for len in [1452, 1480, 9000] {
+            let sent = train(len, len);
+            a.control.send(&sent, len, target, 0).unwrap();
+            let (bytes, meta) = receive(&b.shards[0], 65_536);
+            assert_eq!((meta.len, meta.truncated), (len, false), "{target}");
+            assert!(bytes == sent);
+        }
+    }
+    // The link itself may be too narrow.
+    pair.ip(0, &["link", "set", "uplink", "mtu", "1300"]);
+    let target = SocketAddr::new(underlay4(1), PORT);
+    assert!(a.shards[0].send(&train(1400, 1400), 1400, target, 0).is_err());
+    a.control.send(&train(1400, 1400), 1400, target, 0).unwrap();
+    assert_eq!(receive(&b.shards[0], 65_536).1.len, 1400);
+}
+
+#[test]
+fn datagrams_that_find_the_buffer_full_are_counted_by_the_kernel() {
+    let Some(pair) = Pair::new() else { return };
+    let (a, b) = (pair.bind(0, 1, switches()), pair.bind(1, 1, switches()));
+    setsockopt(&b.shards[0], sockopt::RcvBuf, &100_000).unwrap();
+    assert_eq!(b.shards[0].overflows().unwrap(), 0);
+    let full = train(45 * SEGMENT, SEGMENT);
+    let deadline = Instant::now() + PATIENCE;
+    while b.shards[0].overflows().unwrap() == 0 {
+        assert!(Instant::now() < deadline, "waited in vain for a full buffer");
+        a.shards[0].send(&full, SEGMENT, SocketAddr::new(underlay4(1), PORT), 0).unwrap();
+    }
+    assert_eq!(receive(&b.shards[0], 65_536).1.len, full.len());
+}
+
+#[test]
 fn odd_datagrams_are_received_like_any_other() {
     let Some(pair) = Pair::new() else { return };
     let b = pair.bind(1, 1, switches());

@@ -50,12 +50,6 @@ impl Switches {
     }
 }
 
-impl Default for Switches {
-    fn default() -> Self {
-        Self::detect()
-    }
-}
-
 impl KernelVersion {
     /// Version of the running kernel, if it tells one.
     pub fn running() -> Option<Self> {

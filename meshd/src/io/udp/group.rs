@@ -20,13 +20,16 @@ const DATA_BUFFER_LEN: usize = 4 << 20;
 const CONTROL_BUFFER_LEN: usize = 1 << 20;
 /// Sockets for data: more than data threads are ever started.
 const SHARDS_MAX: usize = 64;
+/// What every IPv6 path carries.
+const IPV6_MTU_MIN: libc::c_int = 1280;
 /// Class AF41, which handshakes of the kernel's WireGuard have too.
 const CONTROL_CLASS: libc::c_int = 0x88;
 
 /// Sockets on the wildcard address of one port: they go on working when the host's addresses change.
 #[derive(Debug)]
 pub struct UdpGroup {
-    /// Receives everything that is not transport data, and what comes before the steering is in place.
+    /// Receives everything that is not transport data, and what comes before the steering is in place. What it
+    /// sends may be fragmented on the way, so it also serves paths that are too narrow for anything else.
     pub control: GroupSocket,
     /// Receive transport data by the low bits of its receiver index.
     pub shards: Vec<GroupSocket>,
@@ -46,11 +49,11 @@ impl UdpGroup {
         if !shards.is_power_of_two() || shards > SHARDS_MAX {
             return Err(failed(io::ErrorKind::InvalidInput.into()));
         }
-        let (control, domain) = match open(Domain::IPV6, port, false) {
+        let (control, domain) = match open(Domain::IPV6, port, Role::Control) {
             Ok(socket) => (socket, Domain::IPV6),
             Err(error) if no_ipv6(&error) => {
                 tracing::info!("no ipv6 in the kernel: the tunnel uses ipv4 alone");
-                (open(Domain::IPV4, port, false).map_err(failed)?, Domain::IPV4)
+                (open(Domain::IPV4, port, Role::Control).map_err(failed)?, Domain::IPV4)
             }
             Err(source) => return Err(failed(source)),
         };
@@ -58,7 +61,7 @@ impl UdpGroup {
         control.set_reuse_port(true).map_err(failed)?;
         let port = UdpSocket::from(control.try_clone().map_err(failed)?).local_addr().map_err(failed)?.port();
         let data = (0..shards)
-            .map(|_| open(domain, port, true))
+            .map(|_| open(domain, port, Role::Data))
             .collect::<io::Result<Vec<Socket>>>()
             .map_err(failed)?;
 
@@ -100,7 +103,16 @@ impl UdpGroup {
     }
 }
 
-fn open(domain: Domain, port: u16, joins: bool) -> io::Result<Socket> {
+/// What a socket is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    /// The first of the group: the port must be free.
+    Control,
+    /// The others: they join it.
+    Data,
+}
+
+fn open(domain: Domain, port: u16, role: Role) -> io::Result<Socket> {
     let socket = Socket::new(domain, Type::DGRAM, Some(Protocol::UDP))?;
     let wildcard = if domain == Domain::IPV6 {
         socket.set_only_v6(false)?;
@@ -109,20 +121,28 @@ fn open(domain: Domain, port: u16, joins: bool) -> io::Result<Socket> {
         IpAddr::V4(Ipv4Addr::UNSPECIFIED)
     };
     socket.set_nonblocking(true)?;
-    socket.set_reuse_port(joins)?;
-    prepare(&socket, domain)?;
+    socket.set_reuse_port(role == Role::Data)?;
+    prepare(&socket, domain, role)?;
     socket.bind(&SocketAddr::new(wildcard, port).into())?;
     Ok(socket)
 }
 
-/// Congestion marks are received, and nothing is fragmented on the way: the path's MTU is found by probes, which
-/// a hint from outside must not disturb. A socket of both families has the options of both.
-fn prepare(socket: &Socket, domain: Domain) -> io::Result<()> {
+/// Congestion marks are received. Data is not fragmented on the way: its path's MTU is found by probes, which a
+/// hint from outside must not disturb. A socket of both families has the options of both.
+fn prepare(socket: &Socket, domain: Domain, role: Role) -> io::Result<()> {
+    let (discover_v4, discover_v6) = match role {
+        Role::Control => (libc::IP_PMTUDISC_DONT, libc::IPV6_PMTUDISC_DONT),
+        Role::Data => (libc::IP_PMTUDISC_PROBE, libc::IPV6_PMTUDISC_PROBE),
+    };
     Number::RECEIVE_TOS.set(socket, 1)?;
-    Number::MTU_DISCOVER_V4.set(socket, libc::IP_PMTUDISC_PROBE)?;
+    Number::MTU_DISCOVER_V4.set(socket, discover_v4)?;
     if domain == Domain::IPV6 {
         Number::RECEIVE_CLASS.set(socket, 1)?;
-        Number::MTU_DISCOVER_V6.set(socket, libc::IPV6_PMTUDISC_PROBE)?;
+        Number::MTU_DISCOVER_V6.set(socket, discover_v6)?;
+        if role == Role::Control {
+            // Routers fragment IPv4 alone.
+            Number::MTU_V6.set(socket, IPV6_MTU_MIN)?;
+        }
     }
     Ok(())
 }

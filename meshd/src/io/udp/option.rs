@@ -16,6 +16,7 @@ impl Number {
     pub(super) const CLASS: Self = Self(libc::IPPROTO_IPV6, libc::IPV6_TCLASS);
     pub(super) const MTU_DISCOVER_V4: Self = Self(libc::IPPROTO_IP, libc::IP_MTU_DISCOVER);
     pub(super) const MTU_DISCOVER_V6: Self = Self(libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER);
+    pub(super) const MTU_V6: Self = Self(libc::IPPROTO_IPV6, libc::IPV6_MTU);
     pub(super) const SEGMENT: Self = Self(libc::SOL_UDP, libc::UDP_SEGMENT);
     pub(super) const GRO: Self = Self(libc::SOL_UDP, libc::UDP_GRO);
 
@@ -35,4 +36,27 @@ impl Number {
         };
         Errno::result(result).map(|_| ()).map_err(io::Error::from)
     }
+}
+
+/// Datagrams that found the socket's buffer full, modulo 2^32.
+#[expect(unsafe_code, reason = "SO_MEMINFO has no safe binding")]
+pub(super) fn overflows(socket: &impl AsFd) -> io::Result<u32> {
+    /// Position of the drops among the numbers of `SO_MEMINFO`, of which they are the last.
+    const DROPS: usize = 8;
+    let mut numbers = [0u32; DROPS + 1];
+    let mut len = size_of_val(&numbers) as libc::socklen_t;
+    // SAFETY: the descriptor is open for the whole call, and the kernel writes at most `len` bytes, the true
+    // length of the exclusively borrowed array, whose elements are valid for any bytes.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_MEMINFO,
+            numbers.as_mut_ptr().cast(),
+            &mut len,
+        )
+    };
+    Errno::result(result)?;
+    let [.., drops] = numbers;
+    Ok(drops)
 }

@@ -9,6 +9,7 @@ use nix::poll::{PollFd, PollFlags, poll};
 use socket2::SockAddr;
 
 use super::message::{self, Ancillary};
+use super::option;
 use super::refusals::Refusals;
 use crate::io::seam::{DatagramSocket, ReceiveMeta};
 
@@ -88,6 +89,11 @@ impl DatagramSocket for GroupSocket {
 }
 
 impl GroupSocket {
+    /// Datagrams that came and found the kernel's buffer full, modulo 2^32.
+    pub fn overflows(&self) -> io::Result<u32> {
+        option::overflows(self)
+    }
+
     /// Whether to try one call for all. A single datagram never goes as a train: some kernels refuse one that is
     /// shorter than the segment.
     pub(super) fn may_go_whole(&self, len: usize, segment: usize, to: SocketAddr) -> bool {
