@@ -34,6 +34,9 @@ pub struct CoalesceSwitches {
     pub udp: bool,
 }
 
+/// Takes one packet: its vnet header, the slab, and where in the slab its parts are.
+pub type WritePacket<'w> = dyn FnMut(&[u8; vnet::LEN], &[u8], &[Range<usize>]) + 'w;
+
 /// Says that a burst has all the packets it can have: the caller drains and comes again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a burst of {PACKETS_MAX} packets is full")]
@@ -123,12 +126,8 @@ impl Coalescer {
         self.begin(packet, Some(segment).filter(|_| mergeable))
     }
 
-    /// Hands over the burst, item by item: vnet header, slab, and where in the slab the parts of the packet lie.
-    pub fn drain(
-        &mut self,
-        slab: &mut [u8],
-        write: &mut dyn FnMut(&[u8; vnet::LEN], &[u8], &[Range<usize>]),
-    ) {
+    /// Hands over the burst, item by item, and begins another.
+    pub fn drain(&mut self, slab: &mut [u8], write: &mut WritePacket<'_>) {
         for index in 0..self.item_count {
             let item = self.items[index];
             let mut at = usize::from(item.first);

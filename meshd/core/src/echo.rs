@@ -60,7 +60,7 @@ pub fn request(
         }
         _ => return Err(EchoError::MixedFamilies),
     };
-    let checksum = pseudo.add(&icmp).add(payload).finish();
+    let checksum = pseudo.with(&icmp).with(payload).finish();
     icmp[2..4].copy_from_slice(&checksum);
     packet.extend(icmp);
     packet.extend(payload);
@@ -127,7 +127,7 @@ mod tests {
             let bytes = request(IpAddr::V6(source), IpAddr::V6(destination), ECHO, &payload).unwrap();
             let icmp = &bytes[V6_HEADER_LEN..];
             let pseudo = Sum::pseudo_v6(source, destination, icmp.len() as u16, PROTO_ICMPV6);
-            prop_assert_eq!(pseudo.add(icmp).finish(), [0, 0]);
+            prop_assert_eq!(pseudo.with(icmp).finish(), [0, 0]);
         }
 
         #[test]

@@ -119,7 +119,7 @@ fn is_icmp_error(packet: &IpPacket<'_>) -> bool {
 fn answer_v4(mut icmp: [u8; 8], offending: &[u8], source: Ipv4Addr, destination: Ipv4Addr) -> Vec<u8> {
     let quoted = offending.get(..V4_LEN_MAX - V4_HEADER_LEN - ICMP_HEADER_LEN).unwrap_or(offending);
     let total = V4_HEADER_LEN + ICMP_HEADER_LEN + quoted.len();
-    let checksum = Sum::of(&icmp).add(quoted).finish();
+    let checksum = Sum::of(&icmp).with(quoted).finish();
     icmp[2..4].copy_from_slice(&checksum);
 
     let mut answer = Vec::with_capacity(total);
@@ -133,7 +133,7 @@ fn answer_v6(mut icmp: [u8; 8], offending: &[u8], source: Ipv6Addr, destination:
     let quoted = offending.get(..V6_LEN_MAX - V6_HEADER_LEN - ICMP_HEADER_LEN).unwrap_or(offending);
     let payload_len = (ICMP_HEADER_LEN + quoted.len()) as u16;
     let pseudo = Sum::pseudo_v6(source, destination, payload_len, PROTO_ICMPV6);
-    let checksum = pseudo.add(&icmp).add(quoted).finish();
+    let checksum = pseudo.with(&icmp).with(quoted).finish();
     icmp[2..4].copy_from_slice(&checksum);
 
     let mut answer = Vec::with_capacity(V6_HEADER_LEN + usize::from(payload_len));

@@ -23,6 +23,8 @@ pub mod bucket;
 pub mod checksum;
 pub mod coalesce;
 pub mod echo;
+#[cfg(test)]
+mod fixture;
 pub mod flow;
 mod icmp_error;
 pub mod ip;

@@ -248,6 +248,7 @@ impl Unfinished {
 pub struct Splitter(Plan);
 
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "it lives on the stack, for one packet")]
 enum Plan {
     Whole(Option<Whole>),
     Cut(Cut),
@@ -273,7 +274,6 @@ impl Splitter {
     /// Finishes the next packet and says where it is. It stays intact until the next call, which overwrites its end.
     ///
     /// `packet` is the one that was parsed; of another one the result is useless, but nothing else happens.
-    #[expect(clippy::should_implement_trait, reason = "the packet is lent for each step")]
     pub fn next(&mut self, packet: &mut [u8]) -> Option<Range<usize>> {
         match &mut self.0 {
             Plan::Whole(whole) => whole.take()?.finish(packet),

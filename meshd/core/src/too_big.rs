@@ -76,7 +76,7 @@ mod tests {
             assert_eq!(parsed.payload()[4..8], told.to_be_bytes());
             let pseudo =
                 Sum::pseudo_v6(destination, source, parsed.payload().len() as u16, parsed.protocol());
-            assert_eq!(pseudo.add(parsed.payload()).finish(), [0, 0]);
+            assert_eq!(pseudo.with(parsed.payload()).finish(), [0, 0]);
         }
     }
 

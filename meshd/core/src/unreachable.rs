@@ -30,7 +30,7 @@ mod tests {
     use super::*;
     use crate::checksum::Sum;
     use crate::icmp_error::{BURST, ICMP_HEADER_LEN, RATE_PER_S};
-    use crate::ip::{PROTO_ICMP, PROTO_ICMPV6, V4_HEADER_LEN, V6_HEADER_LEN, v4_header, v6_header};
+    use crate::ip::{PROTO_ICMP, PROTO_ICMPV6, V4_HEADER_LEN, v4_header, v6_header};
     use proptest::prelude::*;
     use std::net::{IpAddr, Ipv4Addr};
 
@@ -73,7 +73,7 @@ mod tests {
                 assert!(answer.len() <= V6_LEN_MAX);
                 assert_eq!(parsed.payload()[..2], [1, 3]);
                 let pseudo = Sum::pseudo_v6(source, destination, parsed.payload().len() as u16, PROTO_ICMPV6);
-                assert_eq!(pseudo.add(parsed.payload()).finish(), [0, 0]);
+                assert_eq!(pseudo.with(parsed.payload()).finish(), [0, 0]);
             }
             _ => panic!("mixed families"),
         }

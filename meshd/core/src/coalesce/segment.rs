@@ -141,7 +141,7 @@ impl Segment {
         let upper_len = (len - at) as u16;
         let protocol = if self.is_tcp { PROTO_TCP } else { PROTO_UDP };
         let addresses = addresses(first).unwrap_or_default();
-        let pseudo = Sum::of(addresses).add_number(upper_len).add_number(protocol.into()).folded();
+        let pseudo = Sum::of(addresses).with_number(upper_len).with_number(protocol.into()).folded();
         let (ip, upper) = first.split_at_mut(at);
         if self.is_v6 {
             ip[4..6].copy_from_slice(&upper_len.to_be_bytes());

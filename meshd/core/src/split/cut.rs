@@ -104,12 +104,12 @@ impl Cut {
             Upper::Opaque => return None,
         };
         let pseudo = self.pseudo(protocol)?;
-        self.fields.upper_sum = pseudo.add(self.template.get(upper_at..self.header_len)?);
+        self.fields.upper_sum = pseudo.with(self.template.get(upper_at..self.header_len)?);
         if checksum.is_none() {
             // A complete checksum sums to nothing. If it is wrong, the rest makes that of every segment wrong too.
             let upper_len = u16::try_from(len.checked_sub(upper_at)?).ok()?;
-            let rest = pseudo.add_number(upper_len).add(packet.get(upper_at..len)?);
-            self.fields.upper_sum = self.fields.upper_sum.add_sum(rest);
+            let rest = pseudo.with_number(upper_len).with(packet.get(upper_at..len)?);
+            self.fields.upper_sum = self.fields.upper_sum.with_sum(rest);
         }
         Some(())
     }
@@ -143,16 +143,16 @@ impl Cut {
             let ip = ip.first_chunk_mut::<V4_HEADER_LEN>()?;
             ip[2..4].copy_from_slice(&len.to_be_bytes());
             ip[4..6].copy_from_slice(&id.to_be_bytes());
-            ip[10..12].copy_from_slice(&self.fields.ip_sum.add_number(len).add_number(id).finish());
+            ip[10..12].copy_from_slice(&self.fields.ip_sum.with_number(len).with_number(id).finish());
         }
         let upper_len = len.checked_sub(upper_at)?;
-        let sum = self.fields.upper_sum.add_number(upper_len).add(payload);
+        let sum = self.fields.upper_sum.with_number(upper_len).with(payload);
         match self.packet.upper {
             Upper::Tcp { .. } => self.write_tcp(upper.first_chunk_mut()?, sum),
             Upper::Udp => {
                 let udp = upper.first_chunk_mut::<UDP_HEADER_LEN>()?;
                 udp[4..6].copy_from_slice(&upper_len.to_be_bytes());
-                udp[6..8].copy_from_slice(&sum.add_number(upper_len).finish_nonzero());
+                udp[6..8].copy_from_slice(&sum.with_number(upper_len).finish_nonzero());
             }
             Upper::Opaque => return None,
         }
@@ -170,7 +170,7 @@ impl Cut {
         }
         tcp[4..8].copy_from_slice(&sequence);
         tcp[TCP_FLAGS_AT] = flags;
-        let sum = sum.add(&sequence).add_number(flags.into());
+        let sum = sum.with(&sequence).with_number(flags.into());
         tcp[TCP_CHECKSUM_AT..TCP_CHECKSUM_AT + 2].copy_from_slice(&sum.finish_nonzero());
     }
 }
