@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, U
 use std::os::fd::AsFd;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use meshd::io::{
@@ -135,7 +136,7 @@ fn a_slab_fills_part_by_part() {
     let (mut slab, mut metas) = (vec![0; 64 * 2048], [ReceiveMeta::default(); 64]);
     let mut arrived = Vec::new();
     while arrived.len() < lens.len() {
-        pair.await_readable(&b.shards[0]);
+        await_readable(&b.shards[0]);
         let count = b.shards[0].receive(&mut slab, &mut metas).unwrap();
         for (part, meta) in slab.chunks(2048).zip(&metas).take(count) {
             assert_eq!(part[..meta.len], train(meta.len, meta.len));
@@ -243,13 +244,12 @@ fn a_train_that_was_taken_in_part_is_not_taken_as_sent() {
 
 #[test]
 fn tcp_trains_are_read_whole_and_written_whole() {
-    for (switches, trains_expected) in
-        [(switches(), true), (Switches { tun_tcp_gro: false, ..switches() }, true)]
-    {
+    for switches in [switches(), Switches { tun_tcp_gro: false, ..switches() }] {
         let Some(pair) = Pair::new() else { return };
         let mesh = Relay::new(&pair, switches);
+        // What the host hands over is another matter than what it takes.
         assert_eq!(mesh.device(1).queues[0].coalescing().tcp, switches.tun_tcp_gro);
-        assert_eq!(mesh.device(0).trains.tcp, trains_expected);
+        assert!(mesh.device(0).trains.tcp);
         for address in [IpAddr::V4(addr4(1)), IpAddr::V6(addr6(1))] {
             let listener = pair.inside(1, || TcpListener::bind((address, 7000))).unwrap();
             let sent: Vec<u8> = (0..4_000_000u32).map(|at| (at / 7) as u8).collect();
@@ -316,8 +316,12 @@ fn the_device_gets_the_limits_that_make_a_train_fit_one_send() {
 }
 
 /// Two namespaces with one link between them; gone when dropped, also in a panic.
+///
+/// One at a time in a process: a program started by another test holds this test's sockets and devices for the
+/// moment between fork and exec.
 struct Pair {
     names: [String; 2],
+    _turn: MutexGuard<'static, ()>,
 }
 
 /// Carries packets between the overlay devices of both sides, as they are: what one host hands over uncut the
@@ -331,12 +335,14 @@ impl Pair {
     /// `None`, with a word why, where namespaces or devices cannot be made.
     fn new() -> Option<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
+        static TURN: Mutex<()> = Mutex::new(());
         if !nix::unistd::geteuid().is_root() || !std::path::Path::new("/dev/net/tun").exists() {
             eprintln!("skipped: needs root and /dev/net/tun");
             return None;
         }
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let unique = format!("io{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let pair = Self { names: [format!("{unique}a"), format!("{unique}b")] };
+        let pair = Self { names: [format!("{unique}a"), format!("{unique}b")], _turn: turn };
         for name in &pair.names {
             run("ip", &["netns", "add", name]);
         }
@@ -371,10 +377,6 @@ impl Pair {
             .unwrap();
             device
         })
-    }
-
-    fn await_readable(&self, socket: &GroupSocket) {
-        await_readable(socket);
     }
 
     /// Runs `act` on a thread that lives in the namespace of one side.

@@ -39,7 +39,7 @@ pub struct Trains {
 /// One queue of a [`TunGroup`].
 #[derive(Debug)]
 pub struct TunQueue {
-    file: File,
+    pub(super) file: File,
     accepts: Arc<Accepts>,
 }
 

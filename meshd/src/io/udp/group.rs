@@ -38,7 +38,6 @@ pub struct UdpGroup {
     /// Whether the kernel sends trains.
     pub has_gso: bool,
     port: u16,
-    refusals: Arc<Refusals>,
 }
 
 impl UdpGroup {
@@ -88,18 +87,12 @@ impl UdpGroup {
             has_gro,
             has_gso,
             port,
-            refusals: Arc::clone(&refusals),
         })
     }
 
     /// The port all sockets are bound to.
     pub fn port(&self) -> u16 {
         self.port
-    }
-
-    /// Trains that a link refused, so that their datagrams went one by one.
-    pub fn trains_refused(&self) -> u64 {
-        self.refusals.total()
     }
 }
 

@@ -94,6 +94,11 @@ impl GroupSocket {
         option::overflows(self)
     }
 
+    /// Trains of the group's sockets that a link refused, so that their datagrams went one by one.
+    pub fn trains_refused(&self) -> u64 {
+        self.refusals.total()
+    }
+
     /// Whether to try one call for all. A single datagram never goes as a train: some kernels refuse one that is
     /// shorter than the segment.
     pub(super) fn may_go_whole(&self, len: usize, segment: usize, to: SocketAddr) -> bool {
