@@ -25,6 +25,7 @@ mod cli;
 pub mod clock;
 mod daemon;
 mod delay;
+pub mod flood;
 mod host;
 mod internet;
 mod lab;

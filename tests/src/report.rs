@@ -26,15 +26,17 @@ pub struct Row {
 impl Row {
     /// A number that should not exceed a limit.
     pub fn at_most(name: &str, value: f64, unit: &'static str, limit: f64) -> Self {
-        Self {
-            name: name.to_owned(),
-            value,
-            unit,
-            target: format!("at most {limit}"),
-            held: value <= limit,
-            machine: machine(),
-            load: load(),
-        }
+        Self::new(name, value, unit, format!("at most {limit}"), value <= limit)
+    }
+
+    /// A number that should reach a limit.
+    pub fn at_least(name: &str, value: f64, unit: &'static str, limit: f64) -> Self {
+        Self::new(name, value, unit, format!("at least {limit}"), value >= limit)
+    }
+
+    fn new(name: &str, value: f64, unit: &'static str, target: String, held: bool) -> Self {
+        let name = name.to_owned();
+        Self { name, value, unit, target, held, machine: machine(), load: load() }
     }
 }
 

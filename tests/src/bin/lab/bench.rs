@@ -1,7 +1,11 @@
 //! Benchmarks, by name.
 
+mod flood;
+pub mod instructions;
+mod overload;
 mod scale;
 mod study;
+mod traffic;
 mod tunnel;
 
 use std::fs;
@@ -25,6 +29,8 @@ pub struct Options {
     #[arg(long)]
     as_built: bool,
     #[command(flatten)]
+    instructions: instructions::Options,
+    #[command(flatten)]
     tunnel: tunnel::Options,
 }
 
@@ -35,7 +41,12 @@ struct Bench {
     measure: fn(&Options) -> Result<Vec<Row>>,
 }
 
-const BENCHES: [Bench; 3] = [
+const BENCHES: [Bench; 6] = [
+    Bench {
+        name: "instructions",
+        about: "instructions of the packet path, without its ciphers",
+        measure: |options| instructions::measure(&options.instructions),
+    },
     Bench {
         name: "scale",
         about: "33 hosts join one mesh; memory of a daemon",
@@ -50,6 +61,16 @@ const BENCHES: [Bench; 3] = [
         name: "tunnel",
         about: "throughput, latency and cost of the tunnel beside other systems",
         measure: |options| tunnel::measure(&options.tunnel),
+    },
+    Bench {
+        name: "flood",
+        about: "traffic and handshakes during 50,000 spoofed initiations a second",
+        measure: |_| flood::measure(),
+    },
+    Bench {
+        name: "overload",
+        about: "memory and recovery after a minute of ten times too much traffic",
+        measure: |_| overload::measure(),
     },
 ];
 

@@ -4,17 +4,15 @@ use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use mesh_lab::{Process, wait};
+use mesh_lab::wait;
 use serde_json::Value;
 
 use super::link::Pair;
 use super::machine;
+use crate::bench::traffic::Server;
 
 /// Time a run gets beyond its length until it counts as failed.
 const RUN_GRACE: Duration = Duration::from_secs(8);
-
-/// Time iperf3 gets to listen.
-const LISTEN_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Time a tunnel gets until its first packet comes through.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(30);
@@ -53,13 +51,13 @@ pub struct Udp {
 pub struct Iperf<'lab> {
     pair: &'lab Pair,
     target: String,
-    server: RefCell<Process>,
+    server: RefCell<Server>,
 }
 
 impl<'lab> Iperf<'lab> {
     /// Listens on the far host; the target is its address inside the tunnel.
     pub fn start(pair: &'lab Pair, target: &str) -> Result<Self> {
-        let server = RefCell::new(listen(pair, target)?);
+        let server = RefCell::new(Server::start(&pair.far, target)?);
         Ok(Self { pair, target: target.to_owned(), server })
     }
 
@@ -127,8 +125,7 @@ impl<'lab> Iperf<'lab> {
     /// A server whose client vanished stays busy with it.
     fn revive_if(&self, failed: bool) -> Result<()> {
         if failed {
-            self.server.borrow_mut().kill()?;
-            *self.server.borrow_mut() = listen(self.pair, &self.target)?;
+            self.server.borrow_mut().restart(&self.pair.far, &self.target)?;
         }
         Ok(())
     }
@@ -143,14 +140,6 @@ pub fn connect_ms(pair: &Pair, target: &str) -> Result<f64> {
         pair.near.run(&line).is_ok_and(|output| output.code == 0)
     })?;
     Ok(start.elapsed().as_secs_f64() * 1e3)
-}
-
-fn listen(pair: &Pair, target: &str) -> Result<Process> {
-    let server = pair.far.start(&["iperf3", "-s", "-B", target])?;
-    wait::until(LISTEN_DEADLINE, "iperf3 listens", || {
-        pair.far.run(&["ss", "-Hltn", "sport = 5201"]).is_ok_and(|output| output.stdout.contains("5201"))
-    })?;
-    Ok(server)
 }
 
 fn ping(pair: &Pair, target: &str, count: &str, interval: &str) -> Result<Vec<f64>> {
