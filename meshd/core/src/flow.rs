@@ -194,3 +194,6 @@ fn quoted(packet: &IpPacket<'_>) -> Option<FlowKey> {
     }
     FlowKey::of_header(&quote).ok()
 }
+
+#[cfg(test)]
+mod tests;

@@ -398,7 +398,8 @@ proptest! {
                 header[0] = first;
                 let protocol = if header[1] % 2 == 0 { 6 } else { 17 };
                 if first == 0x60 {
-                    (header[4..6].copy_from_slice(&(len - 40).to_be_bytes()), header[6] = protocol);
+                    header[4..6].copy_from_slice(&(len - 40).to_be_bytes());
+                    header[6] = protocol;
                 } else {
                     header[2..4].copy_from_slice(&len.to_be_bytes());
                     header[6..8].fill(0);

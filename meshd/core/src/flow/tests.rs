@@ -1,0 +1,295 @@
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::echo::{self, EchoId};
+use crate::fixture::{Recipe, noise};
+use crate::ip::v4_header;
+use crate::too_big::TooBig;
+use crate::unreachable::Unreachable;
+
+const NOW: Duration = Duration::from_secs(100);
+const PEER: u32 = 7;
+
+/// Allows flows to some ports, and counts how often it is asked.
+#[derive(Debug, Default)]
+struct Ports {
+    allowed: BTreeSet<u16>,
+    asked: AtomicUsize,
+}
+
+impl Ports {
+    fn new(allowed: &[u16]) -> Self {
+        Self { allowed: allowed.iter().copied().collect(), asked: AtomicUsize::new(0) }
+    }
+
+    fn asked(&self) -> usize {
+        self.asked.swap(0, Ordering::Relaxed)
+    }
+}
+
+impl FlowFilter for Ports {
+    fn decide(&self, flow: &Flow) -> Verdict {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        if self.allowed.contains(&flow.key.destination_port) { Verdict::Allow } else { Verdict::Deny }
+    }
+}
+
+/// The caches of a host's two threads.
+fn threads() -> [FlowCache; 2] {
+    let table = Arc::new(FlowTable::new(1));
+    [FlowCache::new(2, Arc::clone(&table)), FlowCache::new(3, table)]
+}
+
+fn flow(source_port: u16, destination_port: u16) -> Flow {
+    let key = FlowKey {
+        source: [1; 16],
+        destination: [2; 16],
+        source_port,
+        destination_port,
+        protocol: PROTO_TCP,
+        is_v6: true,
+    };
+    Flow { key, direction: Direction::Out, peer: PEER, fragment: None }
+}
+
+fn piece(flow: Flow, id: u32, first: bool) -> Flow {
+    let (source_port, destination_port) =
+        if first { (flow.key.source_port, flow.key.destination_port) } else { (0, 0) };
+    let key = FlowKey { source_port, destination_port, ..flow.key };
+    Flow { key, fragment: Some(Fragment { id, first }), ..flow }
+}
+
+fn key(packet: &[u8]) -> FlowKey {
+    FlowKey::of(&IpPacket::parse(packet).unwrap()).unwrap()
+}
+
+#[test]
+fn the_rules_are_asked_once_for_each_flow() {
+    let [mut cache, _] = threads();
+    let filter = Ports::new(&[443]);
+    for _ in 0..3 {
+        for source_port in 0..1000 {
+            assert_eq!(cache.verdict(&flow(source_port, 443), NOW, 1, &filter), Verdict::Allow);
+            assert_eq!(cache.verdict(&flow(source_port, 22), NOW, 1, &filter), Verdict::Deny);
+        }
+    }
+    assert_eq!(filter.asked(), 2000);
+}
+
+#[test]
+fn a_new_generation_cuts_established_flows() {
+    let [mut cache, _] = threads();
+    let (open, shut) = (Ports::new(&[443]), Ports::new(&[]));
+    assert_eq!(cache.verdict(&flow(1, 443), NOW, 1, &open), Verdict::Allow);
+    assert_eq!(cache.verdict(&flow(1, 443), NOW, 2, &shut), Verdict::Deny);
+    assert_eq!(cache.verdict(&flow(1, 443), NOW, 3, &open), Verdict::Allow);
+}
+
+#[test]
+fn answers_pass_on_the_permission_of_the_flow_they_answer() {
+    let [mut out, mut inward] = threads();
+    let filter = Ports::new(&[443]);
+    let request = flow(1, 443);
+    let reply = request.reversed();
+    assert_eq!(inward.verdict(&reply, NOW, 1, &filter), Verdict::Deny, "nothing was asked yet");
+    assert_eq!(out.verdict(&request, NOW, 1, &filter), Verdict::Allow);
+    assert_eq!(inward.verdict(&reply, NOW, 1, &filter), Verdict::Allow, "though it was denied before");
+    assert_eq!(inward.verdict(&Flow { peer: PEER + 1, ..reply }, NOW, 1, &filter), Verdict::Deny);
+    // The same packet the other way through the tunnel answers nothing.
+    let mirrored = Flow { direction: Direction::Out, ..reply };
+    assert_eq!(out.verdict(&mirrored, NOW, 1, &filter), Verdict::Deny);
+}
+
+#[test]
+fn answers_go_on_under_new_rules_that_still_allow_the_flow() {
+    let [mut out, mut inward] = threads();
+    let request = flow(1, 443);
+    assert_eq!(out.verdict(&request, NOW, 1, &Ports::new(&[443])), Verdict::Allow);
+    // A download: the side that began says nothing as long as nothing comes.
+    assert_eq!(inward.verdict(&request.reversed(), NOW, 2, &Ports::new(&[80, 443])), Verdict::Allow);
+    assert_eq!(inward.verdict(&request.reversed(), NOW, 3, &Ports::new(&[80])), Verdict::Deny);
+    assert_eq!(inward.verdict(&request.reversed(), NOW, 4, &Ports::new(&[443])), Verdict::Deny, "it ended");
+}
+
+#[test]
+fn the_flows_of_two_peers_are_two() {
+    let [mut cache, _] = threads();
+    #[derive(Debug)]
+    struct OnlyPeer;
+    impl FlowFilter for OnlyPeer {
+        fn decide(&self, flow: &Flow) -> Verdict {
+            if flow.peer == PEER { Verdict::Allow } else { Verdict::Deny }
+        }
+    }
+    assert_eq!(cache.verdict(&flow(1, 2), NOW, 1, &OnlyPeer), Verdict::Allow);
+    assert_eq!(cache.verdict(&Flow { peer: PEER + 1, ..flow(1, 2) }, NOW, 1, &OnlyPeer), Verdict::Deny);
+}
+
+#[test]
+fn a_flood_of_refused_flows_pushes_out_no_permission() {
+    let [mut cache, _] = threads();
+    let filter = Ports::new(&[443]);
+    for source_port in 0..1000 {
+        cache.verdict(&flow(source_port, 443), NOW, 1, &filter);
+    }
+    for flood in 0..200_000u32 {
+        let refused = Flow { peer: PEER + 1 + flood, ..flow(flood as u16, 22) };
+        assert_eq!(cache.verdict(&refused, NOW, 1, &filter), Verdict::Deny);
+    }
+    filter.asked();
+    for source_port in 0..1000 {
+        assert_eq!(cache.verdict(&flow(source_port, 443), NOW, 1, &filter), Verdict::Allow);
+    }
+    assert_eq!(filter.asked(), 0);
+}
+
+#[test]
+fn permissions_of_an_old_generation_make_room() {
+    let [mut cache, _] = threads();
+    let filter = Ports::new(&[443]);
+    for peer in 0..100_000 {
+        cache.verdict(&Flow { peer, ..flow(1, 443) }, NOW, 1, &filter);
+    }
+    filter.asked();
+    for _ in 0..3 {
+        cache.verdict(&flow(9, 22), NOW, 2, &filter);
+        cache.verdict(&flow(1, 443), NOW, 2, &filter);
+    }
+    assert_eq!(filter.asked(), 2, "a refusal is remembered too");
+}
+
+#[test]
+fn the_verdict_on_the_first_piece_is_that_of_the_others_for_a_second() {
+    let [mut cache, mut other_thread] = threads();
+    let filter = Ports::new(&[443]);
+    let later = piece(flow(1, 443), 5, false);
+    assert_eq!(cache.verdict(&later, NOW, 1, &filter), Verdict::Deny, "no first piece yet");
+    assert_eq!(cache.verdict(&piece(flow(1, 443), 5, true), NOW, 1, &filter), Verdict::Allow);
+    let in_time = NOW + Duration::from_millis(999);
+    assert_eq!(cache.verdict(&later, in_time, 1, &filter), Verdict::Allow);
+    assert_eq!(cache.verdict(&later, NOW + Duration::from_secs(1), 1, &filter), Verdict::Deny);
+    assert_eq!(cache.verdict(&later, in_time, 2, &filter), Verdict::Deny, "under other rules");
+    assert_eq!(cache.verdict(&piece(flow(1, 443), 6, false), in_time, 1, &filter), Verdict::Deny);
+    assert_eq!(cache.verdict(&Flow { peer: 1, ..later }, in_time, 1, &filter), Verdict::Deny);
+    assert_eq!(other_thread.verdict(&later, in_time, 1, &filter), Verdict::Deny);
+}
+
+#[test]
+fn the_pieces_of_a_refused_packet_are_refused() {
+    let [mut cache, _] = threads();
+    let filter = Ports::new(&[443]);
+    assert_eq!(cache.verdict(&piece(flow(1, 443), 5, true), NOW, 1, &filter), Verdict::Allow);
+    // The same identification again, but to another port.
+    assert_eq!(cache.verdict(&piece(flow(1, 22), 5, true), NOW, 1, &filter), Verdict::Deny);
+    assert_eq!(cache.verdict(&piece(flow(1, 22), 5, false), NOW, 1, &filter), Verdict::Deny);
+}
+
+#[test]
+fn packets_are_told_apart_by_what_their_headers_say() {
+    let tcp = key(&Recipe::tcp(false, 1, noise(10)).packet());
+    assert_eq!((tcp.source_port, tcp.destination_port, tcp.protocol), (4000, 5000, PROTO_TCP));
+    assert_eq!(tcp.source[10..], [0xff, 0xff, 10, 0, 0, 1]);
+    let udp = key(&Recipe::udp(true, noise(10)).packet());
+    assert_eq!((udp.source, udp.destination, udp.protocol), ([0xfd; 16], [0xfc; 16], PROTO_UDP));
+    assert_eq!(udp.reversed().source_port, 5000);
+    let mut later = Recipe::udp(false, noise(10)).packet();
+    later[7] = 9;
+    assert_eq!((key(&later).source_port, key(&later).destination_port), (0, 0));
+    let cut = v4_header([10, 0, 0, 1].into(), [10, 0, 0, 2].into(), 20, PROTO_UDP);
+    assert_eq!(FlowKey::of(&IpPacket::parse(&cut).unwrap()), Err(NoPorts));
+}
+
+#[test]
+fn an_echo_reply_is_the_reverse_of_its_request() {
+    let id = EchoId { id: 77, sequence: 1 };
+    for (source, destination, header_len, reply) in
+        [("10.0.0.1", "10.0.0.2", 20, 0), ("fd00::1", "fd00::2", 40, 129)]
+    {
+        let [source, destination]: [IpAddr; 2] =
+            [source, destination].map(|address| address.parse().unwrap());
+        let request = echo::request(source, destination, id, b"").unwrap();
+        let mut answer = echo::request(destination, source, id, b"").unwrap();
+        answer[header_len] = reply;
+        assert_eq!(key(&answer), key(&request).reversed());
+        assert_ne!(key(&echo::request(destination, source, id, b"").unwrap()), key(&request).reversed());
+    }
+}
+
+#[test]
+fn an_icmp_error_between_the_ends_of_a_flow_answers_it() {
+    for is_v6 in [false, true] {
+        let packet = Recipe::tcp(is_v6, 1, noise(1300)).packet();
+        let parsed = IpPacket::parse(&packet).unwrap();
+        let too_big = TooBig::new(Vec::new(), NOW).answer(&parsed, 1280, NOW).unwrap();
+        let unreachable = Unreachable::new(Vec::new(), NOW).answer(&parsed, NOW).unwrap();
+        for mut error in [too_big, unreachable] {
+            assert_eq!(key(&error), key(&packet).reversed());
+            // From a router in between: a flow of its own.
+            let source = if is_v6 { 8..24 } else { 12..16 };
+            error[source].fill(9);
+            assert_ne!(key(&error), key(&packet).reversed());
+            assert!(matches!(key(&error).protocol, PROTO_ICMP | PROTO_ICMPV6));
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn the_flow_of_any_packet_has_its_addresses(
+        bytes in proptest::collection::vec(any::<u8>(), 20..120),
+        first in prop::sample::select(vec![0x45u8, 0x60]),
+        protocol in prop::sample::select(vec![1u8, 6, 17, 44, 58]),
+    ) {
+        let mut bytes = bytes;
+        let len = bytes.len() as u16;
+        bytes[0] = first;
+        if first == 0x45 {
+            bytes[2..4].copy_from_slice(&len.to_be_bytes());
+            bytes[9] = protocol;
+        } else {
+            bytes[4..6].copy_from_slice(&len.saturating_sub(40).to_be_bytes());
+            bytes[6] = protocol;
+        }
+        if let Ok(packet) = IpPacket::parse(&bytes)
+            && let Ok(key) = FlowKey::of(&packet)
+        {
+            prop_assert_eq!(key.source, octets(packet.source()));
+            prop_assert_eq!(key.destination, octets(packet.destination()));
+        }
+    }
+
+    #[test]
+    fn a_cache_never_says_what_the_rules_do_not(
+        packets in proptest::collection::vec((0u16..4, 0u16..4, any::<bool>(), any::<bool>()), 1..200),
+        allowed in proptest::collection::vec(proptest::collection::btree_set(0u16..4, 0..4), 3),
+    ) {
+        let filters: Vec<Ports> =
+            allowed.into_iter().map(|allowed| Ports { allowed, ..Ports::default() }).collect();
+        let [mut out, mut inward] = threads();
+        // The definition: what the rules allowed, as long as all rules in force when it was seen since allow it.
+        let mut begun = BTreeSet::new();
+        let mut generation = 0;
+        for (source, destination, is_out, step) in packets {
+            generation += u64::from(step);
+            let filter = &filters[generation as usize % 3];
+            let packet =
+                if is_out { flow(source, destination) } else { flow(destination, source).reversed() };
+            let cache = if is_out { &mut out } else { &mut inward };
+            let verdict = cache.verdict(&packet, NOW, generation, filter);
+            let by_rule = filter.decide(&packet) == Verdict::Allow;
+            let answers = begun.contains(&(destination, source, !is_out)) && filter.allowed.contains(&source);
+            prop_assert_eq!(verdict == Verdict::Allow, by_rule || answers);
+            if by_rule {
+                begun.insert((source, destination, is_out));
+            } else if !answers {
+                begun.remove(&(destination, source, !is_out));
+            }
+        }
+    }
+}
