@@ -24,7 +24,7 @@ use crate::dataplane;
 use crate::enrol::EnrolCall;
 use crate::generations::Generations;
 use crate::membership::{MembershipFile, NodeSecrets};
-use crate::mesh::{Mesh, News, forget_externals};
+use crate::mesh::{Mesh, News, forget_clock_floor, forget_externals};
 use crate::metrics::Counters;
 use crate::state_dir::StateDir;
 
@@ -231,7 +231,8 @@ impl Daemon {
             dataplane::Event::ThreadEnded { thread } => {
                 anyhow::bail!("data thread {thread} ended although nobody stopped it");
             }
-            dataplane::Event::PeerUp { .. }
+            dataplane::Event::ThreadRestarted { .. }
+            | dataplane::Event::PeerUp { .. }
             | dataplane::Event::PeerDown { .. }
             | dataplane::Event::PathChanged { .. } => {}
         }
@@ -269,5 +270,6 @@ fn forget_membership(state: &StateDir) -> anyhow::Result<()> {
     let (roster, _) = Generations::open(state.path(), "roster")?;
     roster.remove()?;
     forget_externals(state.path())?;
+    forget_clock_floor(state.path())?;
     Ok(())
 }

@@ -1,48 +1,66 @@
 //! The data plane: packets between the overlay device and the peers' tunnels.
 //!
-//! Two threads run to completion, packet by packet, and never wait for the control plane:
+//! Dedicated threads run to completion, train by train, and never wait for the control plane:
 //!
-//! - `meshd-tun` reads the device, finds the owner of the destination, seals and sends.
-//! - `meshd-udp` receives datagrams, opens them, checks the inner source and writes the device. Between
-//!   datagrams, every [`TICK`], it drives handshakes, keepalives and the liveness of peers.
+//! - `meshd-tx-N` reads queue N of the device, cuts what it holds into packets, finds the owner of the
+//!   destination, asks the flow filter, seals, and sends the train with one call on socket N.
+//! - `meshd-rx-N` receives trains on socket N, opens them, checks source and destination, asks the flow filter,
+//!   puts packets of a flow together again and writes them to queue N.
+//! - `meshd-engine` owns handshakes, timers, paths and the control socket ([`tunnels`]).
 //!
 //! The control plane publishes an immutable snapshot of peers and routes ([`DataPlane::set_peers`]); a peer
-//! whose key is unchanged keeps its tunnel. Nothing is lost silently: each drop has a counter with a reason.
+//! whose key is unchanged keeps its tunnel. A data thread that panics starts again at once; the others notice
+//! nothing. Nothing is lost silently: each drop has a counter with a reason.
 
+mod clock;
 mod counters;
+mod delivery;
 mod events;
+mod flows;
+mod header;
 mod inbound;
+mod notes;
 mod outbound;
 mod peer;
 mod ping;
-mod sentinel;
+mod probe;
+mod sessions;
 mod shared;
 mod snapshot;
-mod tick;
+mod staged;
+mod supervisor;
+#[cfg(test)]
+mod tests;
+mod threads;
+mod train;
+mod tunnels;
 
+use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::atomic::Ordering;
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use meshd_core::flow::FlowFilter;
+use meshd_tunnel::{Suite, Tai64n};
 use meshd_wire::NodeId;
 use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
-use crate::io::{BindError, StopSignal, StopWatch, Tun, TunError, Udp};
+use crate::io::{BindError, Switches, TunError, TunGroup, UdpGroup};
 use crate::os::{Device, DeviceError, DeviceSettings, NetlinkError, underlay_mtu};
 
 pub use events::Event;
 pub use ping::{PingError, PingReply};
 
-use sentinel::Sentinel;
 use shared::Shared;
+use threads::Running;
+use tunnels::Command;
 
-/// Time between two looks at the timers of all peers.
-pub const TICK: Duration = Duration::from_millis(100);
+/// Calls of the control plane that wait for the engine's thread.
+const COMMANDS_MAX: usize = 16;
 /// Bytes a tunnel adds to a packet on an IPv6 underlay: IPv6 40, UDP 8, tunnel 32.
 pub const OVERHEAD: u16 = 80;
 /// Least MTU of the overlay: IPv6 demands it.
@@ -67,10 +85,16 @@ pub struct DataPlaneConfig {
     pub addr6: (Ipv6Addr, u8),
     /// All prefixes of the mesh: routed to the device, never used as outer addresses.
     pub mesh_prefixes: Vec<IpNet>,
+    /// Data threads of each direction, rounded down to a power of two; by default half the processors.
+    pub shards: Option<usize>,
+    /// Which offloads may be used.
+    pub switches: Switches,
+    /// Later than any timestamp that an earlier run with this key may have sent.
+    pub clock_floor: Tai64n,
 }
 
 /// One peer as its verified records describe it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct PeerConfig {
     /// The node.
     pub node: NodeId,
@@ -82,6 +106,13 @@ pub struct PeerConfig {
     pub addrs: Vec<IpNet>,
     /// Where it says it can be reached: hints only.
     pub candidates: Vec<SocketAddr>,
+    /// Pre-shared key; another one makes another tunnel, without a gap.
+    pub psk: Option<[u8; 32]>,
+    /// The ciphers; others make another tunnel, without a gap.
+    pub suite: Suite,
+    /// Whether it speaks WireGuard and nothing else: it is never called first, answers no probes of the path,
+    /// and what it exchanges with other peers passes through this node.
+    pub is_external: bool,
 }
 
 /// What is known of one peer's tunnel.
@@ -97,6 +128,8 @@ pub struct PeerStats {
     pub last_handshake: Option<Duration>,
     /// Time since the last authentic datagram.
     pub last_received: Option<Duration>,
+    /// Longest packet its path carries, as far as is known; none without a session.
+    pub mtu: Option<u16>,
     /// Bytes of inner packets received.
     pub rx_bytes: u64,
     /// Bytes of inner packets sent.
@@ -129,7 +162,7 @@ pub enum DataPlaneError {
     #[error("start thread {name}")]
     Thread {
         /// Name of the thread.
-        name: &'static str,
+        name: String,
         /// What the system said.
         #[source]
         source: io::Error,
@@ -140,18 +173,13 @@ pub enum DataPlaneError {
 #[derive(Debug)]
 pub struct DataPlane {
     shared: Arc<Shared>,
+    commands: SyncSender<Command>,
     running: Mutex<Option<Running>>,
-}
-
-/// The threads `meshd-tun` and `meshd-udp`, and what ends them.
-#[derive(Debug)]
-struct Running {
-    stop: StopSignal,
-    threads: Vec<JoinHandle<()>>,
+    port: u16,
 }
 
 impl DataPlane {
-    /// Opens the socket, creates the device with its addresses and routes, and starts the threads.
+    /// Opens the sockets, creates the device with its addresses and routes, and starts the threads.
     ///
     /// What was made is unmade when a later step fails.
     pub fn start(config: DataPlaneConfig) -> Result<Self, DataPlaneError> {
@@ -160,8 +188,9 @@ impl DataPlane {
             Some(mtu) => return Err(DataPlaneError::Mtu(mtu)),
             None => overlay_mtu(underlay_mtu().map_err(DataPlaneError::UnderlayMtu)?),
         };
-        let udp = Udp::bind(config.udp_port)?;
-        let tun = Tun::create(&config.device)?;
+        let shards = threads::shards(config.shards);
+        let udp = UdpGroup::bind(config.udp_port, shards, config.switches)?;
+        let tun = TunGroup::create(&config.device, shards, config.switches)?;
         let device = Device::configure(&DeviceSettings {
             name: config.device.clone(),
             mtu,
@@ -172,44 +201,66 @@ impl DataPlane {
         if !device.has_ipv6 {
             tracing::warn!(device = config.device, "ipv6 is off in the kernel: the overlay has ipv4 alone");
         }
-        tracing::info!(device = config.device, mtu, port = udp.port(), "data plane is up");
-        let shared = Arc::new(Shared::new(config, mtu, device.has_ipv6, udp));
-        let tun = Arc::new(tun);
-
-        let (stop, watch) =
-            StopSignal::new().map_err(|source| DataPlaneError::Thread { name: "meshd-tun", source })?;
-        let mut running = Running { stop, threads: Vec::with_capacity(2) };
-        running.spawn("meshd-tun", (&shared, &tun, &watch), outbound::run)?;
-        running.spawn("meshd-udp", (&shared, &tun, &watch), inbound::run)?;
-        Ok(Self { shared, running: Mutex::new(Some(running)) })
+        let port = udp.port();
+        tracing::info!(
+            device = config.device,
+            mtu,
+            port,
+            shards,
+            udp_gso = udp.has_gso,
+            udp_gro = udp.has_gro,
+            tun_tcp = tun.trains.tcp,
+            tun_udp = tun.trains.udp,
+            "data plane is up"
+        );
+        let (commands, inbox) = sync_channel(COMMANDS_MAX);
+        let (shared, running) = threads::start(&config, (mtu, device.has_ipv6), tun, udp, inbox)?;
+        Ok(Self { shared, commands, running: Mutex::new(Some(running)), port })
     }
 
     /// Replaces the peers. One with the same node and key keeps its tunnel and proven endpoint; one that is
     /// missing loses its tunnel at once; a new one is called without waiting for traffic.
     pub fn set_peers(&self, peers: Vec<PeerConfig>) {
-        self.shared.set_peers(peers);
+        let (done, wait) = sync_channel(1);
+        // It fails only after the end, when there is nothing left to replace.
+        if self.commands.send(Command::SetPeers(peers, done)).is_ok() {
+            self.shared.notes.wake();
+            let _ = wait.recv();
+        }
+    }
+
+    /// Puts another filter in force; running flows are decided again.
+    pub fn set_filter(&self, filter: Arc<dyn FlowFilter>) {
+        self.shared.rules.replace(filter);
     }
 
     /// Sends each connected peer an empty message soon: after this host's addresses changed, the peers learn
     /// the new one from it.
     pub fn greet_peers(&self) {
-        for peer in &self.shared.snapshot.load().peers {
-            peer.state().tunnel.greet();
+        // A full queue holds a greeting already, or a thread that will not come back.
+        if self.commands.try_send(Command::Greet).is_ok() {
+            self.shared.notes.wake();
         }
     }
 
     /// The state of every peer, in the order of their nodes.
     pub fn peers(&self) -> Vec<PeerStats> {
         let snapshot = self.shared.snapshot.load();
-        let now = self.shared.now();
-        let mut stats: Vec<PeerStats> = snapshot.peers.iter().map(|peer| peer.stats(now)).collect();
+        let now = clock::now();
+        let mut stats: Vec<PeerStats> = snapshot.peers().map(|peer| peer.stats(now)).collect();
         stats.sort_by_key(|stats| stats.node);
         stats
     }
 
     /// Bytes of inner packets received and sent since the start, also with peers that are gone.
     pub fn bytes(&self) -> (u64, u64) {
-        self.shared.bytes()
+        let retired = self.shared.retired.lock().unwrap_or_else(PoisonError::into_inner);
+        let snapshot = self.shared.snapshot.load();
+        let [received, sent] = snapshot.peers().fold(*retired, |[received, sent], peer| {
+            let [from, to] = peer.bytes();
+            [received + from, sent + to]
+        });
+        (received, sent)
     }
 
     /// Every reason a packet can be dropped for, with the number of drops.
@@ -229,7 +280,7 @@ impl DataPlane {
 
     /// UDP port of the tunnel.
     pub fn local_port(&self) -> u16 {
-        self.shared.udp.port()
+        self.port
     }
 
     /// MTU of the overlay device.
@@ -246,14 +297,8 @@ impl DataPlane {
     /// plane is dropped.
     pub fn stop(&self) {
         let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(Running { stop, threads }) = running {
-            self.shared.stopping.store(true, Ordering::Release);
-            drop(stop);
-            for thread in threads {
-                if thread.join().is_err() {
-                    tracing::error!("a data thread had panicked");
-                }
-            }
+        if let Some(running) = running {
+            drop(running);
             // Whoever waits for an answer holds the socket, and its port.
             self.shared.pings.give_up();
         }
@@ -266,23 +311,18 @@ impl Drop for DataPlane {
     }
 }
 
-impl Running {
-    fn spawn(
-        &mut self,
-        name: &'static str,
-        (shared, tun, watch): (&Arc<Shared>, &Arc<Tun>, &StopWatch),
-        run: fn(&Shared, &Tun, &StopWatch),
-    ) -> Result<(), DataPlaneError> {
-        let (shared, tun, watch) = (Arc::clone(shared), Arc::clone(tun), watch.clone());
-        let thread = std::thread::Builder::new()
-            .name(name.to_owned())
-            .spawn(move || {
-                let _sentinel = Sentinel::new(Arc::clone(&shared), name);
-                run(&shared, &tun, &watch);
-            })
-            .map_err(|source| DataPlaneError::Thread { name, source })?;
-        self.threads.push(thread);
-        Ok(())
+impl fmt::Debug for PeerConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { node, name, public_key: _, addrs, candidates, psk, suite, is_external } = self;
+        f.debug_struct("PeerConfig")
+            .field("node", node)
+            .field("name", name)
+            .field("addrs", addrs)
+            .field("candidates", candidates)
+            .field("has_psk", &psk.is_some())
+            .field("suite", suite)
+            .field("is_external", is_external)
+            .finish_non_exhaustive()
     }
 }
 
@@ -303,4 +343,13 @@ fn routes(config: &DataPlaneConfig) -> Vec<IpNet> {
 
 fn overlay_mtu(underlay: u32) -> u16 {
     u16::try_from(underlay).unwrap_or(u16::MAX).saturating_sub(OVERHEAD).clamp(MTU_MIN, MTU_MAX)
+}
+
+/// A random number; it needs to be hard to guess from outside, not secret.
+fn random_u64() -> u64 {
+    let mut bytes = [0; 8];
+    if aws_lc_rs::rand::fill(&mut bytes).is_err() {
+        tracing::error!("no randomness from the system");
+    }
+    u64::from_le_bytes(bytes)
 }

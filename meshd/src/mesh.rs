@@ -4,6 +4,7 @@
 //! is stored first and used afterwards, so a crash never brings back what was used less than what is on disk.
 
 mod applied;
+mod clock_floor;
 mod desk;
 mod duties;
 mod entry;
@@ -35,9 +36,11 @@ use crate::role::registry::{Holders, Whereabouts};
 use crate::role::steward::Steward;
 use crate::tls::Admission;
 
+use clock_floor::ClockFloor;
 use external::ExternalsFile;
 
 pub use applied::MemberView;
+pub use clock_floor::forget_clock_floor;
 pub use duties::{Errand, Help, RenewalRequest};
 pub use entry::{Entry, Founding, forget_founding};
 pub use external::{Newcomer, Wanted, claim_error, forget_externals};
@@ -113,6 +116,7 @@ pub struct Mesh {
     /// Suites that this node offers.
     suites: Suites,
     externals: ExternalsFile,
+    clock_floor: ClockFloor,
 }
 
 impl Mesh {
@@ -304,7 +308,9 @@ impl Mesh {
                 let (name, id, org) = of(node);
                 Some(EventKind::PathChanged { name, id, org, path: format!("udp {endpoint}") })
             }
-            dataplane::Event::DeviceLost | dataplane::Event::ThreadEnded { .. } => None,
+            dataplane::Event::DeviceLost
+            | dataplane::Event::ThreadRestarted { .. }
+            | dataplane::Event::ThreadEnded { .. } => None,
         }
     }
 
@@ -315,13 +321,14 @@ impl Mesh {
 
     /// Ends everything in order: what others reach first, the tunnels last.
     pub async fn stop(self) {
-        let Self { links, control, plane, .. } = self;
+        let Self { links, control, plane, mut clock_floor, .. } = self;
         drop(links);
         if let Some(control) = control {
             control.stop().await;
         }
         let stopped = Instant::now();
         plane.stop();
+        clock_floor.settle(clock_floor::boot());
         tracing::info!(took_ms = stopped.elapsed().as_millis() as u64, "tunnels are down");
     }
 }

@@ -6,11 +6,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ipnet::IpNet;
 use meshd::dataplane::{DataPlane, DataPlaneConfig, DataPlaneError, Event, PeerConfig, PingError};
-use meshd_tunnel::vertical_slice::LocalKey;
+use meshd::io::Switches;
+use meshd_tunnel::{LocalKey, Suite, Tai64n};
 use meshd_wire::NodeId;
 use nix::sched::{CloneFlags, setns};
 use zeroize::Zeroizing;
@@ -325,6 +326,7 @@ impl Pair {
     }
 
     fn config(&self, side: u8) -> DataPlaneConfig {
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         DataPlaneConfig {
             device: device(side).to_owned(),
             mtu: None,
@@ -333,6 +335,9 @@ impl Pair {
             addr4: (addr4(side), 16),
             addr6: (addr6(side), 48),
             mesh_prefixes: prefixes(),
+            shards: None,
+            switches: Switches::detect(),
+            clock_floor: Tai64n::from_unix(wall),
         }
     }
 
@@ -344,9 +349,12 @@ impl Pair {
         PeerConfig {
             node: node_id(side),
             name: device(side).to_owned(),
-            public_key: LocalKey::new(&key(side)).public(),
+            public_key: LocalKey::from_bytes(&key(side)).expect("key").public(),
             addrs: vec![IpNet::from(IpAddr::V4(addr4(side))), IpNet::from(IpAddr::V6(addr6(side)))],
             candidates: vec![SocketAddr::new(underlay4(side), PORT)],
+            psk: None,
+            suite: Suite::Aes,
+            is_external: false,
         }
     }
 

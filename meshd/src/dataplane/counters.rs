@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use meshd_tunnel::vertical_slice::Refused;
+use meshd_tunnel::Refused;
 
 macro_rules! reasons {
     ($($(#[$doc:meta])* $name:ident = $label:literal,)*) => {
@@ -33,16 +33,34 @@ reasons! {
     NotUnicast = "not-unicast",
     /// Not an IP packet of its stated length.
     NotIp = "not-ip",
+    /// Longer than the path carries; the sender is told.
+    TooBig = "too-big",
+    /// The flow is not allowed.
+    Denied = "denied",
+    /// Marked on its way as having met congestion, and its sender would not see the mark.
+    Congested = "congested",
+    /// Forwarded too often.
+    HopLimit = "hop-limit",
     /// No tunnel or session has the receiver index.
     UnknownIndex = "unknown-index",
     /// A handshake message that does not verify.
     BadHandshake = "bad-handshake",
-    /// An initiation seen before.
+    /// An initiation seen before, or older than one seen before.
     HandshakeReplay = "handshake-replay",
-    /// A handshake answered with a cookie.
+    /// An initiation right after another of the same peer.
+    HandshakeTooSoon = "handshake-too-soon",
+    /// An initiation in a suite that was not agreed on.
+    SuiteMismatch = "suite-mismatch",
+    /// A handshake answered with a cookie, or beyond what its sender may ask for.
     RateLimited = "handshake-rate-limited",
+    /// A cookie that answers nothing.
+    BadCookie = "bad-cookie",
+    /// More handshake messages than fit the queue.
+    ControlQueueFull = "handshake-queue-full",
     /// A data message seen before.
     Replay = "replay",
+    /// A data message with a counter that its key may not open.
+    CounterTooHigh = "counter-too-high",
     /// A data message that does not verify.
     BadTag = "bad-tag",
     /// Shorter than any message.
@@ -67,6 +85,8 @@ reasons! {
     IcmpRateLimited = "icmp-rate-limited",
     /// Nobody took the events quickly enough.
     EventQueueFull = "event-queue-full",
+    /// A data thread that panicked and started again, with the packets it held.
+    ThreadRestarted = "thread-restarted",
     /// The tunnel engine failed.
     Engine = "engine",
 }
@@ -87,7 +107,9 @@ impl Counters {
     }
 
     pub(super) fn add_many(&self, reason: Reason, count: usize) {
-        if let Some(counter) = self.counts.get(reason as usize) {
+        if count > 0
+            && let Some(counter) = self.counts.get(reason as usize)
+        {
             counter.fetch_add(count as u64, Ordering::Relaxed);
         }
     }
@@ -102,16 +124,19 @@ impl From<Refused> for Reason {
     fn from(refused: Refused) -> Self {
         match refused {
             Refused::TooShort => Self::TooShort,
-            Refused::TooLong => Self::TooLong,
             Refused::NotTunnel => Self::NotTunnel,
-            Refused::BadHandshake => Self::BadHandshake,
-            Refused::HandshakeReplay => Self::HandshakeReplay,
-            Refused::RateLimited => Self::RateLimited,
             Refused::UnknownIndex => Self::UnknownIndex,
+            Refused::CounterTooHigh => Self::CounterTooHigh,
             Refused::Replay => Self::Replay,
             Refused::BadTag => Self::BadTag,
-            Refused::NotIp => Self::NotIp,
-            Refused::Engine => Self::Engine,
+            Refused::BadMac | Refused::BadHandshake => Self::BadHandshake,
+            Refused::NoPeer => Self::NoPeer,
+            Refused::SuiteMismatch => Self::SuiteMismatch,
+            Refused::HandshakeReplay => Self::HandshakeReplay,
+            Refused::HandshakeTooSoon => Self::HandshakeTooSoon,
+            Refused::RateLimited | Refused::TooManyHandshakes => Self::RateLimited,
+            Refused::BadCookie => Self::BadCookie,
+            Refused::BadPeerKey => Self::Engine,
         }
     }
 }

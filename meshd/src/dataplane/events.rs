@@ -35,6 +35,11 @@ pub enum Event {
     },
     /// The overlay device was taken away; this data plane is of no more use.
     DeviceLost,
+    /// A data thread panicked and started again; what it held is lost.
+    ThreadRestarted {
+        /// Name of the thread.
+        thread: &'static str,
+    },
     /// A thread ended that nobody told to; this data plane is of no more use.
     ThreadEnded {
         /// Name of the thread.

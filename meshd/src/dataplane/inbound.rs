@@ -1,154 +1,296 @@
-//! Datagrams of peers, and the timers, on the thread `meshd-udp`.
+//! Datagrams of peers on their way to this host: the threads `meshd-rx-N`.
 
+use std::io::IoSlice;
 use std::net::SocketAddr;
-use std::os::fd::AsFd;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
 
-use meshd_core::IpPacket;
+use arc_swap::{ArcSwap, Cache};
+use meshd_core::coalesce::{CoalesceSwitches, Coalescer, RANGES_MAX};
 use meshd_core::path::is_overlay;
-use meshd_tunnel::vertical_slice::{Admitted, Opened};
+use meshd_tunnel::{KEEPALIVE_LEN, OVERHEAD, PADDING_SMALL};
 
-use super::counters::Reason;
-use super::peer::Peer;
+use super::counters::{Counters, Reason};
+use super::delivery::{Arrival, Delivery};
+use super::notes::{Stray, Wants};
+use super::outbound::Burst;
+use super::sessions::Receiving;
 use super::shared::Shared;
 use super::snapshot::Snapshot;
-use super::tick::Ticker;
-use crate::io::{Awaited, BUFFER_LEN, Readiness, StopWatch, Tun, wait};
+use super::train::TrainSender;
+use crate::io::{DatagramSocket, Events, PacketDevice, ReceiveMeta};
 
-/// Datagrams handled before the timers and the stop signal are looked at again.
-const BURST_MAX: usize = 64;
+/// Trains received with one call where the kernel puts them together, and the room for each: the most there can be.
+const TRAINS: usize = 4;
+const TRAIN_LEN: usize = 65_536;
+/// Datagrams received with one call where it does not.
+const SINGLES: usize = 64;
+/// Opened messages that are checked for replay together.
+const RUN_MAX: usize = 64;
+/// Type of a data message.
+const DATA: [u8; 4] = [4, 0, 0, 0];
 /// Failures of the socket in a row after which the thread gives up.
 const FAILURES_MAX: u32 = 1000;
 
-/// Buffers of the thread: the datagram, what came out of it, and what waited for its session.
-struct Buffers {
-    datagram: Vec<u8>,
-    opened: Vec<u8>,
-    sealed: Vec<u8>,
+/// The work of one thread: from one socket to one queue of the device.
+pub(super) struct Inbound<'a, D, S> {
+    socket: &'a S,
+    slab: Box<[u8]>,
+    metas: Box<[ReceiveMeta]>,
+    snapshot: Cache<&'a ArcSwap<Snapshot>, Arc<Snapshot>>,
+    path: InPath<'a, D, S>,
+    failures: u32,
 }
 
-/// Serves the socket and the timers until the stop signal.
-pub(super) fn run(shared: &Shared, tun: &Tun, stop: &StopWatch) {
-    let mut buffers =
-        Buffers { datagram: vec![0; BUFFER_LEN], opened: vec![0; BUFFER_LEN], sealed: vec![0; BUFFER_LEN] };
-    let mut ticker = Ticker::new(shared.now());
-    let mut failures = 0;
-    loop {
-        let timeout = ticker.due_in(shared.now());
-        match wait(shared.udp.as_fd(), stop, Some(timeout)) {
-            Ok(Awaited::Stopped) => return,
-            Ok(Awaited::TimedOut) => {}
-            Ok(Awaited::Ready(Readiness::Readable | Readiness::Broken)) => {
-                failures = if drain(shared, tun, &mut buffers) { 0 } else { failures + 1 };
-            }
-            Err(error) => {
-                tracing::error!(%error, "cannot wait for datagrams");
-                return;
-            }
-        }
-        if failures >= FAILURES_MAX {
-            tracing::error!("the tunnel's socket is broken");
-            return;
-        }
-        ticker.run(shared, &mut buffers.sealed);
-    }
+/// What every datagram goes through.
+struct InPath<'a, D, S> {
+    shared: &'a Shared,
+    device: &'a D,
+    delivery: Delivery<'a, S>,
+    coalescer: Coalescer,
+    run: Run,
+    /// Session of the last datagram.
+    last: Option<Arc<Receiving>>,
 }
 
-/// Handles what the socket holds. Returns whether it worked.
-fn drain(shared: &Shared, tun: &Tun, buffers: &mut Buffers) -> bool {
-    let snapshot = shared.snapshot.load();
-    for _ in 0..BURST_MAX {
-        match shared.udp.receive(&mut buffers.datagram) {
-            Ok(Some((len, source))) => receive((shared, tun), &snapshot, buffers, len, source),
-            Ok(None) => return true,
-            Err(error) => {
-                tracing::debug!(%error, "datagram not received");
-                shared.counters.add(Reason::UdpReceiveFailed);
-                return false;
-            }
-        }
-    }
-    true
-}
-
-fn receive(
-    (shared, tun): (&Shared, &Tun),
-    snapshot: &Snapshot,
-    buffers: &mut Buffers,
+/// Opened messages of one session that still may be copies.
+struct Run {
     len: usize,
-    source: SocketAddr,
-) {
-    let Buffers { datagram, opened, sealed } = buffers;
-    let datagram = datagram.get(..len).unwrap_or_default();
-    if is_overlay(source.ip(), &shared.overlay) {
-        return shared.counters.add(Reason::OverlayLoop);
-    }
-    let peer = match shared.local.admit(datagram, source.ip(), opened) {
-        Ok(Admitted::Initiation(key)) => snapshot.by_key.get(&key).ok_or(Reason::NoPeer),
-        Ok(Admitted::Indexed(index)) => snapshot.by_index.get(&index).ok_or(Reason::UnknownIndex),
-        Ok(Admitted::Challenge(len)) => {
-            shared.send(opened.get(..len).unwrap_or_default(), source);
-            Err(Reason::RateLimited)
+    counters: [u64; RUN_MAX],
+    fresh: [bool; RUN_MAX],
+    /// Where in the slab their plaintexts lie.
+    plaintexts: [Range<usize>; RUN_MAX],
+}
+
+impl<'a, D: PacketDevice, S: DatagramSocket> Inbound<'a, D, S> {
+    /// `has_gro` says that the kernel puts trains together.
+    pub(super) fn new(
+        shared: &'a Shared,
+        device: &'a D,
+        socket: &'a S,
+        has_gro: bool,
+        room: Option<&'a Events>,
+    ) -> Self {
+        let single_len = usize::from(shared.mtu) + OVERHEAD + PADDING_SMALL;
+        let (parts, part_len) = if has_gro { (TRAINS, TRAIN_LEN) } else { (SINGLES, single_len) };
+        let coalescing = device.coalescing();
+        let switches = CoalesceSwitches { tcp: coalescing.tcp, udp: coalescing.udp };
+        Self {
+            socket,
+            slab: vec![0; parts * part_len].into(),
+            metas: vec![ReceiveMeta::default(); parts].into(),
+            snapshot: Cache::new(&shared.snapshot),
+            path: InPath {
+                shared,
+                device,
+                delivery: Delivery::new(shared, TrainSender::new(shared, socket, room)),
+                coalescer: Coalescer::new(switches),
+                run: Run::new(),
+                last: None,
+            },
+            failures: 0,
         }
-        Err(refused) => Err(refused.into()),
-    };
-    match peer {
-        Ok(peer) => open((shared, tun), snapshot, peer, datagram, (opened, sealed), source),
-        Err(reason) => shared.counters.add(reason),
+    }
+
+    /// Receives what the socket has, up to a bound, and hands it to the host.
+    pub(super) fn burst(&mut self, now: Duration) -> Burst {
+        let received = match self.socket.receive(&mut self.slab, &mut self.metas) {
+            Ok(0) => return Burst::Drained,
+            Ok(received) => received,
+            Err(error) => {
+                tracing::debug!(%error, "datagrams not received");
+                self.path.shared.counters.add(Reason::UdpReceiveFailed);
+                self.failures += 1;
+                return if self.failures >= FAILURES_MAX { Burst::Lost } else { Burst::Drained };
+            }
+        };
+        self.failures = 0;
+        let snapshot = self.snapshot.load();
+        let part_len = self.slab.len() / self.metas.len();
+        for (part, meta) in self.metas.iter().take(received).enumerate() {
+            self.path.receive(snapshot, &mut self.slab, part * part_len, meta, now);
+        }
+        self.path.delivery.flush();
+        deliver(&mut self.path.coalescer, &mut self.slab, self.path.device, &self.path.shared.counters);
+        Burst::More
     }
 }
 
-fn open(
-    (shared, tun): (&Shared, &Tun),
-    snapshot: &Snapshot,
-    peer: &Peer,
-    datagram: &[u8],
-    (opened, sealed): (&mut [u8], &mut [u8]),
-    source: SocketAddr,
-) {
-    let now = shared.now();
-    let mut state = peer.state();
-    let mut inner = None;
-    let heard = match state.tunnel.open(datagram, source.ip(), opened, now) {
-        Ok(Opened::Packet(packet)) => {
-            inner = Some(&*packet);
-            state.heard(source, now)
+impl<D: PacketDevice, S: DatagramSocket> InPath<'_, D, S> {
+    /// Handles one part of the slab: datagrams of one sender.
+    fn receive(
+        &mut self,
+        snapshot: &Snapshot,
+        slab: &mut [u8],
+        at: usize,
+        meta: &ReceiveMeta,
+        now: Duration,
+    ) {
+        if meta.truncated {
+            return self.shared.counters.add(Reason::TooLong);
         }
-        Ok(Opened::Keepalive) => state.heard(source, now),
-        Ok(Opened::Established(keepalive)) => {
-            shared.send(keepalive, source);
-            state.heard(source, now)
+        if is_overlay(meta.source.ip(), &self.shared.overlay) {
+            return self.shared.counters.add(Reason::OverlayLoop);
         }
-        Ok(Opened::Response(response)) => {
-            shared.send(response, source);
-            return;
+        let end = at + meta.len;
+        let mut start = at;
+        while start < end {
+            let datagram = start..end.min(start + meta.stride);
+            start = datagram.end;
+            self.open(snapshot, slab, datagram, meta, now);
         }
-        Ok(Opened::Cookie) => return,
-        Err(refused) => return shared.counters.add(refused.into()),
-    };
-    if state.tunnel.wants_flush() {
-        shared.flush(&mut state.tunnel, source, sealed, now);
+        if meta.len == 0 {
+            self.shared.counters.add(Reason::TooShort);
+        }
+        self.settle(snapshot, slab, meta, now);
     }
-    drop(state);
-    shared.report(peer.node, heard, source);
-    if let Some(inner) = inner {
-        deliver((shared, tun), snapshot, peer, inner);
+
+    /// Opens one datagram and adds it to the run; the run before ends if it is of another session.
+    fn open(
+        &mut self,
+        snapshot: &Snapshot,
+        slab: &mut [u8],
+        at: Range<usize>,
+        meta: &ReceiveMeta,
+        now: Duration,
+    ) {
+        let datagram = slab.get_mut(at.clone()).unwrap_or_default();
+        let Some(&[kind @ .., i0, i1, i2, i3]) = datagram.first_chunk::<8>() else {
+            return self.shared.counters.add(Reason::TooShort);
+        };
+        if kind != DATA || datagram.len() < KEEPALIVE_LEN {
+            return self.stray(datagram, meta);
+        }
+        let index = u32::from_le_bytes([i0, i1, i2, i3]);
+        let known =
+            self.last.as_ref().is_some_and(|last| last.session.index() == index && !last.is_retired());
+        if !known || self.run.is_full() {
+            self.settle(snapshot, slab, meta, now);
+        }
+        if !known {
+            self.last = self.shared.sessions.find(index);
+        }
+        let Some(receiving) = &self.last else {
+            return self.shared.counters.add(Reason::UnknownIndex);
+        };
+        if !receiving.session.is_usable(now) {
+            return self.shared.counters.add(Reason::UnknownIndex);
+        }
+        match receiving.session.open(slab.get_mut(at.clone()).unwrap_or_default()) {
+            Ok(opened) => {
+                let plaintext = at.start + opened.plaintext.start..at.start + opened.plaintext.end;
+                self.run.push(opened.counter, plaintext);
+            }
+            Err(refused) => self.shared.counters.add(refused.into()),
+        }
+    }
+
+    /// Checks the run for copies, and hands on what is fresh.
+    fn settle(&mut self, snapshot: &Snapshot, slab: &mut [u8], meta: &ReceiveMeta, now: Duration) {
+        let len = std::mem::take(&mut self.run.len);
+        let Some(receiving) = self.last.as_ref().filter(|_| len > 0) else { return };
+        let Receiving { session, peer, .. } = &**receiving;
+        let (counters, fresh) = (&self.run.counters[..len], &mut self.run.fresh[..len]);
+        session.accept(counters, fresh);
+
+        let (mut packets, mut bytes, mut fresh_count) = (0u64, 0u64, 0);
+        let arrival = Arrival { snapshot, peer, ecn: meta.ecn, now };
+        for (fresh, plaintext) in fresh.iter().zip(&self.run.plaintexts) {
+            if !fresh {
+                continue;
+            }
+            fresh_count += 1;
+            if plaintext.is_empty() {
+                continue;
+            }
+            match self.delivery.judge(slab, plaintext.clone(), arrival) {
+                Ok(Some(packet)) => {
+                    (packets, bytes) = (packets + 1, bytes + packet.len() as u64);
+                    if self.coalescer.push(slab, packet.clone()).is_err() {
+                        deliver(&mut self.coalescer, slab, self.device, &self.shared.counters);
+                        // An empty burst takes a packet.
+                        let _ = self.coalescer.push(slab, packet);
+                    }
+                }
+                Ok(None) => {}
+                Err(reason) => self.shared.counters.add(reason),
+            }
+        }
+        self.shared.counters.add_many(Reason::Replay, len - fresh_count);
+        if fresh_count > 0 {
+            peer.count_received(packets, bytes);
+            note_received(self.shared, receiving, meta.source, packets > 0, now);
+        }
+    }
+
+    /// A datagram that is no data: a control message that went astray, or nothing of ours.
+    fn stray(&self, datagram: &[u8], meta: &ReceiveMeta) {
+        let reason = match datagram.first_chunk() {
+            None => Reason::TooShort,
+            Some(&DATA) => Reason::TooShort,
+            Some([1..=3, 0, 0, 0]) => match Stray::new(datagram, meta.source) {
+                Some(stray) if self.shared.notes.stray(stray) => return,
+                Some(_) => Reason::ControlQueueFull,
+                None => Reason::BadHandshake,
+            },
+            Some(_) => Reason::NotTunnel,
+        };
+        self.shared.counters.add(reason);
     }
 }
 
-/// Hands an inner packet to the host, if its sender may send it and it is for this node.
-fn deliver((shared, tun): (&Shared, &Tun), snapshot: &Snapshot, peer: &Peer, bytes: &[u8]) {
-    let Ok(packet) = IpPacket::parse(bytes) else {
-        return shared.counters.add(Reason::NotIp);
-    };
-    if snapshot.routes.check_source(packet.source(), |owner| std::ptr::eq(&**owner, peer)).is_err() {
-        return shared.counters.add(Reason::BadSource);
+/// Writes what came for the host, in as few pieces as the host takes.
+fn deliver<D: PacketDevice>(coalescer: &mut Coalescer, slab: &mut [u8], device: &D, counters: &Counters) {
+    coalescer.drain(slab, &mut |header, slab, ranges| {
+        let mut slices = [IoSlice::new(&[]); 1 + RANGES_MAX];
+        slices[0] = IoSlice::new(header);
+        for (slice, range) in slices[1..].iter_mut().zip(ranges) {
+            *slice = IoSlice::new(slab.get(range.clone()).unwrap_or_default());
+        }
+        if let Err(error) = device.write(&slices[..=ranges.len().min(RANGES_MAX)]) {
+            tracing::trace!(%error, "packet not delivered");
+            counters.add(Reason::TunWriteFailed);
+        }
+    });
+}
+
+/// Tells the timers and the paths what they must know of a train that was authentic and fresh.
+fn note_received(shared: &Shared, receiving: &Receiving, source: SocketAddr, data: bool, now: Duration) {
+    let Receiving { session, peer, .. } = receiving;
+    if session.confirm_first_use() {
+        shared.notes.confirm(session.index());
     }
-    if !shared.is_own(packet.destination()) {
-        return shared.counters.add(Reason::BadDestination);
+    if session.activity().note_received(now, data) {
+        shared.notes.want(peer, Wants::STIR);
     }
-    peer.count_received(packet.bytes().len());
-    if shared.pings.take_reply(&packet, shared.now()) {
-        return;
+    if session.wants_renewal(now) {
+        shared.notes.want(peer, Wants::RENEWAL);
     }
-    shared.write_tun(tun, packet.bytes());
+    if peer.note_heard(source, now) {
+        shared.notes.want(peer, Wants::HEARD);
+    }
+}
+
+impl Run {
+    fn new() -> Self {
+        Self {
+            len: 0,
+            counters: [0; RUN_MAX],
+            fresh: [false; RUN_MAX],
+            plaintexts: [const { 0..0 }; RUN_MAX],
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.len >= RUN_MAX
+    }
+
+    fn push(&mut self, counter: u64, plaintext: Range<usize>) {
+        let places = self.counters.get_mut(self.len).zip(self.plaintexts.get_mut(self.len));
+        if let Some((counter_at, plaintext_at)) = places {
+            (*counter_at, *plaintext_at) = (counter, plaintext);
+            self.len += 1;
+        }
+    }
 }

@@ -1,133 +1,223 @@
-//! Packets of this host, on the thread `meshd-tun`.
+//! Packets of this host on their way to peers: the threads `meshd-tx-N`.
 
+use std::io;
 use std::net::IpAddr;
-use std::os::fd::AsFd;
+use std::sync::Arc;
 use std::time::Duration;
 
-use meshd_core::IpPacket;
-use meshd_tunnel::vertical_slice::Sealed;
+use arc_swap::{ArcSwap, Cache};
+use meshd_core::flow::{Direction, Flow};
+use meshd_core::split::{self, Outgoing};
+use meshd_core::vnet::{self, VnetHeader};
 
 use super::counters::Reason;
-use super::events::Event;
-use super::peer::Peer;
+use super::flows::Verdicts;
+use super::notes::Wants;
+use super::peer::{Peer, Reach, Way};
 use super::shared::Shared;
-use crate::io::{Awaited, BUFFER_LEN, Readiness, StopWatch, Tun, wait};
+use super::snapshot::Snapshot;
+use super::train::TrainSender;
+use crate::io::{DatagramSocket, Events, PacketDevice, READ_LEN_MAX};
 
-/// Packets read before the stop signal is looked at again.
-const BURST_MAX: usize = 256;
+/// Reads before what was collected is sent: batches without timers.
+const READS_MAX: usize = 8;
 
-/// Says why a packet was not sent.
+/// Where a burst of work ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Unsent {
-    /// Nobody can be sent to; the sender is told.
-    Unreachable(Reason),
-    /// Dropped.
-    Dropped(Reason),
+pub(super) enum Burst {
+    /// There is nothing more to do.
+    Drained,
+    /// There may be more.
+    More,
+    /// The device or socket is gone.
+    Lost,
 }
 
-/// Reads the device until the stop signal, or until the device is gone.
-pub(super) fn run(shared: &Shared, tun: &Tun, stop: &StopWatch) {
-    let mut packet = vec![0; BUFFER_LEN];
-    let mut out = vec![0; BUFFER_LEN];
-    loop {
-        match wait(tun.as_fd(), stop, None) {
-            Ok(Awaited::Stopped) => return,
-            Ok(Awaited::TimedOut) => continue,
-            Ok(Awaited::Ready(Readiness::Readable)) => {}
-            Ok(Awaited::Ready(Readiness::Broken)) => return lost(shared, "device was removed"),
-            Err(error) => return lost(shared, &error.to_string()),
+/// The work of one thread: from one queue of the device to one socket.
+pub(super) struct Outbound<'a, D, S> {
+    device: &'a D,
+    buffer: Box<[u8]>,
+    snapshot: Cache<&'a ArcSwap<Snapshot>, Arc<Snapshot>>,
+    path: OutPath<'a, D, S>,
+}
+
+/// What every packet goes through.
+struct OutPath<'a, D, S> {
+    shared: &'a Shared,
+    device: &'a D,
+    train: TrainSender<'a, S>,
+    verdicts: Verdicts<'a>,
+    /// Owner of the last destination, good for one snapshot.
+    last: Option<(IpAddr, Arc<Peer>)>,
+    generation: u64,
+}
+
+impl<'a, D: PacketDevice, S: DatagramSocket> Outbound<'a, D, S> {
+    pub(super) fn new(shared: &'a Shared, device: &'a D, socket: &'a S, room: Option<&'a Events>) -> Self {
+        Self {
+            device,
+            buffer: vec![0; READ_LEN_MAX].into(),
+            snapshot: Cache::new(&shared.snapshot),
+            path: OutPath {
+                shared,
+                device,
+                train: TrainSender::new(shared, socket, room),
+                verdicts: Verdicts::new(&shared.rules),
+                last: None,
+                generation: 0,
+            },
         }
-        for _ in 0..BURST_MAX {
-            match tun.read(&mut packet) {
-                Ok(Some(len)) => forward(shared, tun, packet.get(..len).unwrap_or_default(), &mut out),
-                Ok(None) => break,
-                // The device was deleted under us; any other error is about one packet.
-                Err(error) if error.raw_os_error() == Some(libc::EBADFD) => {
-                    return lost(shared, "device was removed");
+    }
+
+    /// Reads what the device has, up to a bound, and sends it.
+    pub(super) fn burst(&mut self, now: Duration) -> Burst {
+        let snapshot = self.snapshot.load();
+        if self.path.generation != snapshot.generation {
+            (self.path.generation, self.path.last) = (snapshot.generation, None);
+        }
+        let mut burst = Burst::More;
+        for _ in 0..READS_MAX {
+            match self.device.read(&mut self.buffer) {
+                Ok(Some(len)) => {
+                    let read = self.buffer.get_mut(..len).unwrap_or_default();
+                    self.path.forward(snapshot, read, now);
                 }
-                Err(_) => {
-                    shared.counters.add(Reason::TunReadFailed);
+                Ok(None) => {
+                    burst = Burst::Drained;
                     break;
                 }
+                // The device was deleted under us; any other error is about one packet.
+                Err(error) if is_gone(&error) => {
+                    burst = Burst::Lost;
+                    break;
+                }
+                Err(_) => self.path.shared.counters.add(Reason::TunReadFailed),
             }
         }
+        self.path.train.flush();
+        burst
     }
 }
 
-fn lost(shared: &Shared, why: &str) {
-    tracing::error!(why, "the overlay device is lost");
-    shared.events.send(Event::DeviceLost, &shared.counters);
-}
-
-fn forward(shared: &Shared, tun: &Tun, bytes: &[u8], out: &mut [u8]) {
-    let Ok(packet) = IpPacket::parse(bytes) else {
-        return shared.counters.add(Reason::NotIp);
-    };
-    let destination = packet.destination();
-    if destination.is_multicast() || is_broadcast(destination) {
-        return shared.counters.add(Reason::NotUnicast);
-    }
-    let now = shared.now();
-    let snapshot = shared.snapshot.load();
-    let sent = match snapshot.routes.owner(destination) {
-        Some(peer) => send(shared, peer, packet.bytes(), out, now),
-        None => Err(Unsent::Unreachable(Reason::NoPeer)),
-    };
-    match sent {
-        Ok(()) => {}
-        Err(Unsent::Unreachable(reason)) => {
-            shared.counters.add(reason);
-            shared.answer_unreachable(tun, &packet, now);
+impl<D: PacketDevice, S: DatagramSocket> OutPath<'_, D, S> {
+    /// Sends one packet or super-packet behind its header, or says why not.
+    fn forward(&mut self, snapshot: &Snapshot, read: &mut [u8], now: Duration) {
+        let Some((header, packet)) = read.split_at_mut_checked(vnet::LEN) else {
+            return self.shared.counters.add(Reason::NotIp);
+        };
+        let parsed = VnetHeader::parse(header).ok().and_then(|vnet| split::parse(&vnet, packet).ok());
+        let Some(outgoing) = parsed else {
+            return self.shared.counters.add(Reason::NotIp);
+        };
+        let destination = outgoing.destination;
+        if destination.is_multicast() || is_broadcast(destination) {
+            return self.shared.counters.add(Reason::NotUnicast);
         }
-        Err(Unsent::Dropped(reason)) => shared.counters.add(reason),
+        let Some(peer) = self.owner(snapshot, destination) else {
+            self.shared.counters.add(Reason::NoPeer);
+            return self.shared.answer_unreachable(self.device, packet, now);
+        };
+        let flow = Flow {
+            key: outgoing.flow,
+            direction: Direction::Out,
+            peer: peer.id.0,
+            fragment: outgoing.fragment,
+        };
+        if !self.verdicts.allow(&flow, now) {
+            return self.shared.counters.add(Reason::Denied);
+        }
+        self.send(&peer, &outgoing, packet, now);
+        self.last = Some((destination, peer));
     }
-}
 
-/// Seals one packet for a peer and sends it, or keeps it while a handshake runs.
-pub(super) fn send(
-    shared: &Shared,
-    peer: &Peer,
-    packet: &[u8],
-    out: &mut [u8],
-    now: Duration,
-) -> Result<(), Unsent> {
-    let mut state = peer.state();
-    if !state.tunnel.has_session() {
-        let reason = if !state.path.is_known() {
-            Some(Reason::NoPath)
-        } else if state.tunnel.has_given_up(now) {
-            Some(Reason::Absent)
-        } else {
-            None
+    fn owner(&mut self, snapshot: &Snapshot, destination: IpAddr) -> Option<Arc<Peer>> {
+        match self.last.take() {
+            Some((known, peer)) if known == destination => Some(peer),
+            _ => snapshot.routes.owner(destination).cloned(),
+        }
+    }
+
+    fn send(&mut self, peer: &Arc<Peer>, outgoing: &Outgoing, packet: &mut [u8], now: Duration) {
+        let way = peer.way();
+        let sent = match &*way {
+            Some(way) => self.seal(peer, way, outgoing, packet, now),
+            None => false,
+        };
+        if !sent {
+            self.stage(peer, outgoing, packet, now);
+        }
+    }
+
+    /// Seals all segments onto the train; false if the session takes no more.
+    fn seal(
+        &mut self,
+        peer: &Arc<Peer>,
+        way: &Way,
+        outgoing: &Outgoing,
+        packet: &mut [u8],
+        now: Duration,
+    ) -> bool {
+        let Ok(mut splitter) = outgoing.splitter(usize::from(way.mtu)) else {
+            self.shared.counters.add(Reason::TooBig);
+            self.shared.answer_too_big(self.device, packet, way.mtu, now);
+            return true;
+        };
+        let count = u32::try_from(splitter.segments()).unwrap_or(u32::MAX);
+        let Ok(mut reservation) = way.session.reserve(now, count) else { return false };
+        let mut bytes = 0;
+        while let Some(range) = splitter.next(packet) {
+            let segment = packet.get(range).unwrap_or_default();
+            self.train.add(way, &mut reservation, segment, outgoing.ecn);
+            bytes += segment.len() as u64;
+        }
+        note_sent(self.shared, peer, way, now);
+        peer.count_sent(u64::from(count), bytes);
+        true
+    }
+
+    /// Keeps the packet for a session that is on its way, or tells its sender that none is.
+    fn stage(&mut self, peer: &Arc<Peer>, outgoing: &Outgoing, packet: &mut [u8], now: Duration) {
+        let reason = match peer.reach() {
+            Reach::Hoped => None,
+            Reach::NoPath => Some(Reason::NoPath),
+            Reach::Absent => Some(Reason::Absent),
         };
         if let Some(reason) = reason {
-            let discarded = state.tunnel.discard_staged();
-            shared.counters.add_many(Reason::QueueFull, discarded);
-            return Err(Unsent::Unreachable(reason));
+            self.shared.counters.add(reason);
+            // Whoever is wanted is called again.
+            self.shared.notes.want(peer, Wants::RENEWAL);
+            return self.shared.answer_unreachable(self.device, packet, now);
+        }
+        let Ok(mut splitter) = outgoing.splitter(usize::from(self.shared.mtu)) else {
+            self.shared.counters.add(Reason::TooBig);
+            return self.shared.answer_too_big(self.device, packet, self.shared.mtu, now);
+        };
+        while let Some(range) = splitter.next(packet) {
+            stage(self.shared, peer, packet.get(range).unwrap_or_default());
         }
     }
-    let dropped = match state.tunnel.seal(packet, out, now) {
-        Ok(Sealed::Datagram(datagram)) => {
-            let endpoint = state.path.endpoint().ok_or(Unsent::Dropped(Reason::NoPath))?;
-            drop(state);
-            if shared.send(datagram, endpoint) {
-                peer.count_sent(packet.len());
-            }
-            return Ok(());
-        }
-        Ok(Sealed::Staged { initiation, dropped }) => {
-            state.called = true;
-            shared.send_initiation(&state, initiation, now);
-            dropped
-        }
-        Ok(Sealed::Waiting { dropped }) => dropped,
-        Err(refused) => return Err(Unsent::Dropped(refused.into())),
-    };
-    if dropped {
-        shared.counters.add(Reason::QueueFull);
+}
+
+/// Keeps a copy of a packet until there is a session.
+pub(super) fn stage(shared: &Shared, peer: &Arc<Peer>, packet: &[u8]) {
+    let lost = peer.staged().push(packet, &shared.staged_total);
+    shared.counters.add_many(Reason::QueueFull, lost);
+    // After the push: if a session came up meanwhile, the engine's thread finds the packet there.
+    shared.notes.want(peer, Wants::STAGED);
+}
+
+/// Tells the timers what they must know of a train with packets.
+pub(super) fn note_sent(shared: &Shared, peer: &Arc<Peer>, way: &Way, now: Duration) {
+    if way.session.activity().note_sent(now, true) {
+        shared.notes.want(peer, Wants::STIR);
     }
-    peer.count_sent(packet.len());
-    Ok(())
+    if way.session.wants_renewal(now) {
+        shared.notes.want(peer, Wants::RENEWAL);
+    }
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EBADFD | libc::EBADF | libc::ENODEV))
 }
 
 fn is_broadcast(address: IpAddr) -> bool {

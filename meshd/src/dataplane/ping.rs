@@ -3,17 +3,21 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU16, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use meshd_core::IpPacket;
 use meshd_core::echo::{self, EchoId};
-use meshd_tunnel::vertical_slice::{BUFFER_LEN_MIN, OVERHEAD};
+use meshd_tunnel::{OVERHEAD, padding};
 use meshd_wire::NodeId;
 use tokio::sync::oneshot;
 
-use super::outbound::{self, Unsent};
-use super::shared::{Shared, random_u32};
+use super::clock;
+use super::counters::Reason;
+use super::outbound::{note_sent, stage};
+use super::peer::{Peer, Reach};
+use super::random_u64;
+use super::shared::Shared;
 
 /// Pings in flight: each waits at most [`TIMEOUT`].
 const PENDING_MAX: usize = 1024;
@@ -87,7 +91,7 @@ struct PendingGuard<'a> {
 
 impl Default for Pings {
     fn default() -> Self {
-        let random = random_u32();
+        let random = random_u64();
         Self {
             id: (random >> 16) as u16,
             next: AtomicU16::new(random as u16),
@@ -137,12 +141,8 @@ impl Drop for PendingGuard<'_> {
 }
 
 pub(super) async fn ping(shared: &Shared, node: &NodeId, payload_len: u16) -> Result<PingReply, PingError> {
-    let (peer, addresses) = {
-        let snapshot = shared.snapshot.load();
-        let peer = snapshot.peer(node).ok_or(PingError::UnknownPeer)?.clone();
-        (peer, snapshot.addresses.get(node).copied().unwrap_or_default())
-    };
-    let (source, destination) = match (addresses.v4, addresses.v6, shared.addr6) {
+    let known = shared.snapshot.load().by_node.get(node).cloned().ok_or(PingError::UnknownPeer)?;
+    let (source, destination) = match (known.v4, known.v6, shared.addr6) {
         (Some(v4), _, _) => (IpAddr::V4(shared.addr4), IpAddr::V4(v4)),
         (None, Some(v6), Some(own)) => (IpAddr::V6(own), IpAddr::V6(v6)),
         _ => return Err(PingError::NoAddress),
@@ -151,9 +151,7 @@ pub(super) async fn ping(shared: &Shared, node: &NodeId, payload_len: u16) -> Re
     if payload.len() + HEADERS_LEN > usize::from(shared.mtu) {
         return Err(PingError::TooLong { mtu: shared.mtu });
     }
-    let mut nonce = [0; NONCE_LEN];
-    nonce[..4].copy_from_slice(&random_u32().to_le_bytes());
-    nonce[4..].copy_from_slice(&random_u32().to_le_bytes());
+    let nonce = random_u64().to_le_bytes();
     payload[..NONCE_LEN].copy_from_slice(&nonce);
 
     let (answered, answer) = oneshot::channel();
@@ -161,20 +159,41 @@ pub(super) async fn ping(shared: &Shared, node: &NodeId, payload_len: u16) -> Re
     let echo = EchoId { id: shared.pings.id, sequence: guard.sequence };
     let packet = echo::request(source, destination, echo, &payload)
         .map_err(|_| PingError::TooLong { mtu: shared.mtu })?;
-    let mut out = vec![0; (packet.len() + OVERHEAD).max(BUFFER_LEN_MIN)];
-    let sent_at = shared.now();
-    outbound::send(shared, &peer, &packet, &mut out, sent_at).map_err(|unsent| match unsent {
-        Unsent::Unreachable(_) => PingError::Unreachable,
-        Unsent::Dropped(reason) => {
-            shared.counters.add(reason);
-            PingError::NotSent
-        }
-    })?;
+    let sent_at = clock::now();
+    send(shared, &known.peer, &packet, sent_at)?;
     match tokio::time::timeout(TIMEOUT, answer).await {
         Ok(Ok(received_at)) => {
-            let path = peer.state().path.endpoint().ok_or(PingError::Unreachable)?;
+            let path = known.peer.proven().ok_or(PingError::Unreachable)?;
             Ok(PingReply { rtt: received_at.saturating_sub(sent_at), path, address: destination })
         }
         Ok(Err(_)) | Err(_) => Err(PingError::TimedOut),
     }
+}
+
+/// Sends one packet from outside the data threads, or stages it while there is no session.
+fn send(shared: &Shared, peer: &Arc<Peer>, packet: &[u8], now: Duration) -> Result<(), PingError> {
+    let way = peer.way();
+    let Some((way, mut reservation)) =
+        way.as_ref().and_then(|way| Some((way, way.session.reserve(now, 1).ok()?)))
+    else {
+        if peer.reach() != Reach::Hoped {
+            return Err(PingError::Unreachable);
+        }
+        stage(shared, peer, packet);
+        return Ok(());
+    };
+    let padding = padding(packet.len(), usize::from(way.mtu));
+    let mut sealed = vec![0; OVERHEAD + packet.len() + padding];
+    let socket = if way.fragments { &shared.control } else { &shared.data };
+    let sent = reservation
+        .seal(packet, padding, &mut sealed)
+        .map_err(|_| Reason::Engine)
+        .and_then(|len| socket.send(&sealed, len, way.endpoint, 0).map_err(|_| Reason::UdpSendFailed));
+    if let Err(reason) = sent {
+        shared.counters.add(reason);
+        return Err(PingError::NotSent);
+    }
+    note_sent(shared, peer, way, now);
+    peer.count_sent(1, packet.len() as u64);
+    Ok(())
 }

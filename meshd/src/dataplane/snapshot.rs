@@ -1,10 +1,10 @@
 //! Peers and routes as one immutable value.
 
 use std::collections::HashMap;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use meshd_core::RouteTable;
-use meshd_tunnel::vertical_slice::TunnelIndex;
 use meshd_wire::NodeId;
 
 use super::peer::Peer;
@@ -12,23 +12,22 @@ use super::peer::Peer;
 /// Everything the packet path looks up.
 #[derive(Debug, Default)]
 pub(super) struct Snapshot {
-    pub(super) peers: Vec<Arc<Peer>>,
+    /// Differs from snapshot to snapshot; what a thread remembers is good for one of them.
+    pub(super) generation: u64,
     pub(super) routes: RouteTable<Arc<Peer>>,
-    pub(super) by_key: HashMap<[u8; 32], Arc<Peer>>,
-    pub(super) by_index: HashMap<TunnelIndex, Arc<Peer>>,
-    /// Addresses by which a peer itself is pinged.
-    pub(super) addresses: HashMap<NodeId, PeerAddresses>,
+    pub(super) by_node: HashMap<NodeId, Known>,
 }
 
-/// The host addresses of one peer.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct PeerAddresses {
-    pub(super) v4: Option<std::net::Ipv4Addr>,
-    pub(super) v6: Option<std::net::Ipv6Addr>,
+/// A peer and the addresses it is pinged at.
+#[derive(Debug, Clone)]
+pub(super) struct Known {
+    pub(super) peer: Arc<Peer>,
+    pub(super) v4: Option<Ipv4Addr>,
+    pub(super) v6: Option<Ipv6Addr>,
 }
 
 impl Snapshot {
-    pub(super) fn peer(&self, node: &NodeId) -> Option<&Arc<Peer>> {
-        self.peers.iter().find(|peer| peer.node == *node)
+    pub(super) fn peers(&self) -> impl Iterator<Item = &Arc<Peer>> {
+        self.by_node.values().map(|known| &known.peer)
     }
 }

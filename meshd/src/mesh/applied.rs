@@ -6,9 +6,11 @@ use std::net::{IpAddr, SocketAddr};
 use ipnet::IpNet;
 use meshd_api::EventKind;
 use meshd_trust::{Freshness, NodeView, Standing};
+use meshd_tunnel::Suite;
 use meshd_wire::{NodeId, Timestamp};
 
 use super::Mesh;
+use crate::config::Suites;
 use crate::dataplane::PeerConfig;
 
 /// A member in force, as events and tables name it.
@@ -30,6 +32,7 @@ impl Mesh {
         let mut peers = BTreeMap::new();
         let mut members = BTreeMap::new();
         let mut holders = BTreeMap::new();
+        let own_suites = self.signed_suites();
         for view in self.roster.nodes() {
             let standing = self.roster.standing(&view.id(), now);
             let is_usable = !self.unsaved || self.holders.of(&view.cert().transport).is_some();
@@ -44,7 +47,7 @@ impl Mesh {
                     PeerConfig { candidates: candidates(&view), ..stored.clone() }
                 }
                 None if self.unsaved => continue,
-                Some(_) | None => match peer_config(&view) {
+                Some(_) | None => match peer_config(&view, own_suites) {
                     Some(peer) => peer,
                     None => continue,
                 },
@@ -65,6 +68,12 @@ impl Mesh {
         self.tell_members(members);
         self.tell_stale(now);
         self.publish();
+    }
+
+    /// Suites that this node's signed keys list, as far as it still offers them.
+    fn signed_suites(&self) -> u8 {
+        let signed = self.roster.node(&self.node).and_then(|view| view.keys().map(|keys| keys.suites));
+        signed.unwrap_or_default() & self.suites.bits()
     }
 
     /// Tells once when an organisation falls silent, and again only after it was heard.
@@ -146,7 +155,7 @@ pub fn standing_word(standing: Standing) -> &'static str {
     }
 }
 
-fn peer_config(view: &NodeView<'_>) -> Option<PeerConfig> {
+fn peer_config(view: &NodeView<'_>, own_suites: u8) -> Option<PeerConfig> {
     let (cert, keys) = (view.cert(), view.keys()?);
     let host = |addr: IpAddr| IpNet::from(addr);
     let claimed = cert.prefixes.iter().filter_map(|prefix| {
@@ -159,6 +168,9 @@ fn peer_config(view: &NodeView<'_>) -> Option<PeerConfig> {
         public_key: keys.cur.key.0,
         addrs: [host(cert.ipv4().into()), host(cert.ipv6().into())].into_iter().chain(claimed).collect(),
         candidates: candidates(view),
+        psk: None,
+        suite: if Suites::both_have_aes(own_suites, keys.suites) { Suite::Aes } else { Suite::Wg },
+        is_external: false,
     })
 }
 

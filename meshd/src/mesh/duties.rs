@@ -9,6 +9,7 @@ use meshd_wire::enrol::RegistryHint;
 use meshd_wire::record::NodeCert;
 use meshd_wire::{PublicKey, Timestamp};
 
+use super::clock_floor::boot;
 use super::{Mesh, RegistryLink};
 use crate::config::Suites;
 use crate::enrol::{Claimed, Renewed};
@@ -134,6 +135,7 @@ impl Mesh {
     #[must_use]
     pub fn on_tick(&mut self, counters: &mut Counters) -> Option<Errand> {
         let tick = Instant::now();
+        self.clock_floor.reserve(boot());
         if self.unsaved || self.unsaved_paths {
             self.commit(counters);
         }

@@ -12,6 +12,7 @@ use data_encoding::BASE64;
 use ipnet::IpNet;
 use meshd_api::{AddExternalReply, AddExternalRequest, ApiError, ErrorCode, RemoveExternalReply};
 use meshd_trust::{EXTERNALS_MAX, address, is_tunnel_key};
+use meshd_tunnel::Suite;
 use meshd_wire::enrol::{EnrolRequest, ExternalAddress, Refused};
 use meshd_wire::name::is_host_name;
 use meshd_wire::{NodeId, PublicKey};
@@ -216,6 +217,9 @@ impl Mesh {
                 IpNet::from(IpAddr::from(external.addr6())),
             ],
             candidates: Vec::<SocketAddr>::new(),
+            psk: external.psk.as_ref().map(|psk| psk.0),
+            suite: Suite::Wg,
+            is_external: true,
         }
     }
 

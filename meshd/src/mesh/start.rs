@@ -3,28 +3,31 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use meshd_api::{ApiError, ErrorCode, Event, StewardKeys};
 use meshd_registry::{Endpoint, EtcdTls, Registry};
 use meshd_trust::{Roster, address};
+use meshd_tunnel::Tai64n;
 use meshd_wire::enrol::RegistryHint;
 use meshd_wire::{NodeId, Timestamp};
 use tokio::sync::{broadcast, mpsc, watch};
 
+use super::clock_floor::{ClockFloor, boot};
 use super::duties::Duties;
 use super::entry::{Entry, open_steward};
 use super::external::ExternalsFile;
 use super::{FINDINGS_MAX, Mesh, RegistryLink};
 use crate::clock::{self, NodeClock};
-use crate::config::{Config, RegistryConfig};
+use crate::config::{Config, Offloads, RegistryConfig};
 use crate::daemon::Inlets;
 use crate::dataplane::{DataPlane, DataPlaneConfig, DataPlaneError};
 use crate::discovery::keyspace::Keyspace;
 use crate::discovery::{Discovery, Finding};
 use crate::generations::Generations;
-use crate::io::{Tun, Udp};
+use crate::io::{Switches, Tun, Udp};
 use crate::membership::{Membership, MembershipFile};
 use crate::os;
 use crate::role::control::ControlRole;
@@ -109,7 +112,8 @@ impl Mesh {
     ) -> Result<Self, ApiError> {
         let node = membership.secrets.node();
         let externals = open_externals(state, node)?;
-        let (plane, plane_events) = start_plane(config, &membership, &roster)?;
+        let clock_floor = open_clock_floor(state)?;
+        let (plane, plane_events) = start_plane(config, &membership, &roster, clock_floor.floor())?;
         let steward = if membership.steward { Some(open_steward(state)?) } else { None };
         let (admission, holders) = (Admission::default(), Holders::default());
         let serves = serves_registry(&membership, steward.as_ref());
@@ -160,6 +164,7 @@ impl Mesh {
             duties: Duties::new(),
             suites: config.suites,
             externals,
+            clock_floor,
         };
         mesh.apply();
         if let Err(error) = mesh.link(config, &findings_tx).await {
@@ -299,10 +304,20 @@ fn open_externals(state: &StateDir, node: NodeId) -> Result<ExternalsFile, ApiEr
     })
 }
 
+fn open_clock_floor(state: &StateDir) -> Result<ClockFloor, ApiError> {
+    let wall = Duration::from_millis(clock::wall_ms());
+    ClockFloor::open(state.path(), wall, boot()).map_err(|error| {
+        ApiError::new(ErrorCode::StorageFailed, "the time of the last handshakes can't be read")
+            .with_cause(crate::chain::of(&error))
+            .with_hint("remove `handshakes.a` and `handshakes.b`, if the clock of this host is right")
+    })
+}
+
 fn start_plane(
     config: &Config,
     membership: &Membership,
     roster: &Roster,
+    clock_floor: Tai64n,
 ) -> Result<(DataPlane, tokio::sync::mpsc::Receiver<crate::dataplane::Event>), ApiError> {
     let view = roster
         .node(&membership.secrets.node())
@@ -322,10 +337,26 @@ fn start_plane(
         addr4: (cert.ipv4(), len4),
         addr6: (cert.ipv6(), address::mesh_prefix6(&roster.mesh()).1),
         mesh_prefixes: prefixes,
+        shards: config.shards.map(usize::from),
+        switches: switches(&config.offloads),
+        clock_floor,
     };
     let plane = DataPlane::start(plane_config).map_err(|error| device_failed(&error))?;
     let events = plane.events();
     Ok((plane, events))
+}
+
+/// What the configuration allows; what it leaves open follows from the kernel.
+fn switches(offloads: &Offloads) -> Switches {
+    let Offloads { udp_gso, udp_gro, tun_tcp_gro, tun_udp_gro, never_gso_equal_tail } = *offloads;
+    let kernel = Switches::detect();
+    Switches {
+        udp_gso,
+        udp_gro,
+        tun_tcp_gro,
+        tun_udp_gro: tun_udp_gro && kernel.tun_udp_gro,
+        never_gso_equal_tail: never_gso_equal_tail.unwrap_or(kernel.never_gso_equal_tail),
+    }
 }
 
 fn device_failed(error: &DataPlaneError) -> ApiError {

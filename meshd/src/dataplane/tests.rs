@@ -1,0 +1,417 @@
+//! The data threads' work between fakes: what they cost, and what becomes of packets.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use meshd_tunnel::{
+    Activity, PeerId, RxSession, SessionKeys, SessionSpec, Suite, Tai64n, TunnelId, TxSession, pair,
+};
+use meshd_wire::NodeId;
+use zeroize::Zeroizing;
+
+use super::events::Event;
+use super::inbound::Inbound;
+use super::outbound::{Burst, Outbound};
+use super::peer::{Peer, Reach, Way};
+use super::shared::Shared;
+use super::snapshot::{Known, Snapshot};
+use super::supervisor::supervise;
+use super::{DataPlaneConfig, Switches};
+use crate::io::{Coalescing, DatagramSocket, PacketDevice, ReceiveMeta, Waker};
+
+const MTU: u16 = 1420;
+const NOW: Duration = Duration::from_secs(100);
+const OWN: Ipv4Addr = Ipv4Addr::new(10, 91, 0, 1);
+const OTHER: Ipv4Addr = Ipv4Addr::new(10, 91, 0, 2);
+const ELSEWHERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2)), 51820);
+/// Payload of a full TCP segment.
+const MSS: usize = MTU as usize - 40;
+const SEGMENTS: usize = 45;
+const INDEX: u32 = 0x1234_5678;
+
+#[test]
+fn a_train_costs_two_system_calls_and_no_allocation_on_its_way_out() {
+    let node = Node::new();
+    let device = FakeDevice::reading(super_packet());
+    let mut outbound = Outbound::new(&node.shared, &device, &node.socket, None);
+    let rounds = 10;
+    device.left.store(1, Ordering::Relaxed);
+    outbound.burst(NOW);
+
+    node.socket.calls.store(0, Ordering::Relaxed);
+    device.calls.store(0, Ordering::Relaxed);
+    let allocated = allocation_counter::measure(|| {
+        for _ in 0..rounds {
+            device.left.store(1, Ordering::Relaxed);
+            assert_eq!(outbound.burst(NOW), Burst::Drained);
+        }
+    });
+    assert_eq!(allocated.count_total, 0);
+    assert_eq!(node.socket.calls.load(Ordering::Relaxed), rounds);
+    // One that found a train and one that found nothing.
+    assert_eq!(device.calls.load(Ordering::Relaxed), 2 * rounds);
+    let sent = node.socket.last.lock().unwrap();
+    assert_eq!(sent.len(), SEGMENTS * (MTU as usize + 32));
+}
+
+#[test]
+fn a_train_costs_two_system_calls_and_no_allocation_on_its_way_in() {
+    let node = Node::new();
+    let device = FakeDevice::reading(Vec::new());
+    let rounds = 10;
+    {
+        let mut incoming = node.socket.incoming.lock().unwrap();
+        for round in 0..=rounds {
+            incoming.push_back(node.sealed_train(round));
+        }
+    }
+    let mut inbound = Inbound::new(&node.shared, &device, &node.socket, true, None);
+    assert_eq!(inbound.burst(NOW), Burst::More);
+
+    node.socket.calls.store(0, Ordering::Relaxed);
+    device.calls.store(0, Ordering::Relaxed);
+    let allocated = allocation_counter::measure(|| {
+        for _ in 0..rounds {
+            assert_eq!(inbound.burst(NOW), Burst::More);
+        }
+    });
+    assert_eq!(inbound.burst(NOW), Burst::Drained);
+    assert_eq!(allocated.count_total, 0);
+    assert_eq!(node.socket.calls.load(Ordering::Relaxed), rounds + 1);
+    assert_eq!(device.calls.load(Ordering::Relaxed), rounds, "one write for each train");
+    assert_eq!(device.written.load(Ordering::Relaxed), (rounds + 1) * (40 + SEGMENTS * MSS));
+    assert_eq!(node.drops(), Vec::new());
+}
+
+#[test]
+fn what_was_sealed_is_opened_as_it_was() {
+    let node = Node::new();
+    let device = FakeDevice::reading(super_packet());
+    device.left.store(1, Ordering::Relaxed);
+    Outbound::new(&node.shared, &device, &node.socket, None).burst(NOW);
+    let sent = node.socket.last.lock().unwrap().clone();
+    let mut payload = Vec::new();
+    for datagram in sent.chunks(MTU as usize + 32) {
+        let mut datagram = datagram.to_vec();
+        let opened = node.far_rx.open(&mut datagram).unwrap();
+        let packet = &datagram[opened.plaintext];
+        assert_eq!(packet[12..20], [OWN.octets(), OTHER.octets()].concat());
+        payload.extend_from_slice(&packet[40..]);
+    }
+    assert_eq!(payload, super_packet()[50..]);
+}
+
+#[test]
+fn copies_truncations_and_flipped_bits_are_dropped_and_counted() {
+    let node = Node::new();
+    let device = FakeDevice::reading(Vec::new());
+    let good = node.sealed(&packet(OTHER, OWN, b"once"));
+    let mut flipped = node.sealed(&packet(OTHER, OWN, b"flip"));
+    flipped[20] ^= 1;
+    let mut cut = node.sealed(&packet(OTHER, OWN, b"cut off"));
+    cut.pop();
+    let stranger = node.sealed(&packet(Ipv4Addr::new(10, 91, 0, 9), OWN, b"forged"));
+    let astray = node.sealed(&packet(OTHER, Ipv4Addr::new(10, 91, 0, 9), b"astray"));
+    for datagram in [good.clone(), good, flipped, cut, stranger, astray, vec![9; 60], vec![4, 0, 0, 0]] {
+        node.socket.incoming.lock().unwrap().push_back((datagram.clone(), datagram.len()));
+    }
+    let mut inbound = Inbound::new(&node.shared, &device, &node.socket, true, None);
+    while inbound.burst(NOW) == Burst::More {}
+    let mut drops = node.drops();
+    drops.sort_unstable();
+    let expected = [
+        ("bad-destination", 1),
+        ("bad-source", 1),
+        ("bad-tag", 2),
+        ("not-tunnel", 1),
+        ("replay", 1),
+        ("too-short", 1),
+    ];
+    assert_eq!(drops, expected);
+    assert_eq!(device.calls.load(Ordering::Relaxed), 1, "one packet came through");
+}
+
+#[test]
+fn packets_wait_for_a_session_and_bounds_hold() {
+    let node = Node::new();
+    node.peer.set_way(None);
+    let mut single = vec![0; 10];
+    single.extend(packet(OWN, OTHER, b"hello"));
+    let device = FakeDevice::reading(single);
+    let mut outbound = Outbound::new(&node.shared, &device, &node.socket, None);
+    device.left.store(100, Ordering::Relaxed);
+    while outbound.burst(NOW) == Burst::More {}
+    assert_eq!(node.drops(), [("queue-full", 36)]);
+    assert_eq!(node.socket.calls.load(Ordering::Relaxed), 0);
+    assert!(matches!(node.shared.notes.pop(), Some(super::notes::Note::Peer(_))));
+    assert!(node.shared.notes.pop().is_none(), "a wish is noted once");
+
+    node.peer.set_reach(Reach::Absent);
+    device.left.store(1, Ordering::Relaxed);
+    outbound.burst(NOW);
+    assert_eq!(device.written.load(Ordering::Relaxed), 20 + 8 + 33, "the sender is told");
+}
+
+#[test]
+fn a_thread_that_panics_starts_again_and_loses_only_what_it_held() {
+    let node = Node::new();
+    let mut events = node.shared.events.subscribe();
+    let device = FakeDevice::reading(super_packet());
+    device.panics.store(true, Ordering::Relaxed);
+    device.left.store(3, Ordering::Relaxed);
+    supervise(&node.shared, "meshd-tx", || {
+        let mut outbound = Outbound::new(&node.shared, &device, &node.socket, None);
+        while outbound.burst(NOW) == Burst::More {}
+        node.shared.stop();
+    });
+    assert_eq!(node.socket.calls.load(Ordering::Relaxed), 2, "two of three trains were sent");
+    assert_eq!(events.try_recv(), Ok(Event::ThreadRestarted { thread: "meshd-tx" }));
+    assert!(events.try_recv().is_err());
+    assert_eq!(node.drops(), [("thread-restarted", 1)]);
+}
+
+#[test]
+fn a_thread_that_panics_on_everything_is_given_up() {
+    let node = Node::new();
+    let mut events = node.shared.events.subscribe();
+    supervise(&node.shared, "meshd-rx", || std::panic::resume_unwind(Box::new("a fault")));
+    let mut last = None;
+    while let Ok(event) = events.try_recv() {
+        last = Some(event);
+    }
+    assert_eq!(last, Some(Event::ThreadEnded { thread: "meshd-rx" }));
+}
+
+/// A node with one peer, its session and its sockets, without threads.
+struct Node {
+    shared: Shared,
+    socket: Arc<FakeSocket>,
+    peer: Arc<Peer>,
+    far_tx: TxSession,
+    far_rx: RxSession,
+}
+
+impl Node {
+    fn new() -> Self {
+        let socket = Arc::new(FakeSocket::default());
+        let config = DataPlaneConfig {
+            device: String::new(),
+            mtu: None,
+            udp_port: 0,
+            private_key: Zeroizing::new([1; 32]),
+            addr4: (OWN, 16),
+            addr6: (Ipv6Addr::LOCALHOST, 128),
+            mesh_prefixes: Vec::new(),
+            shards: None,
+            switches: Switches::detect(),
+            clock_floor: Tai64n::from_unix(Duration::ZERO),
+        };
+        let sockets: (Arc<dyn DatagramSocket>, Arc<dyn DatagramSocket>) = (socket.clone(), socket.clone());
+        let shared = Shared::new(&config, (MTU, true), sockets, Waker::new().unwrap());
+        let peer = Arc::new(Peer::new(NodeId([2; 32]), PeerId(0), [2; 32], false));
+        let keys = |send, receive| SessionKeys {
+            send: Zeroizing::new([send; 32]),
+            receive: Zeroizing::new([receive; 32]),
+        };
+        let spec = |index| SessionSpec {
+            suite: Suite::Aes,
+            index,
+            peer_index: INDEX,
+            is_initiator: true,
+            born: NOW,
+            activity: Arc::new(Activity::new()),
+            tunnel: TunnelId(0),
+            peer: PeerId(0),
+        };
+        let (tx, rx) = pair(keys(1, 2), spec(INDEX));
+        let (far_tx, far_rx) = pair(keys(2, 1), spec(INDEX));
+        shared.sessions.insert(Arc::new(rx), Arc::clone(&peer));
+        peer.set_way(Some(Way { session: Arc::new(tx), endpoint: ELSEWHERE, mtu: MTU, fragments: false }));
+        peer.set_proven(ELSEWHERE);
+        peer.set_up(true);
+        let mut snapshot = Snapshot { generation: 1, ..Snapshot::default() };
+        snapshot.routes.claim(ipnet::IpNet::from(std::net::IpAddr::V4(OTHER)), Arc::clone(&peer));
+        let known = Known { peer: Arc::clone(&peer), v4: Some(OTHER), v6: None };
+        snapshot.by_node.insert(peer.node, known);
+        shared.snapshot.store(Arc::new(snapshot));
+        Self { shared, socket, peer, far_tx, far_rx }
+    }
+
+    /// A datagram as the peer would send it.
+    fn sealed(&self, packet: &[u8]) -> Vec<u8> {
+        let mut out = vec![0; packet.len() + 32];
+        self.far_tx.reserve(NOW, 1).unwrap().seal(packet, 0, &mut out).unwrap();
+        out
+    }
+
+    /// A train as the peer would send it, and the length of its datagrams.
+    fn sealed_train(&self, round: usize) -> (Vec<u8>, usize) {
+        let mut train = Vec::new();
+        for segment in 0..SEGMENTS {
+            let seq = (round * SEGMENTS + segment) * MSS;
+            train.extend(self.sealed(&tcp(OTHER, OWN, seq as u32, &[7; MSS])));
+        }
+        (train, MTU as usize + 32)
+    }
+
+    /// All reasons that something was counted for.
+    fn drops(&self) -> Vec<(&'static str, u64)> {
+        self.shared.counters.all().into_iter().filter(|(_, count)| *count > 0).collect()
+    }
+}
+
+/// A device that reads the same packet `left` times, and counts.
+struct FakeDevice {
+    packet: Vec<u8>,
+    left: AtomicUsize,
+    calls: AtomicUsize,
+    written: AtomicUsize,
+    panics: AtomicBool,
+}
+
+impl FakeDevice {
+    fn reading(packet: Vec<u8>) -> Self {
+        Self {
+            packet,
+            left: AtomicUsize::new(0),
+            calls: AtomicUsize::new(0),
+            written: AtomicUsize::new(0),
+            panics: AtomicBool::new(false),
+        }
+    }
+}
+
+impl PacketDevice for FakeDevice {
+    // Calls of their own, as of a kernel: `cargo lab bench instructions` counts what the threads do between them.
+    #[inline(never)]
+    fn read(&self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        let left = self.left.load(Ordering::Relaxed);
+        if left == 0 {
+            return Ok(None);
+        }
+        self.left.store(left - 1, Ordering::Relaxed);
+        if self.panics.swap(false, Ordering::Relaxed) {
+            std::panic::resume_unwind(Box::new("a fault"));
+        }
+        buffer[..self.packet.len()].copy_from_slice(&self.packet);
+        Ok(Some(self.packet.len()))
+    }
+
+    #[inline(never)]
+    fn write(&self, slices: &[IoSlice<'_>]) -> io::Result<()> {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        let len: usize = slices.iter().map(|slice| slice.len()).sum();
+        self.written.fetch_add(len - 10, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn coalescing(&self) -> Coalescing {
+        Coalescing { tcp: true, udp: true }
+    }
+}
+
+/// A socket that keeps the last train sent, and receives what it was given.
+struct FakeSocket {
+    calls: AtomicUsize,
+    last: Mutex<Vec<u8>>,
+    incoming: Mutex<VecDeque<(Vec<u8>, usize)>>,
+}
+
+impl Default for FakeSocket {
+    fn default() -> Self {
+        let last = Mutex::new(Vec::with_capacity(1 << 16));
+        Self { calls: AtomicUsize::new(0), last, incoming: Mutex::default() }
+    }
+}
+
+impl DatagramSocket for FakeSocket {
+    fn send(&self, train: &[u8], _: usize, to: SocketAddr, _: u8) -> io::Result<()> {
+        assert_eq!(to, ELSEWHERE);
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        let mut last = self.last.lock().unwrap();
+        last.clear();
+        last.extend_from_slice(train);
+        Ok(())
+    }
+
+    fn receive(&self, slab: &mut [u8], metas: &mut [ReceiveMeta]) -> io::Result<usize> {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        let mut incoming = self.incoming.lock().unwrap();
+        let Some((train, stride)) = incoming.front() else { return Ok(0) };
+        slab[..train.len()].copy_from_slice(train);
+        metas[0] =
+            ReceiveMeta { len: train.len(), stride: *stride, source: ELSEWHERE, ecn: 0, truncated: false };
+        // The queue is the test's; what it frees is no allocation of the path.
+        incoming.pop_front();
+        Ok(1)
+    }
+}
+
+impl DatagramSocket for Arc<FakeSocket> {
+    fn send(&self, train: &[u8], segment: usize, to: SocketAddr, ecn: u8) -> io::Result<()> {
+        (**self).send(train, segment, to, ecn)
+    }
+
+    fn receive(&self, slab: &mut [u8], metas: &mut [ReceiveMeta]) -> io::Result<usize> {
+        (**self).receive(slab, metas)
+    }
+}
+
+/// A UDP packet.
+fn packet(source: Ipv4Addr, destination: Ipv4Addr, payload: &[u8]) -> Vec<u8> {
+    let mut udp = vec![0x1f, 0x90, 0x1f, 0x91];
+    udp.extend(((payload.len() + 8) as u16).to_be_bytes());
+    udp.extend([0, 0]);
+    udp.extend(payload);
+    ip(source, destination, 17, &udp)
+}
+
+/// A TCP segment whose checksum its sender completed.
+fn tcp(source: Ipv4Addr, destination: Ipv4Addr, seq: u32, payload: &[u8]) -> Vec<u8> {
+    let mut tcp = vec![0x1f, 0x90, 0x1f, 0x91];
+    tcp.extend(seq.to_be_bytes());
+    tcp.extend([0, 0, 0, 1, 0x50, 0x10, 0xff, 0xff, 0, 0, 0, 0]);
+    tcp.extend(payload);
+    let mut pseudo = [source.octets(), destination.octets()].concat();
+    pseudo.extend([0, 6]);
+    pseudo.extend((tcp.len() as u16).to_be_bytes());
+    pseudo.extend(&tcp);
+    let sum = meshd_core::checksum::Sum::of(&pseudo).finish();
+    tcp[16..18].copy_from_slice(&sum);
+    ip(source, destination, 6, &tcp)
+}
+
+fn ip(source: Ipv4Addr, destination: Ipv4Addr, protocol: u8, payload: &[u8]) -> Vec<u8> {
+    let mut packet = vec![0x45, 0];
+    packet.extend(((payload.len() + 20) as u16).to_be_bytes());
+    packet.extend([0, 7, 0x40, 0, 64, protocol, 0, 0]);
+    packet.extend(source.octets());
+    packet.extend(destination.octets());
+    let sum = meshd_core::checksum::Sum::of(&packet).finish();
+    packet[10..12].copy_from_slice(&sum);
+    packet.extend(payload);
+    packet
+}
+
+/// What the device reads: a header and a TCP super-packet to the peer.
+fn super_packet() -> Vec<u8> {
+    let payload: Vec<u8> = (0..SEGMENTS * MSS).map(|at| at as u8).collect();
+    let mut packet = tcp(OWN, OTHER, 7, &payload);
+    // The sum of the pseudo header alone, as the kernel leaves it.
+    let mut pseudo = [OWN.octets(), OTHER.octets()].concat();
+    pseudo.extend([0, 6]);
+    pseudo.extend(((packet.len() - 20) as u16).to_be_bytes());
+    let [high, low] = meshd_core::checksum::Sum::of(&pseudo).finish();
+    packet[36..38].copy_from_slice(&[!high, !low]);
+    let mut read = vec![1, 1];
+    for number in [40u16, MSS as u16, 20, 16] {
+        read.extend(number.to_ne_bytes());
+    }
+    read.extend(packet);
+    read
+}

@@ -1,0 +1,131 @@
+//! Sealed packets on their way to the socket, as many as one system call takes.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use meshd_tunnel::{OVERHEAD, Reservation, padding};
+
+use super::counters::Reason;
+use super::peer::Way;
+use super::shared::Shared;
+use crate::io::{DatagramSocket, Events, SEGMENTS_MAX, TRAIN_LEN_MAX};
+
+/// One wait for room in the socket's buffer, and how many of them a train is worth: a link that takes nothing for
+/// a second is down.
+const ROOM_WAIT: Duration = Duration::from_millis(100);
+const ROOM_WAITS_MAX: u32 = 10;
+
+/// Collects sealed packets of equal length for one address and sends them together.
+///
+/// Only the newest packet of a train may be shorter than the others; whatever does not fit in ends the train
+/// before. Packets leave in the order they came.
+pub(super) struct TrainSender<'a, S: ?Sized> {
+    shared: &'a Shared,
+    socket: &'a S,
+    /// Sends what is too long for its path in fragments.
+    narrow: &'a dyn DatagramSocket,
+    /// Waits for room in the socket's buffer; without it a full buffer loses the train.
+    room: Option<&'a Events>,
+    bytes: Box<[u8]>,
+    len: usize,
+    count: usize,
+    /// Length of all datagrams but the last.
+    segment: usize,
+    is_closed: bool,
+    to: Option<Towards>,
+}
+
+/// What all datagrams of a train have in common.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Towards {
+    endpoint: SocketAddr,
+    ecn: u8,
+    fragments: bool,
+}
+
+impl<'a, S: DatagramSocket + ?Sized> TrainSender<'a, S> {
+    pub(super) fn new(shared: &'a Shared, socket: &'a S, room: Option<&'a Events>) -> Self {
+        Self {
+            shared,
+            socket,
+            narrow: &*shared.control,
+            room,
+            bytes: vec![0; TRAIN_LEN_MAX].into(),
+            len: 0,
+            count: 0,
+            segment: 0,
+            is_closed: false,
+            to: None,
+        }
+    }
+
+    /// Seals a packet onto the train; sends the train first if the packet does not belong to it.
+    pub(super) fn add(&mut self, way: &Way, reservation: &mut Reservation<'_>, packet: &[u8], ecn: u8) {
+        let padding = padding(packet.len(), usize::from(way.mtu));
+        let sealed_len = OVERHEAD + packet.len() + padding;
+        let towards = Towards { endpoint: way.endpoint, ecn, fragments: way.fragments };
+        if !self.takes(towards, sealed_len) {
+            self.flush();
+            (self.to, self.segment) = (Some(towards), sealed_len);
+        }
+        let out = self.bytes.get_mut(self.len..).unwrap_or_default();
+        match reservation.seal(packet, padding, out) {
+            Ok(len) => {
+                self.len += len;
+                self.count += 1;
+                self.is_closed = len < self.segment;
+            }
+            Err(error) => {
+                tracing::debug!(%error, "packet not sealed");
+                self.shared.counters.add(Reason::Engine);
+            }
+        }
+    }
+
+    /// Sends what was collected.
+    pub(super) fn flush(&mut self) {
+        if let Some(to) = self.to.take()
+            && self.len > 0
+        {
+            let train = self.bytes.get(..self.len).unwrap_or_default();
+            let sent = if to.fragments {
+                // A train cannot be cut into segments that are then fragmented.
+                train
+                    .chunks(self.segment)
+                    .try_for_each(|one| self.narrow.send(one, one.len(), to.endpoint, to.ecn))
+            } else {
+                self.send(train, to)
+            };
+            if let Err(error) = sent {
+                tracing::trace!(%error, "train not sent");
+                self.shared.counters.add_many(Reason::UdpSendFailed, self.count);
+            }
+        }
+        (self.len, self.count, self.is_closed) = (0, 0, false);
+    }
+
+    /// Backpressure: while the socket is full the device's queue fills, and the kernel drops there.
+    fn send(&self, train: &[u8], to: Towards) -> io::Result<()> {
+        let mut waits = 0;
+        loop {
+            match (self.socket.send(train, self.segment, to.endpoint, to.ecn), self.room) {
+                (Err(error), Some(room))
+                    if error.kind() == io::ErrorKind::WouldBlock && waits < ROOM_WAITS_MAX =>
+                {
+                    waits += 1;
+                    room.wait(Some(ROOM_WAIT))?;
+                }
+                (sent, _) => return sent,
+            }
+        }
+    }
+
+    fn takes(&self, towards: Towards, sealed_len: usize) -> bool {
+        self.to == Some(towards)
+            && !self.is_closed
+            && sealed_len <= self.segment
+            && self.count < SEGMENTS_MAX
+            && self.len + sealed_len <= self.bytes.len()
+    }
+}

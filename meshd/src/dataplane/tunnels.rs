@@ -1,0 +1,276 @@
+//! All tunnels of this node, and the thread `meshd-engine` that owns them.
+//!
+//! The engine decides about handshakes and sessions and knows no addresses; this side knows where peers are,
+//! carries out what the engine asks for, and publishes the result to the data threads as a [`Way`] for each
+//! peer. Every deadline stands in a queue; nothing looks at all peers.
+
+mod paths;
+mod roster;
+mod track;
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender};
+use std::time::Duration;
+
+use meshd_tunnel::{Action, Engine, KEEPALIVE_LEN, Message, PeerId, To, TunnelEvent, TunnelId, Via};
+
+pub(super) use self::roster::OWN_KEY;
+use self::track::Tracked;
+use super::PeerConfig;
+use super::clock;
+use super::counters::Reason;
+use super::events::Event;
+use super::notes::{Note, Stray, Wants};
+use super::shared::Shared;
+use super::train::TrainSender;
+use crate::io::{DatagramSocket, ReceiveMeta};
+
+/// Control messages read ahead of their handling: their number says how loaded the node is.
+const BACKLOG_MAX: usize = 1024;
+/// Backlog from which on initiators must prove their address: a fifth of a second of handshakes.
+pub(super) const BACKLOG_LOADED: usize = 512;
+/// Control messages handled before deadlines are looked at again.
+const MESSAGES_PER_STEP: usize = 16;
+/// Notes handled before deadlines are looked at again.
+const NOTES_PER_STEP: usize = 256;
+/// Datagrams received with one call, and the room for each: longer than any control message.
+const PARTS: usize = 64;
+const PART_LEN: usize = 256;
+
+/// What the control plane asks of the thread.
+#[derive(Debug)]
+pub(super) enum Command {
+    /// Replaces the peers; answered when it is done.
+    SetPeers(Vec<PeerConfig>, SyncSender<()>),
+    /// Sends every connected peer an empty message.
+    Greet,
+}
+
+/// Everything the thread owns.
+pub(super) struct Tunnels<'a> {
+    shared: &'a Shared,
+    engine: Engine,
+    own_key: [u8; 32],
+    tracked: HashMap<PeerId, Tracked>,
+    by_tunnel: HashMap<TunnelId, PeerId>,
+    /// The next deadline of each peer.
+    deadlines: BTreeSet<(Duration, PeerId)>,
+    peers_made: u32,
+    commands: Receiver<Command>,
+    backlog: VecDeque<Stray>,
+    train: TrainSender<'a, dyn DatagramSocket>,
+    slab: Box<[u8]>,
+    probe_buffer: Box<[u8]>,
+}
+
+impl<'a> Tunnels<'a> {
+    pub(super) fn new(
+        shared: &'a Shared,
+        engine: Engine,
+        own_key: [u8; 32],
+        commands: Receiver<Command>,
+    ) -> Self {
+        Self {
+            shared,
+            engine,
+            own_key,
+            tracked: HashMap::new(),
+            by_tunnel: HashMap::new(),
+            deadlines: BTreeSet::new(),
+            peers_made: 0,
+            commands,
+            backlog: VecDeque::with_capacity(BACKLOG_MAX),
+            train: TrainSender::new(shared, &*shared.data, None),
+            slab: vec![0; PARTS * PART_LEN].into(),
+            probe_buffer: vec![0; usize::from(u16::MAX)].into(),
+        }
+    }
+
+    /// Does what there is to do. Returns how long to wait at most, and nothing if only an event can bring more.
+    pub(super) fn step(&mut self) -> Option<Duration> {
+        let now = clock::now();
+        while let Ok(command) = self.commands.try_recv() {
+            self.obey(command, now);
+        }
+        let mut is_busy = self.read_notes(now);
+        self.fill_backlog();
+        for _ in 0..MESSAGES_PER_STEP {
+            let Some(message) = self.backlog.pop_front() else { break };
+            let via = Via { path: 0, source: message.source };
+            self.engine.on_control(now, via, message.bytes(), self.backlog.len());
+            self.pump(now);
+        }
+        is_busy |= !self.backlog.is_empty();
+        self.meet_deadlines(now);
+        if self.engine.next_timeout().is_some_and(|at| at <= now) {
+            self.engine.on_timeout(now);
+        }
+        self.pump(now);
+        if is_busy {
+            return Some(Duration::ZERO);
+        }
+        let own = self.deadlines.first().map(|(at, _)| *at);
+        let next = own.into_iter().chain(self.engine.next_timeout()).min()?;
+        Some(next.saturating_sub(clock::now()))
+    }
+
+    fn obey(&mut self, command: Command, now: Duration) {
+        match command {
+            Command::SetPeers(configs, done) => {
+                self.set_peers(configs, now);
+                self.pump(now);
+                // Whoever asked may have stopped waiting.
+                let _ = done.try_send(());
+            }
+            Command::Greet => {
+                for tracked in self.tracked.values().filter(|tracked| tracked.can_send()) {
+                    self.engine.keepalive(now, tracked.tunnel);
+                }
+            }
+        }
+    }
+
+    /// Handles notes of the data threads; true if there may be more.
+    fn read_notes(&mut self, now: Duration) -> bool {
+        for _ in 0..NOTES_PER_STEP {
+            match self.shared.notes.pop() {
+                Some(Note::Peer(peer)) => self.heed(peer.id, peer.wants.take(), now),
+                Some(Note::Confirmed { index }) => self.engine.confirmed(now, index),
+                Some(Note::Stray(stray)) => self.keep(stray),
+                None => return false,
+            }
+            self.pump(now);
+        }
+        true
+    }
+
+    /// Does what a peer was noted for.
+    fn heed(&mut self, id: PeerId, wants: u8, now: Duration) {
+        // The peer may be gone.
+        let Some(tracked) = self.tracked.get_mut(&id) else { return };
+        if wants & Wants::STIR != 0 {
+            for tunnel in tracked.tunnels() {
+                self.engine.stir(now, tunnel);
+            }
+        }
+        if wants & Wants::HEARD != 0
+            && let Some(source) = tracked.peer.take_heard_from()
+        {
+            self.heard(id, source, now);
+        }
+        if wants & Wants::PROBED != 0 {
+            self.probed(id, now);
+        }
+        if wants & Wants::STAGED != 0 {
+            self.flush_staged(id, now);
+        }
+        if wants & Wants::RENEWAL != 0 {
+            self.call(id, now);
+        }
+    }
+
+    /// Reads control messages ahead, so that their number shows the load.
+    fn fill_backlog(&mut self) {
+        let mut metas = [ReceiveMeta::default(); PARTS];
+        while self.backlog.len() + PARTS <= BACKLOG_MAX {
+            let received = match self.shared.control.receive(&mut self.slab, &mut metas) {
+                Ok(received) => received,
+                Err(error) => {
+                    tracing::debug!(%error, "control messages not received");
+                    self.shared.counters.add(Reason::UdpReceiveFailed);
+                    return;
+                }
+            };
+            let slab = std::mem::take(&mut self.slab);
+            for (part, meta) in slab.chunks(PART_LEN).zip(metas.iter().take(received)) {
+                self.admit(part.get(..meta.len).unwrap_or_default(), meta);
+            }
+            self.slab = slab;
+            if received < PARTS {
+                return;
+            }
+        }
+    }
+
+    /// Takes a datagram of the control socket into the backlog, if it may be a control message.
+    fn admit(&mut self, datagram: &[u8], meta: &ReceiveMeta) {
+        let reason = match datagram {
+            _ if meta.truncated => Reason::TooLong,
+            _ if meshd_core::path::is_overlay(meta.source.ip(), &self.shared.overlay) => Reason::OverlayLoop,
+            [1..=3, 0, 0, 0, ..] => match Stray::new(datagram, meta.source) {
+                Some(message) => return self.keep(message),
+                None => Reason::BadHandshake,
+            },
+            // Data comes here only if it is too short to name its session, or before the sockets are told apart.
+            [4, 0, 0, 0, ..] if datagram.len() >= KEEPALIVE_LEN => Reason::UnknownIndex,
+            [4, 0, 0, 0, ..] | [] | [_] | [_, _] | [_, _, _] => Reason::TooShort,
+            _ => Reason::NotTunnel,
+        };
+        self.shared.counters.add(reason);
+    }
+
+    fn keep(&mut self, message: Stray) {
+        if self.backlog.len() < BACKLOG_MAX {
+            self.backlog.push_back(message);
+        } else {
+            self.shared.counters.add(Reason::ControlQueueFull);
+        }
+    }
+
+    /// Carries out what the engine wants.
+    fn pump(&mut self, now: Duration) {
+        while let Some(action) = self.engine.poll() {
+            match action {
+                Action::Send { to: To::Reply(via), message, .. } => {
+                    self.shared.send_control(message.as_ref(), via.source);
+                }
+                Action::Send { tunnel, to: To::Chosen, message } => self.send(tunnel, &message, now),
+                Action::InstallRx { tunnel, rx } => {
+                    if let Some(tracked) = self.by_tunnel.get(&tunnel).and_then(|id| self.tracked.get(id)) {
+                        self.shared.sessions.insert(rx, Arc::clone(&tracked.peer));
+                    }
+                }
+                Action::InstallTx { tunnel, tx } => self.install(tunnel, tx, now),
+                Action::RetireIndex { index } => self.shared.sessions.remove(index),
+                Action::DropTx { tunnel } => self.uninstall(tunnel),
+                Action::Event(event) => self.on_event(event, now),
+                Action::Refused(refused) => self.shared.counters.add(refused.into()),
+            }
+        }
+    }
+
+    fn on_event(&mut self, event: TunnelEvent, now: Duration) {
+        match event {
+            TunnelEvent::Established { tunnel, via } => self.established(tunnel, via.source, now),
+            TunnelEvent::GaveUp { tunnel } => self.gave_up(tunnel, now),
+            TunnelEvent::Expired { tunnel } => self.expired(tunnel),
+        }
+    }
+
+    /// Sends a message to where the peer is, or, an initiation, to wherever it may be.
+    fn send(&mut self, tunnel: Option<TunnelId>, message: &Message, now: Duration) {
+        let bytes: &[u8] = message.as_ref();
+        let tracked =
+            tunnel.and_then(|tunnel| self.by_tunnel.get(&tunnel)).and_then(|id| self.tracked.get(id));
+        let Some(tracked) = tracked else { return };
+        if bytes.first() == Some(&INITIATION) {
+            for target in tracked.path.initiation_targets(tracked.answers(now)) {
+                self.shared.send_control(bytes, target);
+            }
+        } else if let Some(endpoint) = tracked.path.endpoint() {
+            self.shared.send_control(bytes, endpoint);
+        }
+    }
+}
+
+/// Type of an initiation, the only message that goes to unproven addresses.
+const INITIATION: u8 = 1;
+
+/// A share of `over` that differs from peer to peer.
+fn spread(id: PeerId, over: Duration) -> Duration {
+    over * (id.0 % SPREAD_STEPS) / SPREAD_STEPS
+}
+
+/// Parts that times are spread over.
+const SPREAD_STEPS: u32 = 97;

@@ -1,0 +1,235 @@
+//! Where peers are, whether they live, and how wide the way to them is.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use meshd_core::path::canonical;
+use meshd_tunnel::{PeerId, TunnelId, TxSession};
+
+use super::super::header;
+use super::super::outbound::note_sent;
+use super::super::peer::{Reach, Way};
+use super::super::probe::{MESSAGE_LEN, Probe};
+use super::track::Silence;
+use super::{Event, Reason, Tunnels, spread};
+
+/// Time between calls after a handshake was given up.
+const CALL_AGAIN: Duration = Duration::from_secs(25);
+/// These calls are spread, so that absent peers do not wake together.
+const CALL_AGAIN_SPREAD: Duration = Duration::from_secs(5);
+
+impl Tunnels<'_> {
+    /// Takes the source of an authentic, fresh message as the place where the peer is.
+    pub(super) fn heard(&mut self, id: PeerId, source: SocketAddr, now: Duration) {
+        let Some(tracked) = self.tracked.get_mut(&id) else { return };
+        let endpoint = canonical(source);
+        let moved = tracked.path.confirm(endpoint);
+        let was_up = tracked.peer.set_up(true);
+        let node = tracked.peer.node;
+        if moved {
+            tracked.peer.set_proven(endpoint);
+            if !tracked.peer.is_external {
+                tracked.mtu.start(now);
+            }
+            self.publish(id, now);
+        }
+        self.schedule(id);
+        if !was_up {
+            tracing::info!(%node, "peer is up");
+            tracing::debug!(%node, %endpoint, "endpoint proven");
+            self.shared.events.send(Event::PeerUp { node, endpoint }, &self.shared.counters);
+        } else if moved {
+            tracing::info!(%node, "peer moved");
+            tracing::debug!(%node, %endpoint, "endpoint proven");
+            self.shared.events.send(Event::PathChanged { node, endpoint }, &self.shared.counters);
+        }
+    }
+
+    /// A handshake is complete, and its message from the peer came from `source`.
+    pub(super) fn established(&mut self, tunnel: TunnelId, source: SocketAddr, now: Duration) {
+        let Some(id) = self.by_tunnel.get(&tunnel).copied() else { return };
+        let Some(tracked) = self.tracked.get_mut(&id) else { return };
+        tracked.peer.set_established(Some(now));
+        tracked.peer.set_reach(Reach::Hoped);
+        tracked.peer.note_heard(canonical(source), now);
+        (tracked.call_at, tracked.asked_at) = (None, None);
+        if !tracked.peer.is_external {
+            tracked.mtu.start(now);
+        }
+        self.heard(id, source, now);
+        self.probe(id, now);
+    }
+
+    pub(super) fn gave_up(&mut self, tunnel: TunnelId, now: Duration) {
+        let Some(id) = self.by_tunnel.get(&tunnel).copied() else { return };
+        let Some(tracked) = self.tracked.get_mut(&id).filter(|tracked| tracked.tunnel == tunnel) else {
+            return;
+        };
+        if !tracked.peer.is_external {
+            tracked.call_at = Some(now + CALL_AGAIN + spread(id, CALL_AGAIN_SPREAD));
+        }
+        if !tracked.can_send() {
+            tracked.peer.set_reach(Reach::Absent);
+            let discarded = tracked.peer.staged().discard(&self.shared.staged_total);
+            self.shared.counters.add_many(Reason::QueueFull, discarded);
+            self.down(id);
+        }
+        self.schedule(id);
+    }
+
+    pub(super) fn expired(&self, tunnel: TunnelId) {
+        let tracked = self.by_tunnel.get(&tunnel).and_then(|id| self.tracked.get(id));
+        if let Some(tracked) = tracked.filter(|tracked| !tracked.can_send()) {
+            tracked.peer.set_established(None);
+        }
+    }
+
+    /// Sends on a new session from now on.
+    pub(super) fn install(&mut self, tunnel: TunnelId, session: Arc<TxSession>, now: Duration) {
+        let Some(id) = self.by_tunnel.get(&tunnel).copied() else { return };
+        let Some(tracked) = self.tracked.get_mut(&id) else { return };
+        if let Some(old) = tracked.install(tunnel, session) {
+            self.by_tunnel.remove(&old);
+            self.engine.retire(old);
+        }
+        self.publish(id, now);
+    }
+
+    pub(super) fn uninstall(&mut self, tunnel: TunnelId) {
+        let Some(id) = self.by_tunnel.get(&tunnel) else { return };
+        let Some(tracked) = self.tracked.get_mut(id) else { return };
+        tracked.uninstall(tunnel);
+        tracked.peer.set_way(tracked.way());
+    }
+
+    /// Asks for a session, if there is anywhere to ask.
+    pub(super) fn call(&mut self, id: PeerId, now: Duration) {
+        let Some(tracked) = self.tracked.get(&id) else { return };
+        if tracked.path.is_known() {
+            self.engine.want_session(now, tracked.tunnel);
+        } else {
+            tracked.peer.set_reach(Reach::NoPath);
+            let discarded = tracked.peer.staged().discard(&self.shared.staged_total);
+            self.shared.counters.add_many(Reason::QueueFull, discarded);
+        }
+    }
+
+    /// Lets the data threads see how to send, and sends what waited for it.
+    fn publish(&mut self, id: PeerId, now: Duration) {
+        let Some(tracked) = self.tracked.get(&id) else { return };
+        let way = tracked.way();
+        let is_open = way.is_some();
+        tracked.peer.set_way(way);
+        if is_open {
+            self.flush_staged(id, now);
+            self.probe(id, now);
+        }
+    }
+
+    /// Sends staged packets, or sees to it that there will be a session for them.
+    pub(super) fn flush_staged(&mut self, id: PeerId, now: Duration) {
+        let Some(tracked) = self.tracked.get(&id) else { return };
+        let peer = Arc::clone(&tracked.peer);
+        let way = peer.way();
+        let Some(way) = way.as_ref().filter(|way| way.session.is_usable(now)) else {
+            return self.call(id, now);
+        };
+        loop {
+            let Some(packet) = peer.staged().pop(&self.shared.staged_total) else { break };
+            let Ok(mut reservation) = way.session.reserve(now, 1) else {
+                self.shared.counters.add(Reason::QueueFull);
+                continue;
+            };
+            self.train.add(way, &mut reservation, &packet, header::ecn(&packet).unwrap_or_default());
+            note_sent(self.shared, &peer, way, now);
+            peer.count_sent(1, packet.len() as u64);
+        }
+        self.train.flush();
+    }
+
+    /// Does what time has brought about.
+    pub(super) fn meet_deadlines(&mut self, now: Duration) {
+        while let Some((at, id)) = self.deadlines.first().copied().filter(|(at, _)| *at <= now) {
+            self.deadlines.remove(&(at, id));
+            let Some(tracked) = self.tracked.get_mut(&id) else { continue };
+            tracked.due = None;
+            if tracked.call_at.take_if(|at| *at <= now).is_some() && !tracked.can_send() {
+                self.call(id, now);
+            }
+            self.listen(id, now);
+            let changed = self.tracked.get_mut(&id).is_some_and(|tracked| tracked.mtu.on_timeout(now));
+            if changed {
+                self.publish(id, now);
+            }
+            self.probe(id, now);
+            self.schedule(id);
+        }
+    }
+
+    /// Looks whether the peer is silent.
+    fn listen(&mut self, id: PeerId, now: Duration) {
+        let Some(tracked) = self.tracked.get_mut(&id) else { return };
+        match tracked.silence(now) {
+            Silence::Fine => {}
+            Silence::Suspect => {
+                tracked.asked_at = Some(now);
+                self.call(id, now);
+            }
+            Silence::Down => self.down(id),
+        }
+    }
+
+    /// Tells, once, that a peer lives no more.
+    pub(super) fn down(&self, id: PeerId) {
+        let Some(tracked) = self.tracked.get(&id) else { return };
+        let node = tracked.peer.node;
+        if tracked.peer.set_up(false) {
+            tracing::info!(%node, "peer is down");
+            self.shared.events.send(Event::PeerDown { node }, &self.shared.counters);
+        }
+    }
+
+    /// Takes an answer to a probe.
+    pub(super) fn probed(&mut self, id: PeerId, now: Duration) {
+        let Some(tracked) = self.tracked.get_mut(&id) else { return };
+        let Some(ack) = tracked.peer.take_probed() else { return };
+        if tracked.mtu.on_ack(ack, now) {
+            tracing::debug!(node = %tracked.peer.node, mtu = tracked.mtu.mtu(), "path mtu");
+            self.publish(id, now);
+        }
+        self.probe(id, now);
+        self.schedule(id);
+    }
+
+    /// Sends the probe that is due, and a short one with it.
+    fn probe(&mut self, id: PeerId, now: Duration) {
+        let Some(tracked) = self.tracked.get_mut(&id) else { return };
+        let Some(way) = tracked.way() else { return };
+        let Some(probe) = tracked.mtu.poll() else { return };
+        let way = Way { fragments: false, ..way };
+        for probe in [Probe { len: MESSAGE_LEN as u16, ..probe }, probe] {
+            let message = probe.write(&mut self.probe_buffer);
+            let (Some(message), Ok(mut reservation)) = (message, way.session.reserve(now, 1)) else { break };
+            self.train.add(&way, &mut reservation, message, 0);
+            // One by one: a train that is too wide would take the short probe along.
+            self.train.flush();
+            way.session.activity().note_sent(now, false);
+        }
+        self.schedule(id);
+    }
+
+    /// Puts the peer's next deadline into the queue.
+    pub(super) fn schedule(&mut self, id: PeerId) {
+        let Some(tracked) = self.tracked.get_mut(&id) else { return };
+        let due = tracked.deadline();
+        if due != tracked.due {
+            if let Some(before) = std::mem::replace(&mut tracked.due, due) {
+                self.deadlines.remove(&(before, id));
+            }
+            if let Some(due) = due {
+                self.deadlines.insert((due, id));
+            }
+        }
+    }
+}

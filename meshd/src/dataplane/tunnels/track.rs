@@ -1,0 +1,161 @@
+//! What the engine's thread knows of one peer, and the deadlines that follow from it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use meshd_core::Path;
+use meshd_tunnel::{Psk, Suite, TunnelId, TxSession};
+
+use super::super::peer::{Peer, Way};
+use super::super::probe::PathMtu;
+
+/// Silence after which a peer counts as down: two keepalives lost and the third overdue.
+const DOWN_AFTER: Duration = Duration::from_secs(60);
+/// The same for a plain WireGuard peer, which may send no keepalives: a session's whole life.
+const EXTERNAL_DOWN_AFTER: Duration = Duration::from_secs(180);
+/// Silence after which handshakes ask whether the peer still lives: one keepalive lost.
+const SUSPECT_AFTER: Duration = Duration::from_secs(35);
+/// Time between two such questions.
+const SUSPECT_AGAIN: Duration = Duration::from_secs(5);
+
+/// One peer.
+#[derive(Debug)]
+pub(super) struct Tracked {
+    pub(super) peer: Arc<Peer>,
+    pub(super) path: Path,
+    pub(super) agreed: Agreed,
+    /// The tunnel to use.
+    pub(super) tunnel: TunnelId,
+    /// The one before: it carries on until the new one has a session.
+    pub(super) old: Option<TunnelId>,
+    sending: Option<Arc<TxSession>>,
+    old_sending: Option<Arc<TxSession>>,
+    pub(super) mtu: PathMtu,
+    /// When to call, if there is no session by then.
+    pub(super) call_at: Option<Duration>,
+    /// When the peer was asked last whether it lives.
+    pub(super) asked_at: Option<Duration>,
+    /// Where it stands in the queue of deadlines.
+    pub(super) due: Option<Duration>,
+}
+
+/// What both ends must agree about; another agreement is another tunnel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Agreed {
+    pub(super) suite: Suite,
+    pub(super) psk: Option<Psk>,
+}
+
+/// What to do about a silent peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Silence {
+    /// Nothing.
+    Fine,
+    /// Ask whether it lives.
+    Suspect,
+    /// Tell that it does not.
+    Down,
+}
+
+impl Tracked {
+    pub(super) fn new(peer: Arc<Peer>, path: Path, agreed: Agreed, tunnel: TunnelId, mtu: PathMtu) -> Self {
+        Self {
+            peer,
+            path,
+            agreed,
+            tunnel,
+            old: None,
+            sending: None,
+            old_sending: None,
+            mtu,
+            call_at: None,
+            asked_at: None,
+            due: None,
+        }
+    }
+
+    /// Takes a session to send with; returns the tunnel before, if it is of no more use.
+    pub(super) fn install(&mut self, tunnel: TunnelId, session: Arc<TxSession>) -> Option<TunnelId> {
+        if tunnel != self.tunnel {
+            self.old_sending = Some(session);
+            return None;
+        }
+        (self.sending, self.old_sending) = (Some(session), None);
+        self.old.take()
+    }
+
+    /// Stops sending on a tunnel.
+    pub(super) fn uninstall(&mut self, tunnel: TunnelId) {
+        if tunnel == self.tunnel {
+            self.sending = None;
+        } else {
+            self.old_sending = None;
+        }
+    }
+
+    /// Puts a new tunnel in place; returns one that must go, because two are enough and of two that wait to be
+    /// replaced the one that works stays.
+    pub(super) fn replace_tunnel(&mut self, tunnel: TunnelId, agreed: Agreed) -> Option<TunnelId> {
+        self.agreed = agreed;
+        let replaced = std::mem::replace(&mut self.tunnel, tunnel);
+        if self.sending.is_none() && self.old.is_some() {
+            return Some(replaced);
+        }
+        self.old_sending = self.sending.take();
+        self.old.replace(replaced)
+    }
+
+    /// How to send now, as the data threads are to see it.
+    pub(super) fn way(&self) -> Option<Way> {
+        let session = self.sending.as_ref().or(self.old_sending.as_ref())?;
+        let endpoint = self.path.endpoint()?;
+        let (mtu, fragments) = (self.mtu.mtu(), self.mtu.fragments());
+        Some(Way { session: Arc::clone(session), endpoint, mtu, fragments })
+    }
+
+    pub(super) fn tunnels(&self) -> impl Iterator<Item = TunnelId> + use<> {
+        [Some(self.tunnel), self.old].into_iter().flatten()
+    }
+
+    pub(super) fn can_send(&self) -> bool {
+        self.sending.is_some() || self.old_sending.is_some()
+    }
+
+    /// Whether the proven endpoint can be trusted to lead to the peer.
+    pub(super) fn answers(&self, now: Duration) -> bool {
+        let silence = self.peer.heard_at().map(|at| now.saturating_sub(at));
+        self.can_send() && silence.is_some_and(|silence| silence < SUSPECT_AFTER)
+    }
+
+    /// What the time since it was heard means.
+    pub(super) fn silence(&self, now: Duration) -> Silence {
+        if !self.peer.is_up() {
+            Silence::Fine
+        } else if now >= self.down_at() {
+            Silence::Down
+        } else if self.suspect_at().is_some_and(|at| now >= at) {
+            Silence::Suspect
+        } else {
+            Silence::Fine
+        }
+    }
+
+    /// The next time something must be done about the peer.
+    pub(super) fn deadline(&self) -> Option<Duration> {
+        let down = self.peer.is_up().then(|| self.down_at());
+        let suspect = self.suspect_at().filter(|_| self.peer.is_up());
+        [self.call_at, down, suspect, self.mtu.next_timeout()].into_iter().flatten().min()
+    }
+
+    fn down_at(&self) -> Duration {
+        let after = if self.peer.is_external { EXTERNAL_DOWN_AFTER } else { DOWN_AFTER };
+        self.peer.heard_at().unwrap_or_default() + after
+    }
+
+    /// A plain WireGuard peer may sleep: nobody asks.
+    fn suspect_at(&self) -> Option<Duration> {
+        let at = self.peer.heard_at()? + SUSPECT_AFTER;
+        let again = self.asked_at.map(|asked| asked + SUSPECT_AGAIN);
+        (!self.peer.is_external).then(|| again.map_or(at, |again| again.max(at)))
+    }
+}
