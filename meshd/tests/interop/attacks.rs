@@ -4,8 +4,8 @@ use std::net::Ipv4Addr;
 use std::time::Instant;
 
 use crate::rig::{
-    Chain, Inbox, Ours, PATIENCE, Pair, Relay, Scripted, Side, Talk, key, overlay4, overlay6, peer, public,
-    udp4, udp6, v4, v6, wait_for,
+    Chain, Inbox, Ours, PATIENCE, Pair, Relay, Scripted, Side, Talk, external, key, overlay4, overlay6, peer,
+    public, udp4, udp6, v4, v6, wait_for,
 };
 
 /// A mesh that ours knows nothing of.
@@ -136,7 +136,7 @@ fn a_flipped_bit_anywhere_in_a_handshake_is_noticed() {
 #[test]
 fn an_inner_source_that_is_not_the_sender_s_is_dropped() {
     let Some((pair, ours, mut second)) = scene() else { return };
-    ours.set_peers(&[peer(2, &[]), peer(3, &[])]);
+    ours.set_peers(&[external(2, &[]), external(3, &[])]);
     let (inbox4, inbox6) = (Inbox::open(&pair.left, overlay4(1)), Inbox::open(&pair.left, overlay6(1)));
     let packet4 = |source: &str| udp4(source.parse().unwrap(), v4(overlay4(1)), inbox4.port(), b"x");
     let packet6 = |source: &str| udp6(source.parse().unwrap(), v6(overlay6(1)), inbox6.port(), b"x");
@@ -240,7 +240,7 @@ fn data_of_another_mesh_on_the_same_host_opens_nothing_here() {
     drop((ours, theirs));
 
     let other = crate::rig::start_with_key(&chain.right, 2, key(OTHER_MESH));
-    other.set_peers(&[peer(1, &[])]);
+    other.set_peers(&[external(1, &[])]);
     let drops = other.count();
     recorded.iter().for_each(|datagram| relay.inject(Side::Right, datagram));
     wait_for("all to be dropped", || {
@@ -299,7 +299,7 @@ fn guessed_indices_open_nothing() {
 fn scene() -> Option<(Pair, Ours, Scripted)> {
     let pair = Pair::new()?;
     let ours = Ours::start(&pair.left, 1);
-    ours.set_peers(&[peer(2, &[])]);
+    ours.set_peers(&[external(2, &[])]);
     let mut second = Scripted::new(&pair.right, 2);
     second.call();
     ours.wait_up(2);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::rig::{
     Inbox, Ours, PATIENCE, Pair, Program, ProgramPeer, Remote, Scripted, Talk, Underlay, assert_reachable,
-    hastily, overlay4, overlay6, peer, stream_while, tcp, udp4, v4,
+    external, hastily, overlay4, overlay6, stream_while, tcp, udp4, v4,
 };
 
 /// Bytes of a transfer: hundreds of segments.
@@ -56,7 +56,7 @@ fn a_restarted_program_that_cannot_call_is_reached_again() {
     let Some(pair) = Pair::new() else { return };
     let ours = Ours::start(&pair.left, 1);
     let mut program = ProgramPeer::start(&pair.right, Program::WireguardGo, 2, &[Remote::of(1)]);
-    ours.set_peers(&[peer(2, &[Underlay::V4.endpoint(2)])]);
+    ours.set_peers(&[external(2, &[Underlay::V4.endpoint(2)])]);
     let mut talk = Talk::new((&pair.left, overlay4(1)), (&pair.right, overlay4(2)));
     talk.wait("the tunnel to carry traffic");
     program.restart(&[Remote::of(1)]);
@@ -72,7 +72,7 @@ fn a_restarted_program_that_cannot_call_is_reached_again() {
 fn a_program_renews_the_session_during_a_transfer() {
     let Some(pair) = Pair::new() else { return };
     let ours = Ours::start(&pair.left, 1);
-    ours.set_peers(&[peer(2, &[])]);
+    ours.set_peers(&[external(2, &[])]);
     let remote = Remote::of(1).at(Underlay::V4.endpoint(1));
     let _program = ProgramPeer::start(&pair.right, Program::HastyBoringtun(20), 2, &[remote]);
     Talk::new((&pair.right, overlay4(2)), (&pair.left, overlay4(1))).wait("the program to call");
@@ -84,7 +84,7 @@ fn a_program_renews_the_session_during_a_transfer() {
 fn a_peer_may_renew_the_session_at_any_time() {
     let Some(pair) = Pair::new() else { return };
     let ours = Ours::start(&pair.left, 1);
-    ours.set_peers(&[peer(2, &[])]);
+    ours.set_peers(&[external(2, &[])]);
     let mut second = Scripted::new(&pair.right, 2);
     second.call();
     let inbox = Inbox::open(&pair.left, overlay4(1));
@@ -111,8 +111,8 @@ fn we_renew_the_session_during_a_transfer() {
     let Some(pair) = Pair::new() else { return };
     let ours = Ours::start(&pair.left, 1);
     let program = ProgramPeer::start(&pair.right, Program::WireguardGo, 2, &[Remote::of(1)]);
-    ours.set_peers(&[peer(2, &[Underlay::V4.endpoint(2)])]);
-    ours.wait_up(2);
+    ours.set_peers(&[external(2, &[Underlay::V4.endpoint(2)])]);
+    Talk::new((&pair.left, overlay4(1)), (&pair.right, overlay4(2))).wait("the tunnel to carry traffic");
     let before = program.show("latest-handshakes");
     transfer_until_renewed(&pair, &ours, Losses::None);
     assert_ne!(program.show("latest-handshakes"), before);
@@ -130,7 +130,7 @@ fn sessions_are_renewed_during_a_transfer_at_true_speed() {
             (Vec::new(), Remote::of(1).at(Underlay::V4.endpoint(1)))
         };
         let _program = ProgramPeer::start(&pair.right, Program::WireguardGo, 2, &[remote]);
-        ours.set_peers(&[peer(2, &candidates)]);
+        ours.set_peers(&[external(2, &candidates)]);
         Talk::new((&pair.right, overlay4(2)), (&pair.left, overlay4(1))).wait("the tunnel to carry traffic");
         transfer_until_renewed(&pair, &ours, Losses::None);
     }
@@ -141,7 +141,7 @@ fn answers_us(program: Program) {
         let Some(pair) = Pair::new() else { return };
         let ours = Ours::start(&pair.left, 1);
         let program = ProgramPeer::start(&pair.right, program, 2, &[Remote::of(1)]);
-        ours.set_peers(&[peer(2, &[underlay.endpoint(2)])]);
+        ours.set_peers(&[external(2, &[underlay.endpoint(2)])]);
         assert_reachable((&pair.left, overlay4(1)), (&pair.right, overlay4(2)));
         exchange(&pair);
         assert_eq!(program.show("endpoints"), underlay.endpoint(1).to_string());
@@ -153,7 +153,7 @@ fn calls_us(program: Program) {
     for underlay in [Underlay::V4, Underlay::V6] {
         let Some(pair) = Pair::new() else { return };
         let ours = Ours::start(&pair.left, 1);
-        ours.set_peers(&[peer(2, &[])]);
+        ours.set_peers(&[external(2, &[])]);
         let remote = Remote::of(1).at(underlay.endpoint(1));
         let _program = ProgramPeer::start(&pair.right, program, 2, &[remote]);
         assert_reachable((&pair.right, overlay4(2)), (&pair.left, overlay4(1)));
@@ -165,7 +165,7 @@ fn calls_us(program: Program) {
 fn restarts_and_calls(program: Program) {
     let Some(pair) = Pair::new() else { return };
     let ours = Ours::start(&pair.left, 1);
-    ours.set_peers(&[peer(2, &[])]);
+    ours.set_peers(&[external(2, &[])]);
     let remotes = [Remote::of(1).at(Underlay::V4.endpoint(1))];
     let mut program = ProgramPeer::start(&pair.right, program, 2, &remotes);
     assert_reachable((&pair.right, overlay4(2)), (&pair.left, overlay4(1)));
@@ -178,7 +178,7 @@ fn we_restart(program: Program) {
     let Some(pair) = Pair::new() else { return };
     let remotes = [Remote::of(1).at(Underlay::V4.endpoint(1))];
     let _program = ProgramPeer::start(&pair.right, program, 2, &remotes);
-    let peers = [peer(2, &[Underlay::V4.endpoint(2)])];
+    let peers = [external(2, &[Underlay::V4.endpoint(2)])];
     let ours = Ours::start(&pair.left, 1);
     ours.set_peers(&peers);
     assert_reachable((&pair.right, overlay4(2)), (&pair.left, overlay4(1)));

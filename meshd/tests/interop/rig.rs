@@ -11,7 +11,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-pub use ours::{Ours, peer, start_with_key};
+pub use ours::{Ours, external, peer, start_with_key};
 pub use program::{Program, ProgramPeer, Remote};
 pub use relay::{Relay, Side};
 pub use scripted::Scripted;
@@ -46,7 +46,10 @@ impl Pair {
         link((&left, "uplink"), (&right, "uplink"));
         for (space, host) in [(&left, 1), (&right, 2)] {
             space.ip(&format!("address add 192.168.77.{host}/24 dev uplink"));
-            space.ip(&format!("address add 2001:db8:77::{host}/64 dev uplink"));
+            space.ip(&format!("address add 2001:db8:77::{host}/64 dev uplink nodad"));
+        }
+        for space in [&left, &right] {
+            space.settle();
         }
         Some(Self { left, right, _turn: turn })
     }
@@ -66,7 +69,10 @@ impl Chain {
             (&right, "uplink", 78, 2),
         ] {
             space.ip(&format!("address add 192.168.{net}.{host}/24 dev {device}"));
-            space.ip(&format!("address add 2001:db8:{net}::{host:x}/64 dev {device}"));
+            space.ip(&format!("address add 2001:db8:{net}::{host:x}/64 dev {device} nodad"));
+        }
+        for space in [&left, &middle, &right] {
+            space.settle();
         }
         Some(Self { left, middle, right, _turn: turn })
     }

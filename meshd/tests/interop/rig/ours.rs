@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use ipnet::IpNet;
 use meshd::dataplane::{DataPlane, DataPlaneConfig, PeerConfig, PeerStats};
+use meshd::io::Switches;
+use meshd_tunnel::{Suite, Tai64n};
 use meshd_wire::NodeId;
 use zeroize::Zeroizing;
 
@@ -29,7 +32,9 @@ impl Ours {
     }
 
     fn start_with(space: &Space, config: DataPlaneConfig) -> Self {
-        Self { plane: space.inside(|| DataPlane::start(config)).expect("data plane starts") }
+        let plane = space.inside(|| DataPlane::start(config)).expect("data plane starts");
+        space.settle();
+        Self { plane }
     }
 
     pub fn set_peers(&self, peers: &[PeerConfig]) {
@@ -80,6 +85,7 @@ pub fn start_with_key(space: &Space, host: u8, private_key: [u8; 32]) -> Ours {
 /// The configuration of a host of the mesh.
 fn config(host: u8) -> DataPlaneConfig {
     let (IpAddr::V4(addr4), IpAddr::V6(addr6)) = (overlay4(host), overlay6(host)) else { unreachable!() };
+    let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     DataPlaneConfig {
         device: DEVICE.to_owned(),
         mtu: None,
@@ -88,10 +94,13 @@ fn config(host: u8) -> DataPlaneConfig {
         addr4: (addr4, 16),
         addr6: (addr6, 48),
         mesh_prefixes: vec!["10.91.0.0/16".parse().unwrap(), "fd5a:1::/48".parse().unwrap()],
+        shards: None,
+        switches: Switches::detect(),
+        clock_floor: Tai64n::from_unix(wall),
     }
 }
 
-/// A peer with the addresses of its host.
+/// A peer that runs our data plane, with the addresses of its host.
 pub fn peer(host: u8, candidates: &[SocketAddr]) -> PeerConfig {
     PeerConfig {
         node: NodeId(key(host)),
@@ -99,5 +108,13 @@ pub fn peer(host: u8, candidates: &[SocketAddr]) -> PeerConfig {
         public_key: public(&key(host)),
         addrs: vec![IpNet::from(overlay4(host)), IpNet::from(overlay6(host))],
         candidates: candidates.to_vec(),
+        psk: None,
+        suite: Suite::Wg,
+        is_external: false,
     }
+}
+
+/// A peer that speaks WireGuard and nothing else.
+pub fn external(host: u8, candidates: &[SocketAddr]) -> PeerConfig {
+    PeerConfig { is_external: true, ..peer(host, candidates) }
 }

@@ -116,9 +116,10 @@ impl<'s> ProgramPeer<'s> {
     fn configure(&self, remotes: &[Remote]) {
         wg(&["setconf", &self.device, "/dev/stdin"], &self.text(remotes));
         let device = &self.device;
-        self.space.ip(&format!("address add {}/16 dev {device}", overlay4(self.host)));
-        self.space.ip(&format!("address add {}/48 dev {device}", overlay6(self.host)));
         self.space.ip(&format!("link set {device} mtu 1420 up"));
+        self.space.ip(&format!("address add {}/16 dev {device}", overlay4(self.host)));
+        self.space.ip(&format!("address add {}/48 dev {device} nodad", overlay6(self.host)));
+        self.space.settle();
     }
 
     fn text(&self, remotes: &[Remote]) -> String {

@@ -6,6 +6,8 @@ use std::process::{Command, Output, Stdio};
 
 use nix::sched::{CloneFlags, setns, unshare};
 
+use super::wait_for;
+
 /// A network namespace; it ends with the last thread, process and socket in it.
 pub struct Space {
     file: File,
@@ -19,7 +21,7 @@ impl Space {
         });
         let space = Self { file: file.join().expect("the namespace is made") };
         space.ip("link set lo up");
-        // Addresses would otherwise not work until they are known to be unique, after a second.
+        // Nobody else could have an address.
         for scope in ["all", "default"] {
             space.set(&format!("/proc/sys/net/ipv6/conf/{scope}/accept_dad"), "0");
         }
@@ -57,6 +59,11 @@ impl Space {
         let output = self
             .inside(|| Command::new(program).args(words.split_whitespace()).stdin(Stdio::null()).output());
         output.unwrap_or_else(|error| panic!("{program}: {error}"))
+    }
+
+    /// Waits until the kernel has put all addresses into use, which it does in its own time.
+    pub fn settle(&self) {
+        wait_for("the addresses to be usable", || self.output("ip", "-6 address show tentative").is_empty());
     }
 
     /// Writes a setting of the kernel.

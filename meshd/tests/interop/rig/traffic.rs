@@ -99,14 +99,17 @@ fn take(socket: &UdpSocket, expected: &[u8], limit: Duration) -> Option<(bool, S
     }
 }
 
-/// Sees that a datagram goes from one address to the other and back.
+/// Waits until a datagram goes from one address to the other and back.
+///
+/// Where both ends open a session at once, the first datagrams may be lost.
 pub fn assert_reachable(from: (&Space, IpAddr), to: (&Space, IpAddr)) {
-    assert!(Talk::new(from, to).round(64, PATIENCE), "{} reaches {}", from.1, to.1);
+    Talk::new(from, to).wait(&format!("{} to reach {}", from.1, to.1));
 }
 
-/// Whether a `ping` of this payload is answered, with the don't-fragment bit set.
-pub fn ping(from: &Space, to: IpAddr, len: usize) -> bool {
-    from.output("ping", &format!("-n -q -c 1 -W 20 -M do -s {len} {to}")).contains("1 received")
+/// Sees that a `ping` of this payload is answered, with the don't-fragment bit set.
+pub fn ping(from: &Space, to: IpAddr, len: usize) {
+    let said = from.output("ping", &format!("-n -q -c 1 -W 20 -M do -s {len} {to}"));
+    assert!(said.contains("1 received"), "{len} bytes to {to}: {said}");
 }
 
 /// Transfers `len` bytes by TCP and checks every one; panics if it hangs.

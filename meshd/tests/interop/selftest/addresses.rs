@@ -9,7 +9,7 @@ use meshd_wire::NodeId;
 
 use crate::rig::{
     Inbox, Ours, PATIENCE, PORT, Pair, Program, ProgramPeer, Remote, Scripted, Talk, Underlay,
-    assert_reachable, key, overlay4, overlay6, peer, public, tcp, udp4, udp6, v4, v6, wait_for,
+    assert_reachable, external, key, overlay4, overlay6, peer, public, tcp, udp4, udp6, v4, v6, wait_for,
 };
 
 /// Peers of one host, each with four prefixes.
@@ -37,7 +37,7 @@ fn hundreds_of_peers_talk_to_one_host() {
                 format!("fd5a:1::4:{number:x}/128").parse().unwrap(),
                 format!("fd5a:1:0:{:x}::/64", 16 + number).parse().unwrap(),
             ],
-            ..peer(2, &[])
+            ..external(2, &[])
         })
         .collect();
     ours.set_peers(&configs);
@@ -73,16 +73,16 @@ fn a_peer_may_own_everything_that_nobody_else_owns() {
     let (outside4, outside6): (IpAddr, IpAddr) =
         ("198.51.100.5".parse().unwrap(), "2001:db8:5::5".parse().unwrap());
     for outside in [outside4, outside6] {
-        pair.right.ip(&format!("address add {outside} dev lo"));
+        pair.right.ip(&format!("address add {outside} dev lo nodad"));
     }
     pair.left.ip("route add blackhole 198.51.100.0/24 metric 1000");
     let ours = Ours::start(&pair.left, 1);
     pair.left.ip("route add 198.51.100.0/24 dev mesh src 10.91.0.1");
     pair.left.ip("route add 2001:db8:5::/64 dev mesh src fd5a:1::1");
     let _program = ProgramPeer::start(&pair.right, Program::WireguardGo, 2, &[Remote::of(1)]);
-    let gateway = peer(2, &[Underlay::V4.endpoint(2)]);
+    let gateway = external(2, &[Underlay::V4.endpoint(2)]);
     let gateway = PeerConfig { addrs: [gateway.addrs.clone(), everything.to_vec()].concat(), ..gateway };
-    ours.set_peers(&[gateway, peer(3, &[])]);
+    ours.set_peers(&[gateway, external(3, &[])]);
     for (near, far) in [(overlay4 as fn(u8) -> _, outside4), (overlay6, outside6)] {
         assert_reachable((&pair.left, near(1)), (&pair.right, far));
         tcp((&pair.left, near(1)), (&pair.right, far), 1 << 20);
@@ -99,9 +99,9 @@ fn a_peer_may_own_everything_that_nobody_else_owns() {
 fn a_narrow_prefix_of_one_peer_is_not_covered_by_a_wide_one_of_another() {
     let Some(pair) = Pair::new() else { return };
     let ours = Ours::start(&pair.left, 1);
-    let mut wide = peer(2, &[]);
+    let mut wide = external(2, &[]);
     wide.addrs.extend(["10.0.0.0/8".parse::<IpNet>().unwrap(), "fd00::/8".parse().unwrap()]);
-    ours.set_peers(&[wide, peer(3, &[])]);
+    ours.set_peers(&[wide, external(3, &[])]);
     let mut second = Scripted::new(&pair.right, 2);
     second.call();
     let (inbox4, inbox6) = (Inbox::open(&pair.left, overlay4(1)), Inbox::open(&pair.left, overlay6(1)));
@@ -128,10 +128,10 @@ fn our_own_key_is_no_peer() {
     let Some(pair) = Pair::new() else { return };
     let ours = Ours::start(&pair.left, 1);
     let _program = ProgramPeer::start(&pair.right, Program::WireguardGo, 2, &[Remote::of(1)]);
-    let ourselves = PeerConfig { node: NodeId([99; 32]), ..peer(1, &[Underlay::V4.endpoint(1)]) };
+    let ourselves = PeerConfig { node: NodeId([99; 32]), ..external(1, &[Underlay::V4.endpoint(1)]) };
     let everywhere = PeerConfig { addrs: vec!["10.91.0.0/16".parse().unwrap()], ..ourselves.clone() };
     for ourselves in [ourselves, everywhere] {
-        ours.set_peers(&[ourselves, peer(2, &[Underlay::V4.endpoint(2)])]);
+        ours.set_peers(&[ourselves, external(2, &[Underlay::V4.endpoint(2)])]);
         let nodes: Vec<NodeId> = ours.plane.peers().iter().map(|stats| stats.node).collect();
         assert_eq!(nodes, [NodeId(key(2))]);
         Talk::new((&pair.left, overlay4(1)), (&pair.right, overlay4(2))).wait("the other peer to be reached");
@@ -144,7 +144,7 @@ fn an_endpoint_inside_the_overlay_is_never_called() {
     let ours = Ours::start(&pair.left, 1);
     let inside = [overlay4(3), overlay6(3), "::ffff:10.91.0.3".parse().unwrap()];
     let inside = inside.map(|address: IpAddr| SocketAddr::new(address, PORT));
-    ours.set_peers(&[peer(2, &inside), peer(3, &[])]);
+    ours.set_peers(&[external(2, &inside), external(3, &[])]);
     let mut third = Scripted::new(&pair.right, 3);
     third.call();
     let drops = ours.count();
@@ -162,7 +162,7 @@ fn an_endpoint_inside_the_overlay_is_never_called() {
 fn a_datagram_from_inside_the_overlay_is_dropped() {
     let Some(pair) = Pair::new() else { return };
     let ours = Ours::start(&pair.left, 1);
-    ours.set_peers(&[peer(2, &[])]);
+    ours.set_peers(&[external(2, &[])]);
     pair.right.ip("address add 10.91.0.2/32 dev lo");
     pair.right.ip("route add 192.168.77.1/32 dev uplink src 10.91.0.2");
     let mut second = Scripted::new(&pair.right, 2);

@@ -8,7 +8,8 @@ use meshd::dataplane::PeerConfig;
 
 use crate::rig::{
     Chain, Inbox, Ours, PATIENCE, PORT, Pair, Program, ProgramPeer, Relay, Remote, Scripted, Side, Talk,
-    Underlay, assert_reachable, key, overlay4, overlay6, peer, public, stream_while, tcp, udp4, v4, wait_for,
+    Underlay, assert_reachable, external, key, overlay4, overlay6, peer, public, stream_while, tcp, udp4, v4,
+    wait_for,
 };
 
 /// An address that wanders from peer to peer.
@@ -18,7 +19,7 @@ const WANDERER: Ipv4Addr = Ipv4Addr::new(10, 91, 0, 50);
 fn a_peer_that_changes_its_port_is_followed() {
     let Some(pair) = Pair::new() else { return };
     let ours = Ours::start(&pair.left, 1);
-    ours.set_peers(&[peer(2, &[])]);
+    ours.set_peers(&[external(2, &[])]);
     let remote = Remote::of(1).at(Underlay::V4.endpoint(1));
     let program = ProgramPeer::start(&pair.right, Program::WireguardGo, 2, &[remote]);
     let mut talk = Talk::new((&pair.right, overlay4(2)), (&pair.left, overlay4(1)));
@@ -35,7 +36,7 @@ fn a_peer_that_changes_its_address_and_family_is_followed() {
     let Some(pair) = Pair::new() else { return };
     pair.right.ip("address add 192.168.77.20/24 dev uplink");
     let ours = Ours::start(&pair.left, 1);
-    ours.set_peers(&[peer(2, &[])]);
+    ours.set_peers(&[external(2, &[])]);
     let mut scripted = Scripted::new(&pair.right, 2);
     scripted.call();
     let inbox = Inbox::open(&pair.left, overlay4(1));
@@ -46,7 +47,7 @@ fn a_peer_that_changes_its_address_and_family_is_followed() {
         let sealed = scripted.seal(&udp4(v4(overlay4(2)), v4(overlay4(1)), inbox.port(), &hello));
         scripted.send(&sealed);
         assert_eq!(inbox.receive(), hello);
-        assert_eq!(ours.stats(2).endpoint, Some(home.parse().unwrap()));
+        wait_for("the new home to be known", || ours.stats(2).endpoint == Some(home.parse().unwrap()));
         // What we send goes where it was heard last.
         inbox.send(b"answer", overlay4(2));
         assert!(scripted.receive(PATIENCE).expect("an answer at the new place").ends_with(b"answer"));
@@ -58,7 +59,7 @@ fn a_program_follows_us_when_we_move() {
     let Some(pair) = Pair::new() else { return };
     let ours = Ours::start(&pair.left, 1);
     let program = ProgramPeer::start(&pair.right, Program::WireguardGo, 2, &[Remote::of(1)]);
-    ours.set_peers(&[peer(2, &[Underlay::V4.endpoint(2)])]);
+    ours.set_peers(&[external(2, &[Underlay::V4.endpoint(2)])]);
     let mut talk = Talk::new((&pair.left, overlay4(1)), (&pair.right, overlay4(2)));
     talk.wait("the tunnel to carry traffic");
     for home in ["192.168.77.100", "192.168.77.101"] {
@@ -75,7 +76,7 @@ fn an_address_moves_from_one_peer_to_another() {
     let Some(pair) = Pair::new() else { return };
     let ours = Ours::start(&pair.left, 1);
     let owning = |host: u8, owns: bool| {
-        let mut config = peer(host, &[]);
+        let mut config = external(host, &[]);
         config.addrs.extend(owns.then_some(IpNet::from(IpAddr::V4(WANDERER))));
         config
     };
@@ -112,7 +113,7 @@ fn a_program_with_a_new_key_is_a_new_peer() {
     let mut program = ProgramPeer::start(&pair.right, Program::WireguardGo, 2, &[Remote::of(1)]);
     let with_key = |private: &[u8; 32]| PeerConfig {
         public_key: public(private),
-        ..peer(2, &[Underlay::V4.endpoint(2)])
+        ..external(2, &[Underlay::V4.endpoint(2)])
     };
     for private in [key(2), [44; 32], [45; 32]] {
         program.set_key(private);
@@ -158,7 +159,7 @@ fn peers_come_and_go_beside_a_transfer_that_loses_nothing() {
     let Some(pair) = Pair::new() else { return };
     let ours = Ours::start(&pair.left, 1);
     let _program = ProgramPeer::start(&pair.right, Program::WireguardGo, 2, &[Remote::of(1)]);
-    let lasting = peer(2, &[Underlay::V4.endpoint(2)]);
+    let lasting = external(2, &[Underlay::V4.endpoint(2)]);
     ours.set_peers(std::slice::from_ref(&lasting));
     ours.wait_up(2);
     let ends = ((&pair.left, overlay4(1)), (&pair.right, overlay4(2)));
@@ -166,7 +167,7 @@ fn peers_come_and_go_beside_a_transfer_that_loses_nothing() {
     stream_while(ends.0, ends.1, || {
         round += 1;
         let mut peers = vec![lasting.clone()];
-        peers.extend((10..10 + round % 50).map(|host| peer(host, &[])));
+        peers.extend((10..10 + round % 50).map(|host| external(host, &[])));
         ours.set_peers(&peers);
         assert!(talk.round(100, PATIENCE), "a datagram was lost");
         round < 200
