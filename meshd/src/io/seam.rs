@@ -35,8 +35,9 @@ pub trait DatagramSocket: Send + Sync {
     /// [`WouldBlock`](io::ErrorKind::WouldBlock) means that nothing was sent and the call can be repeated once
     /// the socket is writable. After any other error what was not sent is lost; the caller counts it.
     ///
-    /// At most [`segments_max`](super::segments_max) datagrams: a longer train is
-    /// [`InvalidInput`](io::ErrorKind::InvalidInput), without asking the kernel.
+    /// A train of more than [`SEGMENTS_MAX`](super::SEGMENTS_MAX) datagrams or
+    /// [`TRAIN_LEN_MAX`](super::TRAIN_LEN_MAX) bytes is [`InvalidInput`](io::ErrorKind::InvalidInput), without
+    /// asking the kernel.
     fn send(&self, train: &[u8], segment: usize, to: SocketAddr, ecn: u8) -> io::Result<()>;
 
     /// Receives into `slab`, cut into as many equal parts as there are `metas`, and tells how many parts hold

@@ -15,9 +15,9 @@ use crate::io::seam::{DatagramSocket, ReceiveMeta};
 
 /// Datagrams of one train, of the 64 that every kernel with trains takes; one is left for the sentinel.
 pub const SEGMENTS_MAX: usize = 63;
-/// Bytes of one train: less than 64 KiB with the headers of UDP, IPv6 and Ethernet with a VLAN, and the sentinel.
-/// A packet takes a little more, but a link that gets more cuts it before it hands it on.
-pub const TRAIN_LEN_MAX: usize = 65_535 - 8 - 40 - 18 - 1;
+/// Bytes of one train: less than 64 KiB with the headers of UDP, IPv6 and Ethernet, and the sentinel. A packet takes
+/// a little more, but a link that gets more cuts it before it hands it on.
+pub const TRAIN_LEN_MAX: usize = 65_535 - 8 - 40 - 14 - 1;
 
 /// The datagram that makes a tail unequal: no message is that short, so the receiver drops it.
 const SENTINEL: &[u8] = &[0];
@@ -28,7 +28,7 @@ const RECEIVE_TRAINS_MAX: usize = 4;
 /// How long the rest of a train waits for room that its first datagrams found.
 const ROOM_WAIT_MS_MAX: u16 = 100;
 
-/// Datagrams of this length that go into one train.
+/// Datagrams of this length that go into one train. A shorter one may still fit behind them.
 pub const fn segments_max(segment: usize) -> usize {
     match TRAIN_LEN_MAX.checked_div(segment) {
         Some(fit) if fit < SEGMENTS_MAX => fit,
@@ -49,7 +49,10 @@ pub struct GroupSocket {
 
 impl DatagramSocket for GroupSocket {
     fn send(&self, train: &[u8], segment: usize, to: SocketAddr, ecn: u8) -> io::Result<()> {
-        if segment == 0 || train.is_empty() || train.len().div_ceil(segment) > segments_max(segment) {
+        let fits = segment > 0
+            && (1..=TRAIN_LEN_MAX).contains(&train.len())
+            && train.len().div_ceil(segment) <= SEGMENTS_MAX;
+        if !fits {
             return Err(io::ErrorKind::InvalidInput.into());
         }
         let mut ancillary = Ancillary::EMPTY;

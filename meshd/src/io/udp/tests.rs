@@ -72,7 +72,8 @@ fn a_train_the_kernel_would_not_take_is_refused_without_asking_it() {
         assert_eq!(refused.kind(), io::ErrorKind::InvalidInput, "{len} {segment}");
         assert_eq!(refused.raw_os_error(), None, "{len} {segment}");
     }
-    for (len, segment) in [(45 * 1452, 1452), (SEGMENTS_MAX * 100, 100)] {
+    let short_tail = (45 * 1452 + 96, 1452);
+    for (len, segment) in [(45 * 1452, 1452), short_tail, (SEGMENTS_MAX * 100, 100), (TRAIN_LEN_MAX, 1452)] {
         from.shards[0].send(&train_of(len, segment), segment, at(&to), 0).unwrap();
         assert_eq!(receive(&to.shards[0]), [(len, segment)]);
     }
