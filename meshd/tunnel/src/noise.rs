@@ -147,6 +147,46 @@ mod tests {
         assert_eq!(initiator_keys.receive, responder_keys.send);
     }
 
+    /// The same handshake in snow alone, with the primitives it brings.
+    fn reference<'a>(suite: Suite, private: &'a [u8; 32], psk: &'a [u8; 32]) -> Builder<'a> {
+        let builder = Builder::new(suite.noise_name().parse().expect("a protocol name"));
+        let builder = builder.prologue(PROLOGUE).and_then(|builder| builder.local_private_key(private));
+        builder.and_then(|builder| builder.psk(2, psk)).expect("a builder")
+    }
+
+    #[test]
+    fn both_roles_agree_with_the_primitives_of_snow_in_every_suite() {
+        let (ours, theirs, psk) = ([1; 32], [2; 32], [3; 32]);
+        let local = Arc::new(KeyPair::from_private(&ours).expect("a key"));
+        let remote = KeyPair::from_private(&theirs).expect("a key");
+        let stamp = Tai64n::from_unix(Duration::from_secs(5));
+        for suite in Suite::ALL {
+            let terms =
+                |ephemeral| Terms { local: &local, suite, ephemeral: Zeroizing::new([ephemeral; 32]) };
+
+            let started = Initiator::start(terms(4), remote.public(), &psk, stamp);
+            let (mut initiator, initiation) = started.expect("an initiation");
+            let mut other = reference(suite, &theirs, &psk).build_responder().expect("a responder");
+            let mut payload = [0; STAMP_LEN];
+            other.read_message(&initiation, &mut payload).expect("it verifies there");
+            assert_eq!(payload, stamp.to_bytes());
+            let mut response = [0; NOISE_RESPONSE_LEN];
+            other.write_message(&[], &mut response).expect("a response");
+            let keys = initiator.finish(&response).expect("it verifies here");
+            assert_eq!((*keys.send, *keys.receive), other.dangerously_get_raw_split());
+
+            let other = reference(suite, &theirs, &psk).remote_public_key(local.public());
+            let mut other = other.and_then(Builder::build_initiator).expect("an initiator");
+            let mut initiation = [0; NOISE_INITIATION_LEN];
+            other.write_message(&stamp.to_bytes(), &mut initiation).expect("an initiation");
+            let responder = Responder::read(terms(5), &initiation).expect("it verifies here");
+            assert_eq!((responder.peer, responder.stamp), (*remote.public(), stamp));
+            let (response, keys) = responder.respond(&psk).expect("a response");
+            other.read_message(&response, &mut []).expect("it verifies there");
+            assert_eq!((*keys.receive, *keys.send), other.dangerously_get_raw_split());
+        }
+    }
+
     #[test]
     fn a_public_key_of_low_order_is_refused() {
         let local = Arc::new(KeyPair::from_private(&[1; 32]).expect("a key"));
