@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use crate::{cargo, fuzz, packages, peers, walls};
+use crate::{bench, cargo, fuzz, packages, peers, walls};
 
 /// Seconds that each decoder is fed mutated input.
 const FUZZ_S: u32 = 60;
@@ -67,6 +67,16 @@ pub fn run(name: Option<&str>) -> Result<bool> {
         let breaches = walls::breaches()?;
         breaches.iter().for_each(|breach| println!("{breach}"));
         tally.check("walls", breaches.is_empty());
+        match bench::instructions::breaches() {
+            Ok(breaches) => {
+                breaches.iter().for_each(|breach| println!("{breach}"));
+                tally.check("instructions", breaches.is_empty());
+            }
+            Err(error) => {
+                println!("instructions: {error:#}");
+                tally.check("instructions", false);
+            }
+        }
         match fuzz::run(&[], FUZZ_S) {
             Ok(outcomes) => {
                 for outcome in outcomes {
