@@ -38,10 +38,8 @@ fn a_phone_reaches_the_whole_mesh_until_it_is_removed() {
         assert_eq!(b.peers()?.len(), 2, "the phone is no node");
         let row = only_external(&b)?;
         assert_eq!((row["name"].as_str(), row["certified"].as_bool()), (Some("phone"), Some(true)));
-        assert!(
-            row["last_handshake_s"].is_u64() && row["rx_bytes"].as_u64() > Some(IPERF_BYTES_MIN),
-            "{row}"
-        );
+        let has_spoken = row["rx_bytes"].as_u64() > Some(0) && row["tx_bytes"].as_u64() > Some(0);
+        assert!(row["last_handshake_s"].is_u64() && has_spoken, "{row}");
 
         b.ctl(&["peer", "remove-external", "phone"])?.ok()?;
         assert!(!c.pings(&phone.addr4, 1)? && !b.pings(&phone.addr4, 1)?, "nothing gets to the phone");
@@ -81,7 +79,7 @@ fn a_router_with_a_key_of_its_own_and_without_a_preshared_key_is_served_by_the_s
             ["peer", "add-external", "router", "--no-psk", "--public-key", &public, "--endpoint", &endpoint];
         let made = a.ctl(&line)?.ok()?;
         let config = config(&made)?;
-        assert!(!config.contains("PrivateKey = ") && !config.contains("PresharedKey"), "{config}");
+        assert!(!config.contains("\nPrivateKey = ") && !config.contains("PresharedKey"), "{config}");
         let config = config.replace("[Interface]\n", &format!("[Interface]\nPrivateKey = {private}\n"));
         let router = Phone::start(&r, &config)?;
         phone_and_mesh_reach_each_other(&mesh, &router)?;

@@ -166,6 +166,7 @@ impl Mesh {
             externals,
             clock_floor,
         };
+        mesh.clock_floor.reserve(boot());
         mesh.apply();
         if let Err(error) = mesh.link(config, &findings_tx).await {
             // The control port would go on listening, and keep the registry's file open.

@@ -11,6 +11,8 @@ const DEVICE: &str = "wg0";
 const SOCKET_DEADLINE: Duration = Duration::from_secs(10);
 /// Gives the program a `/run` of its own: the socket's name stands for no other phone.
 const PRIVATE_RUN: &str = "mount -t tmpfs phone /run && mkdir /run/wireguard && exec wireguard-go -f wg0";
+/// Its `/run` hides the files of the test, so the configuration comes through a pipe.
+const SETCONF: &str = "echo \"$0\" | wg setconf wg0 /dev/stdin";
 /// Lines of `[Interface]` that `wg-quick` carries out itself; `wg` knows the others.
 const QUICK_KEYS: [&str; 2] = ["Address", "MTU"];
 
@@ -33,11 +35,9 @@ impl<'lab> Phone<'lab> {
             let line = [&wg[..], &["show", DEVICE]].concat();
             host.run(&line).is_ok_and(|output| output.code == 0)
         })?;
-        let path = host.dir().join("phone.conf");
         let for_wg = config.lines().filter(|line| !QUICK_KEYS.iter().any(|key| line.starts_with(key)));
-        std::fs::write(&path, for_wg.collect::<Vec<_>>().join("\n") + "\n")?;
-        let path = path.to_str().context("a path of text")?;
-        host.run(&[&wg[..], &["setconf", DEVICE, path]].concat())?.ok()?;
+        let for_wg = for_wg.collect::<Vec<_>>().join("\n");
+        host.run(&["nsenter", &mount, "sh", "-c", SETCONF, &for_wg])?.ok()?;
 
         let addresses = value(config, "Address")?;
         let mut commands = format!("link set {DEVICE} mtu {} up\n", value(config, "MTU")?);
