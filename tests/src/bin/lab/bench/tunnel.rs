@@ -187,8 +187,8 @@ fn on_link(
         }
         for entrant in &mut entrants {
             match entrant.iperf.pings_beside_bulk(results.seconds) {
-                Ok(times) => entrant.measured.busy_pings_ms.extend(times),
-                Err(error) => eprintln!("{} ping beside bulk: {error:#}", entrant.system),
+                Ok(echoes) => entrant.measured.busy.extend(echoes),
+                Err(error) => note_failed_run(entrant, "ping beside bulk", &error),
             }
         }
     }
@@ -202,6 +202,12 @@ fn on_link(
 fn note_failure(on: &mut OnLink, system: System, failed: String) {
     eprintln!("{system}: {failed}");
     on.systems.insert(system, Measured { failed: Some(failed), ..Measured::default() });
+}
+
+fn note_failed_run(entrant: &mut Entrant<'_>, what: &str, error: &anyhow::Error) {
+    let failed = format!("{what}: {error:#}");
+    eprintln!("{} {failed}", entrant.system);
+    entrant.measured.failed_runs.push(failed);
 }
 
 /// Sets a system up and takes what is measured of it before any load.
@@ -220,7 +226,7 @@ fn enter<'lab>(
         measured.once.insert(Once::RssIdleMb, rss);
     }
     let iperf = Iperf::start(pair, &running.target)?;
-    if let Some(p50) = statistics::median(&iperf.pings_idle()?) {
+    if let Some(p50) = statistics::median(&iperf.pings_idle()?.times_ms) {
         measured.once.insert(Once::IdleP50Ms, p50);
     }
     let longest = pair.frame_len_max(&iperf)?;
@@ -254,15 +260,19 @@ fn turn(entrant: &mut Entrant<'_>, metric: Metric, seconds: u32) -> String {
     match taken {
         Ok((value, Some(cpu))) => format!("{value:.0}, {cpu:.2} CPU s/GB"),
         Ok((value, None)) => format!("{value:.0}"),
-        Err(error) => format!("failed: {error:#}"),
+        Err(error) => {
+            note_failed_run(entrant, &format!("{metric:?}"), &error);
+            "failed".to_owned()
+        }
     }
 }
 
 /// Takes what is measured after all load.
 fn leave(entrant: &mut Entrant<'_>) {
-    let Entrant { system, pair, running, iperf, measured } = entrant;
-    if let Some(p99) = statistics::percentile(&measured.busy_pings_ms, 0.99) {
+    let Entrant { pair, running, iperf, measured, .. } = entrant;
+    if let Some(p99) = statistics::percentile(&measured.busy.times_ms, 0.99) {
         measured.once.insert(Once::BusyP99Ms, p99);
+        measured.once.insert(Once::BusyLostPercent, measured.busy.lost_percent());
     }
     if let Some(rss) = machine::rss_mb(&running.processes) {
         measured.once.insert(Once::RssLoadedMb, rss);
@@ -273,7 +283,7 @@ fn leave(entrant: &mut Entrant<'_>) {
             measured.once.insert(Once::SyscallsPerMb, calls.values().sum());
             measured.syscalls_per_mb = calls;
         }
-        Err(error) => eprintln!("{system} system calls: {error:#}"),
+        Err(error) => note_failed_run(entrant, "system calls", &error),
     }
 }
 

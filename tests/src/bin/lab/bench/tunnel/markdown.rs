@@ -4,30 +4,26 @@ use super::results::{Measured, Metric, OnLink, Once, Results};
 use super::system::System;
 use super::targets::{self, Target};
 
+/// Longest line of a paragraph, as in the other documents.
+const LINE_LEN: usize = 118;
+
 /// Writes the whole page.
 pub fn page(results: &Results) -> String {
-    let mut text = format!(
-        "# The tunnel beside other systems\n\n\
-         Written by `{}`; do not edit. {} UTC, {}, {} cores, Linux {}, load {:.2} before the run.\n\n\
-         Two network namespaces and a veth link for each system, all on these cores, with both ends of iperf3. \
-         {} rounds of {} s flows; every round measures all systems in turn. Numbers are medians over the rounds; \
-         ratios are medians of ratios within a round.\n\n\
-         ![One TCP stream](tunnel.svg)\n",
-        results.command,
-        results.machine.date,
-        results.machine.cpu,
-        results.machine.cores,
-        results.machine.kernel,
-        results.machine.load,
-        results.rounds,
-        results.seconds,
-    );
-    text.push_str("\n## Targets\n\n");
+    let machine = &results.machine;
+    let mut text =
+        format!("# The tunnel beside other systems\n\nWritten by `{}`; do not edit.\n", results.command);
+    text.push_str(&paragraph(&format!(
+        "{} UTC, {}, {} cores, Linux {}, load {:.2} before the run. Two network namespaces and a veth link for each \
+         system, all on these cores, with both ends of iperf3. {} rounds of {} s flows; every round measures all \
+         systems in turn. Numbers are medians over the rounds; ratios are medians of ratios within a round.",
+        machine.date, machine.cpu, machine.cores, machine.kernel, machine.load, results.rounds, results.seconds,
+    )));
+    text.push_str("\n![One TCP stream](tunnel.svg)\n\n## Targets\n\n");
     text.push_str(&table(&target_rows(&targets::judge(results))));
     for on in &results.links {
         text.push_str(&format!("\n## {}\n\n", capital(on.link.title())));
         text.push_str(&table(&measured_rows(on)));
-        text.push_str(&format!("\nHow many times as fast as each peer, one stream, {}:\n\n", ways()));
+        text.push_str("\nHow many times as fast as each peer, one stream, there / back:\n\n");
         text.push_str(&table(&ratio_rows(on)));
         let busy = on.cores_busy_with_others.iter().copied().fold(0.0, f64::max);
         text.push_str(&format!("\nOthers kept at most {busy:.1} cores busy at the start of a round.\n"));
@@ -35,13 +31,14 @@ pub fn page(results: &Results) -> String {
     }
     text.push_str("\n## Versions\n\n");
     text.push_str(&table(&version_rows(results)));
-    text.push_str(
-        "\nTunnels have an MTU of 1420 (VXLAN 1450). nebula: AES-256-GCM, batches of 128, large socket buffers. \
+    text.push_str(&paragraph(
+        "Tunnels have an MTU of 1420 (VXLAN 1450). nebula: AES-256-GCM, batches of 128, large socket buffers. \
          tinc: AES-256-CBC and SHA-256. openvpn: AES-256-GCM, no kernel module, large socket buffers. \
-         UDP is sent as fast as iperf3 can, from and to the same cores. CPU is that of the whole machine. \
-         System calls are of both ends, under strace, which slows them down. Above 20 Gbit/s iperf3 itself is \
-         what limits.\n",
-    );
+         UDP is sent as fast as iperf3 can, from and to the same cores, and what is received counts. CPU is that \
+         of the whole machine. System calls are of both ends, under strace, which slows them down. Connecting \
+         starts when both ends are configured, and ends with the first echo; some 5 ms of it are the start of \
+         ping. Above 20 Gbit/s iperf3 itself is what limits.",
+    ));
     text
 }
 
@@ -70,6 +67,7 @@ fn measured_rows(on: &OnLink) -> Vec<Vec<String>> {
         "UDP 1400 B, Mbit/s",
         "idle p50, ms",
         "busy p99, ms",
+        "busy lost, %",
         "calls/MB",
         "RSS idle, MB",
         "RSS loaded, MB",
@@ -97,16 +95,13 @@ fn measured_row(system: System, measured: &Measured) -> Vec<String> {
         round(Metric::Udp1400, 0),
         once(Once::IdleP50Ms, 3),
         once(Once::BusyP99Ms, 2),
+        once(Once::BusyLostPercent, 1),
         once(Once::SyscallsPerMb, 0),
         once(Once::RssIdleMb, 0),
         once(Once::RssLoadedMb, 0),
         once(Once::ConnectMs, 0),
         once(Once::FrameLenMax, 0),
     ]
-}
-
-fn ways() -> &'static str {
-    "there / back"
 }
 
 fn ratio_rows(on: &OnLink) -> Vec<Vec<String>> {
@@ -135,11 +130,19 @@ fn version_rows(results: &Results) -> Vec<Vec<String>> {
     rows
 }
 
-/// Why systems did not come up, with the ends of their logs; those without a program stand among the versions.
+/// Why systems did not come up, with the ends of their logs, and which runs failed; systems without a program stand
+/// among the versions.
 fn failures(on: &OnLink) -> String {
-    let failed = on.systems.iter().filter_map(|(system, measured)| Some((system, measured.failed.as_ref()?)));
-    let started = failed.filter(|(_, failed)| !failed.starts_with(super::SKIPPED));
-    started.map(|(system, failed)| format!("\n{system} is missing:\n\n```text\n{failed}\n```\n")).collect()
+    let mut text = String::new();
+    for (system, measured) in &on.systems {
+        if let Some(failed) = measured.failed.as_ref().filter(|failed| !failed.starts_with(super::SKIPPED)) {
+            text.push_str(&format!("\n{system} is missing:\n\n```text\n{failed}\n```\n"));
+        }
+        for failed in &measured.failed_runs {
+            text.push_str(&paragraph(&format!("A run of {system} failed: {failed}")));
+        }
+    }
+    text
 }
 
 fn number(value: Option<f64>, digits: usize) -> String {
@@ -153,6 +156,26 @@ fn one_line(text: &str) -> String {
 fn capital(text: &str) -> String {
     let mut letters = text.chars();
     letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+}
+
+/// A paragraph after an empty line, cut into lines.
+fn paragraph(text: &str) -> String {
+    let mut lines = String::from("\n");
+    let mut len = 0;
+    for word in text.split_whitespace() {
+        let word_len = word.chars().count();
+        if len > 0 && len + 1 + word_len > LINE_LEN {
+            lines.push('\n');
+            len = 0;
+        } else if len > 0 {
+            lines.push(' ');
+            len += 1;
+        }
+        lines.push_str(word);
+        len += word_len;
+    }
+    lines.push('\n');
+    lines
 }
 
 /// A table with its first row as head; numbers stand right.

@@ -8,6 +8,7 @@ use super::link::Link;
 use super::machine::Machine;
 use super::statistics::{median, paired_ratio};
 use super::system::System;
+use super::traffic::Echoes;
 
 /// A number that is taken in every round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -39,6 +40,8 @@ pub enum Once {
     IdleP50Ms,
     /// 99th percentile of the round-trip time beside one TCP stream, ms, all rounds together.
     BusyP99Ms,
+    /// Echoes that never came back beside one TCP stream, in a hundred.
+    BusyLostPercent,
     /// Resident memory of the larger end before any load, MB.
     RssIdleMb,
     /// Resident memory of the larger end after all load, MB.
@@ -61,9 +64,12 @@ pub struct Measured {
     pub once: BTreeMap<Once, f64>,
     /// System calls by name, of both ends for each MB.
     pub syscalls_per_mb: BTreeMap<String, f64>,
-    /// Round-trip times beside bulk, all rounds.
+    /// Runs that failed, and why.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub failed_runs: Vec<String>,
+    /// Echoes beside bulk, of all rounds.
     #[serde(skip)]
-    pub busy_pings_ms: Vec<f64>,
+    pub busy: Echoes,
 }
 
 impl Measured {

@@ -110,8 +110,7 @@ impl System {
             Self::Nebula => fetch::debian("nebula", "usr/bin/nebula"),
             Self::Tinc => fetch::installed("tinc", "tincd"),
             Self::Openvpn => fetch::installed("openvpn", "openvpn"),
-            Self::MeshdWg => mesh::find("wg"),
-            Self::MeshdAes => mesh::find("aes"),
+            Self::MeshdWg | Self::MeshdAes => mesh::find(),
         }
     }
 
@@ -126,8 +125,8 @@ impl System {
             Self::Nebula => certificates::nebula(found, pair),
             Self::Tinc => certificates::tinc(found, pair),
             Self::Openvpn => certificates::openvpn(found, pair),
-            Self::MeshdWg => mesh::start(found, lab, "wg", pair),
-            Self::MeshdAes => mesh::start(found, lab, "aes", pair),
+            Self::MeshdWg => mesh::start(lab, "[\"wg\"]", pair),
+            Self::MeshdAes => mesh::start(lab, "[\"aes\", \"wg\"]", pair),
         };
         started.map_err(|error| anyhow!("{error:#}{}", log_ends(pair)))
     }

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail, ensure};
 use mesh_lab::wait;
 use serde_json::Value;
 
@@ -46,6 +46,28 @@ pub struct Udp {
     pub kpps: f64,
 }
 
+/// Answers to echo requests.
+#[derive(Debug, Default)]
+pub struct Echoes {
+    /// Round-trip times in milliseconds.
+    pub times_ms: Vec<f64>,
+    /// Requests that had no answer.
+    pub lost: usize,
+}
+
+impl Echoes {
+    /// Adds those of another run.
+    pub fn extend(&mut self, other: Self) {
+        self.times_ms.extend(other.times_ms);
+        self.lost += other.lost;
+    }
+
+    /// Share of requests without an answer, in a hundred.
+    pub fn lost_percent(&self) -> f64 {
+        self.lost as f64 / (self.times_ms.len() + self.lost).max(1) as f64 * 100.0
+    }
+}
+
 /// A listening iperf3 behind a tunnel, and the way to it.
 #[derive(Debug)]
 pub struct Iperf<'lab> {
@@ -82,8 +104,8 @@ impl<'lab> Iperf<'lab> {
         Ok(Udp { mbit_s, kpps: mbit_s * 1e3 / f64::from(payload * 8) })
     }
 
-    /// Round-trip times in milliseconds beside one TCP stream.
-    pub fn pings_beside_bulk(&self, seconds: u32) -> Result<Vec<f64>> {
+    /// Echoes beside one TCP stream.
+    pub fn pings_beside_bulk(&self, seconds: u32) -> Result<Echoes> {
         let count = (seconds * BUSY_PINGS_PER_S).to_string();
         let interval = format!("{:.4}", 1.0 / f64::from(BUSY_PINGS_PER_S));
         let length = (seconds + 2).to_string();
@@ -94,12 +116,12 @@ impl<'lab> Iperf<'lab> {
         let ended = bulk.wait(Duration::from_secs(u64::from(seconds) + 2) + RUN_GRACE);
         self.revive_if(answers.is_err() || !ended.is_ok_and(|status| status.success()))?;
         let mut answers = answers?;
-        answers.drain(..BUSY_PINGS_SKIPPED.min(answers.len()));
+        answers.times_ms.drain(..BUSY_PINGS_SKIPPED.min(answers.times_ms.len()));
         Ok(answers)
     }
 
-    /// Round-trip times in milliseconds of a tunnel that does nothing else.
-    pub fn pings_idle(&self) -> Result<Vec<f64>> {
+    /// Echoes of a tunnel that does nothing else.
+    pub fn pings_idle(&self) -> Result<Echoes> {
         ping(self.pair, &self.target, IDLE_PINGS.0, IDLE_PINGS.1)
     }
 
@@ -112,7 +134,7 @@ impl<'lab> Iperf<'lab> {
         let reply = self.pair.near.run_within(deadline, &line).and_then(|output| {
             let reply: Value = serde_json::from_str(&output.stdout).context("read what iperf3 measured")?;
             let error = reply.get("error").and_then(Value::as_str).map(str::to_owned);
-            error.map_or(Ok(reply), |error| anyhow::bail!("iperf3 says: {error}"))
+            error.map_or(Ok(reply), |error| bail!("iperf3 says: {error}"))
         });
         self.revive_if(reply.is_err())?;
         reply?.get_mut("end").map(Value::take).context("find the end of an iperf3 run")
@@ -142,15 +164,16 @@ pub fn connect_ms(pair: &Pair, target: &str) -> Result<f64> {
     Ok(start.elapsed().as_secs_f64() * 1e3)
 }
 
-fn ping(pair: &Pair, target: &str, count: &str, interval: &str) -> Result<Vec<f64>> {
+fn ping(pair: &Pair, target: &str, count: &str, interval: &str) -> Result<Echoes> {
     let output = pair.near.run(&["ping", "-n", "-c", count, "-i", interval, "-W", "1", target])?;
     let times = output.stdout.lines().filter_map(|line| {
         let (_, rest) = line.split_once("time=")?;
         rest.split(' ').next()?.parse::<f64>().ok()
     });
-    let times: Vec<f64> = times.collect();
-    anyhow::ensure!(!times.is_empty(), "no echo came back: {}{}", output.stdout, output.stderr);
-    Ok(times)
+    let times_ms: Vec<f64> = times.collect();
+    ensure!(!times_ms.is_empty(), "no echo came back: {}{}", output.stdout, output.stderr);
+    let sent: usize = count.parse().context("read a count")?;
+    Ok(Echoes { lost: sent.saturating_sub(times_ms.len()), times_ms })
 }
 
 fn number(value: &Value, pointer: &str) -> Result<f64> {
