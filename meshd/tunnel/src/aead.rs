@@ -51,6 +51,7 @@ impl Aead {
         self.open_with(nonce(self.suite, counter), &[], sealed)
     }
 
+    #[inline]
     fn seal_with(
         &self,
         nonce: [u8; NONCE_LEN],
@@ -59,7 +60,25 @@ impl Aead {
         padding: usize,
         out: &mut [u8],
     ) -> Result<(), Failed> {
-        let sealed = if padding > 0 && self.copies(packet.len()) {
+        if padding > 0 {
+            return self.seal_padded(nonce, aad, packet, padding, out);
+        }
+        let (ciphertext, tag) = out.split_at_mut_checked(packet.len()).ok_or(Failed)?;
+        let sealed = self.key.seal_out_of_place_scatter(once(nonce), Aad::from(aad), packet, ciphertext, &[], tag);
+        sealed.map_err(|_| Failed)
+    }
+
+    /// Apart from the full packets of a train, which need no padding.
+    #[inline(never)]
+    fn seal_padded(
+        &self,
+        nonce: [u8; NONCE_LEN],
+        aad: &[u8],
+        packet: &[u8],
+        padding: usize,
+        out: &mut [u8],
+    ) -> Result<(), Failed> {
+        let sealed = if self.copies(packet.len()) {
             let (ciphertext, tag) = out.split_at_mut_checked(packet.len() + padding).ok_or(Failed)?;
             let (head, zeros) = ciphertext.split_at_mut_checked(packet.len()).ok_or(Failed)?;
             head.copy_from_slice(packet);

@@ -29,7 +29,6 @@ mod session;
 mod suite;
 mod tai64n;
 mod timer;
-pub mod vertical_slice;
 mod window;
 
 pub use activity::Activity;

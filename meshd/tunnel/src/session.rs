@@ -36,6 +36,7 @@ const REKEY_AFTER_RECEIVING: Duration = Duration::from_secs(165);
 pub(crate) const REJECT_AFTER: Duration = Duration::from_secs(180);
 
 /// Zero bytes to append to a packet; none beyond `mtu`, the longest plaintext of the path.
+#[inline]
 pub fn padding(packet_len: usize, mtu: usize) -> usize {
     let padded = match packet_len {
         0 => 0,
@@ -82,6 +83,7 @@ pub fn pair(keys: SessionKeys, spec: SessionSpec) -> (TxSession, RxSession) {
 }
 
 impl SessionSpec {
+    #[inline]
     fn age(&self, now: Duration) -> Duration {
         now.saturating_sub(self.born)
     }

@@ -80,6 +80,7 @@ impl RxSession {
     }
 
     /// Whether the session is young enough to open.
+    #[inline]
     pub fn is_usable(&self, now: Duration) -> bool {
         self.spec.age(now) < REJECT_AFTER
     }

@@ -86,6 +86,7 @@ impl TxSession {
     }
 
     /// Whether the session is young enough to seal.
+    #[inline]
     pub fn is_usable(&self, now: Duration) -> bool {
         self.spec.age(now) < REJECT_AFTER
     }

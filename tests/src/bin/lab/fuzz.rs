@@ -19,10 +19,11 @@ use anyhow::{Context, Result, anyhow, bail};
 use crate::packages;
 
 /// Each target with the longest input that is worth trying: a few honest ones end to end.
-const TARGETS: [(&str, u32); 12] = [
+const TARGETS: [(&str, u32); 13] = [
     ("api", 4096),
     ("enrol", 8192),
     ("envelope", 4096),
+    ("handshake", 512),
     ("join", 2048),
     ("packet", 1500),
     ("record", 4096),
@@ -31,7 +32,7 @@ const TARGETS: [(&str, u32); 12] = [
     ("roster_file", 8192),
     ("text_file", 4096),
     ("token", 512),
-    ("tunnel", 1500),
+    ("transport", 1500),
 ];
 
 /// Targets that run at a time: cores of the smallest machine this must be quick on.
