@@ -42,23 +42,39 @@ impl Sum {
             even = add_chain(even, &words[..CHAIN]);
             odd = add_chain(odd, &words[CHAIN..]);
         }
-        let (words, tail) = rest.as_chunks::<8>();
+        let (quarters, rest) = rest.as_chunks::<{ CHAIN * 2 }>();
+        for quarter in quarters {
+            even = add_chain(even, quarter.as_chunks::<8>().0);
+        }
+        let (words, rest) = rest.as_chunks::<8>();
         let mut sum = Self(even).plus(odd);
         for word in words {
             sum = sum.plus(u64::from_ne_bytes(*word));
         }
-        if tail.is_empty() {
-            return sum;
+        let (halves, rest) = rest.as_chunks::<4>();
+        for half in halves {
+            sum = sum.plus(u32::from_ne_bytes(*half).into());
         }
-        let mut last = [0; 8];
-        for (byte, tail) in last.iter_mut().zip(tail) {
-            *byte = *tail;
+        let (pairs, rest) = rest.as_chunks::<2>();
+        for pair in pairs {
+            sum = sum.plus(u16::from_ne_bytes(*pair).into());
         }
-        sum.plus(u64::from_ne_bytes(last))
+        match rest {
+            [odd] => sum.plus(u16::from_ne_bytes([*odd, 0]).into()),
+            _ => sum,
+        }
+    }
+
+    /// Adds four bytes.
+    #[must_use]
+    #[inline]
+    pub fn with_four(self, bytes: [u8; 4]) -> Self {
+        self.plus(u32::from_ne_bytes(bytes).into())
     }
 
     /// Adds a number that stands in the packet as two bytes, the high one first.
     #[must_use]
+    #[inline]
     pub fn with_number(self, number: u16) -> Self {
         self.plus(u16::from_ne_bytes(number.to_be_bytes()).into())
     }
@@ -70,6 +86,7 @@ impl Sum {
     }
 
     /// The sum of 16 bits, as it stands in a packet.
+    #[inline]
     pub fn folded(self) -> [u8; 2] {
         let folded = (self.0 & 0xffff_ffff) + (self.0 >> 32);
         let folded = (folded & 0xffff) + (folded >> 16 & 0xffff) + (folded >> 32);
@@ -79,6 +96,7 @@ impl Sum {
     }
 
     /// The checksum, as it stands in a packet.
+    #[inline]
     pub fn finish(self) -> [u8; 2] {
         self.folded().map(|byte| !byte)
     }
@@ -91,9 +109,11 @@ impl Sum {
         }
     }
 
+    #[inline]
     fn plus(self, word: u64) -> Self {
         let (sum, carry) = self.0.overflowing_add(word);
-        Self(sum + u64::from(carry))
+        // No overflow: the sum of two words with a carry is at most two below 2^64.
+        Self(sum.wrapping_add(carry.into()))
     }
 }
 

@@ -70,12 +70,13 @@ struct Item {
     first: u16,
     last: u16,
     count: u16,
-    /// Headers of the first packet; none of what cannot be merged.
-    head: Option<Segment>,
-    /// IP length of all.
-    len: usize,
-    sequence_next: u32,
+    /// Whether any of them asks to be handed over at once.
     push: bool,
+    /// What the first is.
+    head: Segment,
+    /// IP length of all.
+    len: u32,
+    sequence_next: u32,
 }
 
 impl Coalescer {
@@ -99,103 +100,106 @@ impl Coalescer {
             return Err(Full);
         }
         let Some(bytes) = slab.get(packet.clone()) else { return Ok(()) };
-        let Some(segment) = Segment::read(bytes) else {
-            self.close_all(slab, bytes);
-            return self.begin(packet, None);
-        };
-        let is_on = if segment.is_tcp { self.switches.tcp } else { self.switches.udp };
-        let mergeable = is_on && segment.is_mergeable;
         for at in (0..self.open_count).rev() {
-            let index = usize::from(self.open[at]);
-            let item = self.items[index];
-            let Some(head) = item.head else { continue };
+            let item = &self.items[usize::from(self.open[at])];
             let first = self.bytes_of(slab, item.first);
-            if !segment.is_same_flow(bytes, &head, first) {
-                continue;
-            }
-            if mergeable && item.takes(&segment) && segment.is_alike(bytes, &head, first) {
-                self.append(index, packet.start + segment.header_len..packet.end, &segment);
-                if segment.payload_len < head.payload_len {
+            if item.has_room(bytes) && item.head.is_followed_by(first, bytes, item.sequence_next) {
+                let is_shorter = bytes.len() < first.len();
+                self.append(usize::from(self.open[at]), bytes, packet);
+                if is_shorter {
                     self.close(at);
                 }
                 return Ok(());
             }
-            self.close(at);
-            break;
         }
-        self.begin(packet, Some(segment).filter(|_| mergeable))
+        self.push_apart(slab, bytes, packet);
+        Ok(())
+    }
+
+    /// Begins an item with a packet that follows none, and closes those of its flow.
+    #[inline(never)]
+    fn push_apart(&mut self, slab: &[u8], bytes: &[u8], packet: Range<usize>) {
+        let segment = Segment::read(bytes);
+        for at in (0..self.open_count).rev() {
+            let item = &self.items[usize::from(self.open[at])];
+            let first = self.bytes_of(slab, item.first);
+            let is_same_flow = match &segment {
+                Some(segment) => segment.is_same_flow(bytes, &item.head, first),
+                // Its ports are unknown, so it may be of any flow between its two addresses.
+                None => segment::addresses(bytes) == segment::addresses(first),
+            };
+            if is_same_flow {
+                self.close(at);
+            }
+        }
+        let head = segment.unwrap_or_default();
+        let is_on = if head.is_tcp { self.switches.tcp } else { self.switches.udp };
+        self.begin(packet, head, is_on && head.is_mergeable);
     }
 
     /// Hands over the burst, item by item, and begins another.
     pub fn drain(&mut self, slab: &mut [u8], write: &mut WritePacket<'_>) {
         for index in 0..self.item_count {
-            let item = self.items[index];
+            let item = &self.items[index];
+            let ranges = &mut self.ranges[..usize::from(item.count)];
             let mut at = usize::from(item.first);
-            for range in &mut self.ranges[..usize::from(item.count)] {
+            for range in &mut *ranges {
                 let packet = self.packets[at];
                 *range = packet.start as usize..packet.end as usize;
                 at = usize::from(packet.next);
             }
             let mut header = [0; vnet::LEN];
-            if let Some(head) = item.head.filter(|_| item.count > 1)
-                && let Some(first) = slab.get_mut(self.ranges[0].clone())
+            if let [first, _, ..] = ranges
+                && let Some(first) = slab.get_mut(first.clone())
             {
-                head.enlarge(first, item.len, item.push).write(&mut header);
+                item.head.enlarge(first, item.len, item.push).write(&mut header);
             }
-            write(&header, slab, &self.ranges[..usize::from(item.count)]);
+            write(&header, slab, ranges);
         }
         (self.packet_count, self.item_count, self.open_count) = (0, 0, 0);
     }
 
-    /// Begins an item, one that may grow if it has a head.
-    fn begin(&mut self, packet: Range<usize>, head: Option<Segment>) -> Result<(), Full> {
-        let (at, index) = (self.note(packet.clone()), self.item_count);
+    /// Begins an item with its first packet.
+    fn begin(&mut self, packet: Range<usize>, head: Segment, may_grow: bool) {
+        let (at, index) = (self.note(&packet), self.item_count);
         self.items[index] = Item {
             first: at,
             last: at,
             count: 1,
+            push: head.push,
             head,
-            len: packet.len(),
-            sequence_next: head.map_or(0, |head| head.sequence.wrapping_add(head.payload_len as u32)),
-            push: head.is_some_and(|head| head.push),
+            len: packet.len() as u32,
+            sequence_next: head.sequence.wrapping_add(head.payload_len.into()),
         };
         self.item_count += 1;
-        if head.is_some() {
+        if may_grow {
             if self.open_count == OPEN_MAX {
                 self.close(0);
             }
             self.open[self.open_count] = index as u16;
             self.open_count += 1;
         }
-        Ok(())
     }
 
-    fn append(&mut self, index: usize, payload: Range<usize>, segment: &Segment) {
-        let at = self.note(payload);
+    /// Adds the payload of a packet to an item.
+    fn append(&mut self, index: usize, bytes: &[u8], packet: Range<usize>) {
+        let head = self.items[index].head;
+        let at = self.note(&(packet.start + usize::from(head.header_len)..packet.end));
+        let payload_len = (bytes.len() - usize::from(head.header_len)) as u32;
         let item = &mut self.items[index];
         self.packets[usize::from(item.last)].next = at;
         item.last = at;
         item.count += 1;
-        item.len += segment.payload_len;
-        item.sequence_next = item.sequence_next.wrapping_add(segment.payload_len as u32);
-        item.push |= segment.push;
+        item.len += payload_len;
+        item.sequence_next = item.sequence_next.wrapping_add(payload_len);
+        item.push |= head.has_push(bytes);
     }
 
-    fn note(&mut self, range: Range<usize>) -> u16 {
+    fn note(&mut self, range: &Range<usize>) -> u16 {
         let at = self.packet_count;
         self.packets[at] = Packet { start: range.start as u32, end: range.end as u32, next: 0 };
         self.packet_count += 1;
         at as u16
-    }
-
-    /// Closes what `bytes` may belong to when its ports are unknown: all items between its two addresses.
-    fn close_all(&mut self, slab: &[u8], bytes: &[u8]) {
-        for at in (0..self.open_count).rev() {
-            let first = self.bytes_of(slab, self.items[usize::from(self.open[at])].first);
-            if segment::addresses(bytes) == segment::addresses(first) {
-                self.close(at);
-            }
-        }
     }
 
     fn close(&mut self, at: usize) {
@@ -210,11 +214,11 @@ impl Coalescer {
 }
 
 impl Item {
-    /// Whether a segment of the flow is the next one and there is room for it.
-    fn takes(&self, segment: &Segment) -> bool {
-        usize::from(self.count) < RANGES_MAX
-            && self.len + segment.payload_len <= LEN_MAX
-            && (!segment.is_tcp || segment.sequence == self.sequence_next)
+    /// Whether the payload of a packet like the first one fits.
+    #[inline]
+    fn has_room(&self, packet: &[u8]) -> bool {
+        let payload_len = packet.len().saturating_sub(self.head.header_len.into());
+        usize::from(self.count) < RANGES_MAX && self.len as usize + payload_len <= LEN_MAX
     }
 }
 

@@ -50,17 +50,16 @@ impl FlowKey {
     /// The flow of a packet; that of a later fragment has no ports.
     ///
     /// An ICMP error between the two ends of the flow it speaks of is an answer in that flow.
+    #[inline]
     pub fn of(packet: &IpPacket<'_>) -> Result<Self, NoPorts> {
         let key = Self::of_header(packet)?;
-        // The answer's addresses are the error's own: whoever checks those of the flow has checked those of the packet.
-        match quoted(packet).map(|quoted| quoted.reversed()) {
-            Some(answer) if (answer.source, answer.destination) == (key.source, key.destination) => {
-                Ok(answer)
-            }
-            Some(_) | None => Ok(key),
+        match packet.protocol() {
+            PROTO_ICMP | PROTO_ICMPV6 => Ok(answered(packet, &key).unwrap_or(key)),
+            _ => Ok(key),
         }
     }
 
+    #[inline]
     fn of_header(packet: &IpPacket<'_>) -> Result<Self, NoPorts> {
         let (source_port, destination_port) =
             if packet.is_later_fragment() { (0, 0) } else { ports(packet.protocol(), packet.payload())? };
@@ -150,6 +149,7 @@ impl FlowFilter for AllowAll {
     }
 }
 
+#[inline]
 fn octets(address: IpAddr) -> [u8; 16] {
     match address {
         IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
@@ -157,6 +157,7 @@ fn octets(address: IpAddr) -> [u8; 16] {
     }
 }
 
+#[inline]
 fn ports(protocol: u8, payload: &[u8]) -> Result<(u16, u16), NoPorts> {
     match protocol {
         PROTO_TCP | PROTO_UDP | PROTO_SCTP | PROTO_DCCP | PROTO_UDP_LITE => {
@@ -177,22 +178,22 @@ fn ports(protocol: u8, payload: &[u8]) -> Result<(u16, u16), NoPorts> {
     }
 }
 
-/// The flow of the packet that an ICMP error quotes. The quote is cut short, so its stated lengths prove nothing.
-fn quoted(packet: &IpPacket<'_>) -> Option<FlowKey> {
+/// The flow in which an ICMP error of flow `key` is an answer. The quoted packet is cut short, so its stated length
+/// proves nothing.
+fn answered(packet: &IpPacket<'_>, key: &FlowKey) -> Option<FlowKey> {
     const ICMP_HEADER_LEN: usize = 8;
-    let is_error = match packet.protocol() {
-        PROTO_ICMP => matches!(packet.payload().first()?, 3 | 11 | 12),
-        PROTO_ICMPV6 => matches!(packet.payload().first()?, 1..=4),
-        _ => return None,
-    };
+    let kind = *packet.payload().first()?;
+    let is_error =
+        if packet.protocol() == PROTO_ICMP { matches!(kind, 3 | 11 | 12) } else { matches!(kind, 1..=4) };
     if !is_error || packet.fragment().is_some() {
         return None;
     }
-    let quote = IpPacket::parse_quote(packet.payload().get(ICMP_HEADER_LEN..)?).ok()?;
-    if quote.source().is_ipv4() != packet.source().is_ipv4() {
-        return None;
-    }
-    FlowKey::of_header(&quote).ok()
+    let quoted = IpPacket::parse_quote(packet.payload().get(ICMP_HEADER_LEN..)?).ok()?;
+    let answer = FlowKey::of_header(&quoted).ok()?.reversed();
+    // The same addresses: whoever checks those of the flow has checked those of the packet.
+    let is_between =
+        (answer.source, answer.destination, answer.is_v6) == (key.source, key.destination, key.is_v6);
+    is_between.then_some(answer)
 }
 
 #[cfg(test)]

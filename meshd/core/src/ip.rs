@@ -58,6 +58,7 @@ pub struct IpPacket<'a> {
 
 impl<'a> IpPacket<'a> {
     /// Parses the header; bytes beyond the stated length (padding) are cut off.
+    #[inline]
     pub fn parse(bytes: &'a [u8]) -> Result<Self, NotIp> {
         Self::parse_trimmed(bytes, |bytes, len| bytes.get(..len))
     }

@@ -140,7 +140,7 @@ impl Outgoing {
     pub fn splitter(&self, mtu: usize) -> Result<Splitter, OverMtu> {
         let over = OverMtu { mtu };
         if self.segments == 1 && self.len <= mtu {
-            return Ok(Splitter(Plan::Whole(Some(Whole { packet: *self, mtu }))));
+            return Ok(Splitter(Plan::Whole(Some(Whole::new(self, mtu)))));
         }
         let room = mtu.checked_sub(self.header_len()).ok_or(over)?;
         let size = if self.may_be_cut() { self.size.min(room) } else { self.size };
@@ -266,7 +266,7 @@ impl Splitter {
     /// Length of the longest one.
     pub fn len_max(&self) -> usize {
         match &self.0 {
-            Plan::Whole(whole) => whole.map_or(0, |whole| whole.packet.len),
+            Plan::Whole(whole) => whole.as_ref().map_or(0, |whole| whole.len),
             Plan::Cut(cut) => cut.len_max(),
         }
     }
@@ -274,6 +274,7 @@ impl Splitter {
     /// Finishes the next packet and says where it is. It stays intact until the next call, which overwrites its end.
     ///
     /// `packet` is the one that was parsed; of another one the result is useless, but nothing else happens.
+    #[inline]
     pub fn next(&mut self, packet: &mut [u8]) -> Option<Range<usize>> {
         match &mut self.0 {
             Plan::Whole(whole) => whole.take()?.finish(packet),
@@ -283,26 +284,36 @@ impl Splitter {
 }
 
 /// A packet that is sent as it is.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 struct Whole {
-    packet: Outgoing,
-    mtu: usize,
+    len: usize,
+    checksum: Option<Unfinished>,
+    /// Where a SYN's TCP header is, and the size that it may announce.
+    syn: Option<(usize, u16)>,
 }
 
 impl Whole {
-    fn finish(&self, bytes: &mut [u8]) -> Option<Range<usize>> {
-        let Outgoing { len, upper_at, upper, checksum, flow, .. } = self.packet;
-        let bytes = bytes.get_mut(..len)?;
-        if let Some(unfinished) = checksum {
-            unfinished.finish(bytes);
+    fn new(packet: &Outgoing, mtu: usize) -> Self {
+        let syn = match packet.upper {
+            Upper::Tcp { is_syn: true, .. } => {
+                // The option counts neither IP nor TCP options (RFC 6691).
+                let headers = TCP_HEADER_LEN + if packet.flow.is_v6 { V6_HEADER_LEN } else { V4_HEADER_LEN };
+                Some((packet.upper_at, u16::try_from(mtu.saturating_sub(headers)).unwrap_or(u16::MAX)))
+            }
+            Upper::Tcp { is_syn: false, .. } | Upper::Udp | Upper::Opaque => None,
+        };
+        Self { len: packet.len, checksum: packet.checksum, syn }
+    }
+
+    fn finish(&self, packet: &mut [u8]) -> Option<Range<usize>> {
+        let packet = packet.get_mut(..self.len)?;
+        if let Some(unfinished) = &self.checksum {
+            unfinished.finish(packet);
         }
-        if let Upper::Tcp { is_syn: true, .. } = upper {
-            // The option counts neither IP nor TCP options (RFC 6691).
-            let headers = TCP_HEADER_LEN + if flow.is_v6 { V6_HEADER_LEN } else { V4_HEADER_LEN };
-            let mss_max = u16::try_from(self.mtu.saturating_sub(headers)).unwrap_or(u16::MAX);
-            mss::clamp(bytes.get_mut(upper_at..)?, mss_max);
+        if let Some((at, mss_max)) = self.syn {
+            mss::clamp(packet.get_mut(at..)?, mss_max);
         }
-        Some(0..len)
+        Some(0..self.len)
     }
 }
 

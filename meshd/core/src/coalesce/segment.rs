@@ -5,14 +5,22 @@ use crate::ip::{PROTO_TCP, PROTO_UDP, V4_HEADER_LEN, V6_HEADER_LEN};
 use crate::vnet::{Gso, VnetHeader};
 
 const TCP_HEADER_LEN: usize = 20;
+const TCP_FLAGS_AT: usize = 13;
 const TCP_CHECKSUM_AT: usize = 16;
 const ACK: u8 = 0x10;
 const PSH: u8 = 0x08;
 const UDP_HEADER_LEN: usize = 8;
 const UDP_CHECKSUM_AT: usize = 6;
 
+// What segments of one super-packet have in common. Free are length, identification and checksums, and in TCP the
+// sequence number and what is behind the window; the flags are plain but for PSH.
+const V4_TCP: [u64; 5] = mask(&[[2, 6], [10, 12], [24, 28], [36, 40]], V4_HEADER_LEN + TCP_FLAGS_AT);
+const V4_UDP: [u64; 3] = mask(&[[2, 6], [10, 12]], usize::MAX);
+const V6_TCP: [u64; 7] = mask(&[[4, 6], [44, 48]], V6_HEADER_LEN + TCP_FLAGS_AT);
+const V6_UDP: [u64; 6] = mask(&[[4, 6], [44, 48]], usize::MAX);
+
 /// A whole TCP or UDP packet without IP options or extension headers.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Segment {
     pub(super) is_tcp: bool,
     is_v6: bool,
@@ -21,13 +29,12 @@ pub(super) struct Segment {
     pub(super) push: bool,
     pub(super) sequence: u32,
     /// All headers.
-    pub(super) header_len: usize,
-    pub(super) payload_len: usize,
+    pub(super) header_len: u16,
+    pub(super) payload_len: u16,
 }
 
 impl Segment {
     /// Reads the headers; none of any other packet.
-    #[inline]
     pub(super) fn read(packet: &[u8]) -> Option<Self> {
         let (is_v6, protocol) = match packet.first()? {
             // Header of five words.
@@ -56,7 +63,6 @@ impl Segment {
         }
     }
 
-    #[inline]
     fn read_tcp(is_v6: bool, upper: &[u8]) -> Option<Self> {
         let tcp = upper.first_chunk::<TCP_HEADER_LEN>()?;
         let tcp_len = usize::from(tcp[12] >> 4) * 4;
@@ -65,19 +71,18 @@ impl Segment {
         }
         let payload_len = upper.len().checked_sub(tcp_len)?;
         // The bits beside the header's length are flags too.
-        let is_plain = tcp[12] & 0x0f == 0 && tcp[13] & !PSH == ACK;
+        let is_plain = tcp[12] & 0x0f == 0 && tcp[TCP_FLAGS_AT] & !PSH == ACK;
         Some(Self {
             is_tcp: true,
             is_v6,
             is_mergeable: is_plain && payload_len > 0,
-            push: tcp[13] & PSH != 0,
+            push: tcp[TCP_FLAGS_AT] & PSH != 0,
             sequence: u32::from_be_bytes([tcp[4], tcp[5], tcp[6], tcp[7]]),
-            header_len: upper_at(is_v6) + tcp_len,
-            payload_len,
+            header_len: (upper_at(is_v6) + tcp_len) as u16,
+            payload_len: payload_len as u16,
         })
     }
 
-    #[inline]
     fn read_udp(is_v6: bool, upper: &[u8]) -> Option<Self> {
         let udp = upper.first_chunk::<UDP_HEADER_LEN>()?;
         let payload_len = upper.len() - UDP_HEADER_LEN;
@@ -90,55 +95,59 @@ impl Segment {
             is_mergeable: is_exact && has_checksum && payload_len > 0,
             push: false,
             sequence: 0,
-            header_len: upper_at(is_v6) + UDP_HEADER_LEN,
-            payload_len,
+            header_len: (upper_at(is_v6) + UDP_HEADER_LEN) as u16,
+            payload_len: payload_len as u16,
         })
     }
 
     /// Whether both have the same addresses, protocol and ports.
+    pub(super) fn is_same_flow(&self, packet: &[u8], first: &Self, first_packet: &[u8]) -> bool {
+        // The ports follow the addresses.
+        let flow = if self.is_v6 { 8..V6_HEADER_LEN + 4 } else { 12..V4_HEADER_LEN + 4 };
+        (self.is_v6, self.is_tcp) == (first.is_v6, first.is_tcp)
+            && packet.get(flow.clone()) == first_packet.get(flow)
+    }
+
+    /// Whether `packet` can be the next segment of the super-packet that `first_packet` begins, with that sequence
+    /// number in TCP: it agrees with the first in all that a segment cannot say for itself, and is no longer.
+    ///
+    /// Nearly every packet of a bulk flow is asked this first, so it reads no more of the packet than it compares.
     #[inline]
-    pub(super) fn is_same_flow(&self, packet: &[u8], other: &Self, other_packet: &[u8]) -> bool {
-        if (self.is_v6, self.is_tcp) != (other.is_v6, other.is_tcp) {
+    pub(super) fn is_followed_by(&self, first_packet: &[u8], packet: &[u8], sequence: u32) -> bool {
+        let header_len = usize::from(self.header_len);
+        if packet.len() <= header_len || packet.len() > first_packet.len() {
             return false;
         }
-        // The ports follow the addresses.
-        if self.is_v6 {
-            part::<8, 36>(packet) == part::<8, 36>(other_packet)
+        let is_alike = match (self.is_v6, self.is_tcp) {
+            (false, true) => agree(&V4_TCP, first_packet, packet),
+            (false, false) => agree(&V4_UDP, first_packet, packet),
+            (true, true) => agree(&V6_TCP, first_packet, packet),
+            (true, false) => agree(&V6_UDP, first_packet, packet),
+        };
+        let at = upper_at(self.is_v6);
+        let stated_len = if self.is_v6 { number(packet, 4) + V6_HEADER_LEN } else { number(packet, 2) };
+        if !is_alike || stated_len != packet.len() {
+            return false;
+        }
+        if self.is_tcp {
+            let options = at + TCP_HEADER_LEN..header_len;
+            packet.get(at + 4..at + 8) == Some(&sequence.to_be_bytes())
+                && packet.get(options.clone()) == first_packet.get(options)
         } else {
-            part::<12, 12>(packet) == part::<12, 12>(other_packet)
+            number(packet, at + 4) == packet.len() - at && number(packet, at + UDP_CHECKSUM_AT) != 0
         }
     }
 
-    /// Whether this one of the same flow can follow `first` in one super-packet: equal in all that a segment cannot
-    /// say for itself, and no longer than it.
+    /// Whether a packet like this one asks to be handed over at once.
     #[inline]
-    pub(super) fn is_alike(&self, packet: &[u8], first: &Self, first_packet: &[u8]) -> bool {
-        if self.header_len != first.header_len || self.payload_len > first.payload_len {
-            return false;
-        }
-        let same_ip = if self.is_v6 {
-            // Version, class and flow label; hop limit.
-            part::<0, 4>(packet) == part::<0, 4>(first_packet)
-                && part::<7, 1>(packet) == part::<7, 1>(first_packet)
-        } else {
-            // Type of service; flags, fragment offset and time to live.
-            part::<1, 1>(packet) == part::<1, 1>(first_packet)
-                && part::<6, 3>(packet) == part::<6, 3>(first_packet)
-        };
-        let at = upper_at(self.is_v6);
-        same_ip
-            && (!self.is_tcp
-                // Acknowledgement; window; options. The flags are plain in both.
-                || packet.get(at + 8..at + 12) == first_packet.get(at + 8..at + 12)
-                    && packet.get(at + 14..at + 16) == first_packet.get(at + 14..at + 16)
-                    && packet.get(at + TCP_HEADER_LEN..self.header_len)
-                        == first_packet.get(at + TCP_HEADER_LEN..self.header_len))
+    pub(super) fn has_push(&self, packet: &[u8]) -> bool {
+        self.is_tcp && packet.get(upper_at(self.is_v6) + TCP_FLAGS_AT).is_some_and(|flags| flags & PSH != 0)
     }
 
     /// Makes the headers of `first` those of a super-packet of `len` bytes, and gives the vnet header for it.
-    pub(super) fn enlarge(&self, first: &mut [u8], len: usize, push: bool) -> VnetHeader {
+    pub(super) fn enlarge(&self, first: &mut [u8], len: u32, push: bool) -> VnetHeader {
         let at = upper_at(self.is_v6);
-        let upper_len = (len - at) as u16;
+        let upper_len = (len as usize - at) as u16;
         let protocol = if self.is_tcp { PROTO_TCP } else { PROTO_UDP };
         let addresses = addresses(first).unwrap_or_default();
         let pseudo = Sum::of(addresses).with_number(upper_len).with_number(protocol.into()).folded();
@@ -153,7 +162,7 @@ impl Segment {
         }
         let checksum_at = if self.is_tcp {
             if push {
-                upper[13] |= PSH;
+                upper[TCP_FLAGS_AT] |= PSH;
             }
             TCP_CHECKSUM_AT
         } else {
@@ -168,8 +177,8 @@ impl Segment {
                 (true, true) => Gso::TcpV6 { ecn: false },
                 (false, _) => Gso::UdpL4,
             },
-            hdr_len: self.header_len as u16,
-            gso_size: self.payload_len as u16,
+            hdr_len: self.header_len,
+            gso_size: self.payload_len,
             csum_start: at as u16,
             csum_offset: checksum_at as u16,
         }
@@ -189,8 +198,43 @@ fn upper_at(is_v6: bool) -> usize {
     if is_v6 { V6_HEADER_LEN } else { V4_HEADER_LEN }
 }
 
-/// `LEN` bytes from `AT` on: of a length that the compiler knows, so that it compares them in one go.
+/// The number in two bytes of a packet that has them; zero beyond its end.
 #[inline]
-fn part<const AT: usize, const LEN: usize>(packet: &[u8]) -> Option<&[u8; LEN]> {
-    packet.get(AT..)?.first_chunk()
+fn number(packet: &[u8], at: usize) -> usize {
+    packet
+        .get(at..)
+        .and_then(|rest| rest.first_chunk())
+        .map_or(0, |number| u16::from_be_bytes(*number).into())
+}
+
+/// Whether two packets agree in the bits of a mask.
+#[inline]
+fn agree<const WORDS: usize>(mask: &[u64; WORDS], one: &[u8], other: &[u8]) -> bool {
+    let words = |packet| -> Option<&[[u8; 8]; WORDS]> { <[u8]>::as_chunks(packet).0.first_chunk() };
+    let (Some(one), Some(other)) = (words(one), words(other)) else { return false };
+    let difference = one.iter().zip(other).zip(mask).fold(0, |difference, ((one, other), mask)| {
+        difference | (u64::from_ne_bytes(*one) ^ u64::from_ne_bytes(*other)) & mask
+    });
+    difference == 0
+}
+
+/// A mask of all bits but those of `free` bytes, from and to, and of PSH in the byte `flags_at`.
+const fn mask<const WORDS: usize>(free: &[[usize; 2]], flags_at: usize) -> [u64; WORDS] {
+    let mut words = [0; WORDS];
+    let mut at = 0;
+    while at < WORDS * 8 {
+        let mut byte = if at == flags_at { !PSH } else { 0xff };
+        let mut field = 0;
+        while field < free.len() {
+            if free[field][0] <= at && at < free[field][1] {
+                byte = 0;
+            }
+            field += 1;
+        }
+        let mut bytes = [0; 8];
+        bytes[at % 8] = byte;
+        words[at / 8] |= u64::from_ne_bytes(bytes);
+        at += 1;
+    }
+    words
 }

@@ -22,7 +22,8 @@ const DENY: u64 = 0;
 /// A new generation makes every entry unknown, established flows included. Memory is fixed.
 #[derive(Debug)]
 pub struct FlowCache {
-    last_allowed: Option<Words>,
+    /// The last flow that passed, and the generation it passed under.
+    last_allowed: Option<(Flow, u64)>,
     flows: Ways,
     fragmented: Ways,
     table: Arc<FlowTable>,
@@ -56,18 +57,18 @@ impl FlowCache {
 
     #[inline]
     fn whole(&mut self, flow: &Flow, generation: u64, filter: &dyn FlowFilter) -> Verdict {
-        let key = Words::of_flow(flow, generation);
-        if self.last_allowed == Some(key) {
-            return Verdict::Allow;
+        match &self.last_allowed {
+            Some((last, under)) if last == flow && *under == generation => Verdict::Allow,
+            Some(_) | None => self.look_up(flow, generation, filter),
         }
-        self.look_up(key, flow, generation, filter)
     }
 
     #[inline(never)]
-    fn look_up(&mut self, key: Words, flow: &Flow, generation: u64, filter: &dyn FlowFilter) -> Verdict {
+    fn look_up(&mut self, flow: &Flow, generation: u64, filter: &dyn FlowFilter) -> Verdict {
+        let key = Words::of_flow(flow, generation);
         let known = self.flows.find(&key).copied();
         if known == Some(ALLOW) {
-            self.last_allowed = Some(key);
+            self.last_allowed = Some((*flow, generation));
             return Verdict::Allow;
         }
         let by_rule = match known {
@@ -79,7 +80,7 @@ impl FlowCache {
             self.table.remember(flow, generation);
         }
         if by_rule || self.table.allows_reply(flow, generation, filter) {
-            self.last_allowed = Some(key);
+            self.last_allowed = Some((*flow, generation));
             self.flows.insert(key, ALLOW, is_allowed);
             return Verdict::Allow;
         }

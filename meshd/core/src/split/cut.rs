@@ -57,6 +57,7 @@ impl Cut {
         self.header_len + self.size
     }
 
+    #[inline]
     pub(super) fn next(&mut self, packet: &mut [u8]) -> Option<Range<usize>> {
         if self.next == self.segments {
             return None;
@@ -170,7 +171,7 @@ impl Cut {
         }
         tcp[4..8].copy_from_slice(&sequence);
         tcp[TCP_FLAGS_AT] = flags;
-        let sum = sum.with(&sequence).with_number(flags.into());
+        let sum = sum.with_four(sequence).with_number(flags.into());
         tcp[TCP_CHECKSUM_AT..TCP_CHECKSUM_AT + 2].copy_from_slice(&sum.finish_nonzero());
     }
 }
