@@ -16,7 +16,7 @@ pub const CASES: [Case; 1] = [Case {
     name: "mac1-refused",
     units: 1,
     unit: "initiation",
-    limit: 8000,
+    limit: 10000,
     run: mac1_refused,
     pause: NONE,
 }];

@@ -26,13 +26,13 @@ const SEGMENT_LEN: usize = PACKET_LEN - HEADERS_LEN;
 const HOSTS: u32 = 10_000;
 
 pub const CASES: [Case; 7] = [
-    Case { name: "parse", units: 1, unit: "super-packet", limit: 400, run: parse, pause: NONE },
-    Case { name: "split-train", units: 45, unit: "segment", limit: 350, run: split_train, pause: NONE },
-    Case { name: "coalesce-train", units: 45, unit: "segment", limit: 200, run: coalesce_train, pause: NONE },
+    Case { name: "parse", units: 1, unit: "super-packet", limit: 600, run: parse, pause: NONE },
+    Case { name: "split-train", units: 45, unit: "segment", limit: 430, run: split_train, pause: NONE },
+    Case { name: "coalesce-train", units: 45, unit: "segment", limit: 220, run: coalesce_train, pause: NONE },
     Case { name: "route-hit", units: 64, unit: "lookup", limit: 120, run: route_hit, pause: NONE },
     Case { name: "route-again", units: 64, unit: "lookup", limit: 40, run: route_again, pause: NONE },
     Case { name: "flow-again", units: 64, unit: "verdict", limit: 40, run: flow_again, pause: NONE },
-    Case { name: "flow-known", units: 64, unit: "verdict", limit: 120, run: flow_known, pause: NONE },
+    Case { name: "flow-known", units: 64, unit: "verdict", limit: 200, run: flow_known, pause: NONE },
 ];
 
 /// A TCP super-packet behind its vnet header, as the kernel leaves it: the checksum sums only the pseudo header.

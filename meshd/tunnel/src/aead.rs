@@ -64,7 +64,8 @@ impl Aead {
             return self.seal_padded(nonce, aad, packet, padding, out);
         }
         let (ciphertext, tag) = out.split_at_mut_checked(packet.len()).ok_or(Failed)?;
-        let sealed = self.key.seal_out_of_place_scatter(once(nonce), Aad::from(aad), packet, ciphertext, &[], tag);
+        let sealed =
+            self.key.seal_out_of_place_scatter(once(nonce), Aad::from(aad), packet, ciphertext, &[], tag);
         sealed.map_err(|_| Failed)
     }
 
