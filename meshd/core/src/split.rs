@@ -140,7 +140,7 @@ impl Outgoing {
     pub fn splitter(&self, mtu: usize) -> Result<Splitter, OverMtu> {
         let over = OverMtu { mtu };
         if self.segments == 1 && self.len <= mtu {
-            return Ok(Splitter(Plan::Whole(Some(Whole::new(self, mtu)))));
+            return Ok(Splitter(Plan::Whole(Whole::new(self, mtu))));
         }
         let room = mtu.checked_sub(self.header_len()).ok_or(over)?;
         let size = if self.may_be_cut() { self.size.min(room) } else { self.size };
@@ -250,7 +250,7 @@ pub struct Splitter(Plan);
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "it lives on the stack, for one packet")]
 enum Plan {
-    Whole(Option<Whole>),
+    Whole(Whole),
     Cut(Cut),
 }
 
@@ -266,7 +266,7 @@ impl Splitter {
     /// Length of the longest one.
     pub fn len_max(&self) -> usize {
         match &self.0 {
-            Plan::Whole(whole) => whole.as_ref().map_or(0, |whole| whole.len),
+            Plan::Whole(whole) => whole.len,
             Plan::Cut(cut) => cut.len_max(),
         }
     }
@@ -277,7 +277,7 @@ impl Splitter {
     #[inline]
     pub fn next(&mut self, packet: &mut [u8]) -> Option<Range<usize>> {
         match &mut self.0 {
-            Plan::Whole(whole) => whole.take()?.finish(packet),
+            Plan::Whole(whole) => whole.next(packet),
             Plan::Cut(cut) => cut.next(packet),
         }
     }
@@ -290,6 +290,7 @@ struct Whole {
     checksum: Option<Unfinished>,
     /// Where a SYN's TCP header is, and the size that it may announce.
     syn: Option<(usize, u16)>,
+    is_given: bool,
 }
 
 impl Whole {
@@ -302,10 +303,14 @@ impl Whole {
             }
             Upper::Tcp { is_syn: false, .. } | Upper::Udp | Upper::Opaque => None,
         };
-        Self { len: packet.len, checksum: packet.checksum, syn }
+        Self { len: packet.len, checksum: packet.checksum, syn, is_given: false }
     }
 
-    fn finish(&self, packet: &mut [u8]) -> Option<Range<usize>> {
+    fn next(&mut self, packet: &mut [u8]) -> Option<Range<usize>> {
+        if self.is_given {
+            return None;
+        }
+        self.is_given = true;
         let packet = packet.get_mut(..self.len)?;
         if let Some(unfinished) = &self.checksum {
             unfinished.finish(packet);

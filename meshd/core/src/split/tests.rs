@@ -13,6 +13,7 @@ fn split(vnet: &VnetHeader, packet: &[u8], mtu: usize) -> Result<Vec<Vec<u8>>, O
         segments.push(packet[range.clone()].to_vec());
         packet[range].fill(0xee);
     }
+    assert_eq!((splitter.segments(), splitter.len_max()), (count, len_max), "they tell what was promised");
     assert_eq!(segments.len(), count);
     assert_eq!(segments.iter().map(Vec::len).max(), Some(len_max));
     assert!(segments.iter().all(|segment| segment.len() <= mtu));

@@ -19,8 +19,9 @@ use anyhow::{Context, Result, anyhow, bail};
 use crate::packages;
 
 /// Each target with the longest input that is worth trying: a few honest ones end to end.
-const TARGETS: [(&str, u32); 13] = [
+const TARGETS: [(&str, u32); 15] = [
     ("api", 4096),
+    ("coalescer", 512),
     ("enrol", 8192),
     ("envelope", 4096),
     ("handshake", 512),
@@ -30,6 +31,7 @@ const TARGETS: [(&str, u32); 13] = [
     ("registry", 4096),
     ("roster", 2048),
     ("roster_file", 8192),
+    ("splitter", 1500),
     ("text_file", 4096),
     ("token", 512),
     ("transport", 1500),
