@@ -9,14 +9,9 @@ mod seam;
 mod switches;
 mod tun;
 mod udp;
-mod wake;
 
 pub use events::{Events, Interest, SOURCES_MAX, Waker, Wakeup};
 pub use seam::{Coalescing, DatagramSocket, PacketDevice, ReceiveMeta};
 pub use switches::{KernelVersion, Switches};
 pub use tun::{READ_LEN_MAX, Trains, Tun, TunError, TunGroup, TunQueue};
 pub use udp::{BindError, GroupSocket, SEGMENTS_MAX, TRAIN_LEN_MAX, Udp, UdpGroup, segments_max};
-pub use wake::{Awaited, Readiness, StopSignal, StopWatch, wait};
-
-/// Bytes of a packet buffer: the longest datagram, with room for the longest seal.
-pub const BUFFER_LEN: usize = 65_536 + 64;

@@ -7,15 +7,14 @@ mod tests;
 mod trial;
 
 use std::fs::File;
-use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::io;
 
 pub use group::{READ_LEN_MAX, Trains, TunGroup, TunQueue};
 
-/// An open TUN device; the link vanishes with it.
+/// The overlay device, held to see that it can be had.
 #[derive(Debug)]
 pub struct Tun {
-    file: File,
+    _file: File,
 }
 
 /// Says why the overlay device could not be created.
@@ -51,31 +50,9 @@ pub enum TunError {
 }
 
 impl Tun {
-    /// Creates the device. A persistent one of the same name that nobody holds is a leftover and replaced.
+    /// Makes the device as a [`TunGroup`] would; it vanishes with the value.
     pub fn create(name: &str) -> Result<Self, TunError> {
         open::check_name(name)?;
-        Ok(Self { file: open::create(name, 0)? })
-    }
-
-    /// Reads one packet, if there is one.
-    pub fn read(&self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
-        match (&self.file).read(buffer) {
-            Ok(len) => Ok(Some(len)),
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
-                Ok(None)
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Hands one packet to the host.
-    pub fn write(&self, packet: &[u8]) -> io::Result<()> {
-        (&self.file).write(packet).map(|_| ())
-    }
-}
-
-impl AsFd for Tun {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.file.as_fd()
+        Ok(Self { _file: open::create(name, 0)? })
     }
 }

@@ -48,14 +48,7 @@ impl UdpGroup {
         if !shards.is_power_of_two() || shards > SHARDS_MAX {
             return Err(failed(io::ErrorKind::InvalidInput.into()));
         }
-        let (control, domain) = match open(Domain::IPV6, port, Role::Control) {
-            Ok(socket) => (socket, Domain::IPV6),
-            Err(error) if no_ipv6(&error) => {
-                tracing::info!("no ipv6 in the kernel: the tunnel uses ipv4 alone");
-                (open(Domain::IPV4, port, Role::Control).map_err(failed)?, Domain::IPV4)
-            }
-            Err(source) => return Err(failed(source)),
-        };
+        let (control, domain) = open_first(port).map_err(failed)?;
         // Only now: the port was nobody else's, and from here on our own sockets can join.
         control.set_reuse_port(true).map_err(failed)?;
         let port = UdpSocket::from(control.try_clone().map_err(failed)?).local_addr().map_err(failed)?.port();
@@ -103,6 +96,17 @@ enum Role {
     Control,
     /// The others: they join it.
     Data,
+}
+
+/// Opens the first socket of a group, for both families or for IPv4 alone.
+pub(super) fn open_first(port: u16) -> io::Result<(Socket, Domain)> {
+    match open(Domain::IPV6, port, Role::Control) {
+        Err(error) if no_ipv6(&error) => {
+            tracing::info!("no ipv6 in the kernel: the tunnel uses ipv4 alone");
+            Ok((open(Domain::IPV4, port, Role::Control)?, Domain::IPV4))
+        }
+        opened => opened.map(|socket| (socket, Domain::IPV6)),
+    }
 }
 
 fn open(domain: Domain, port: u16, role: Role) -> io::Result<Socket> {
