@@ -9,7 +9,7 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, Cache};
 use meshd_core::coalesce::{CoalesceSwitches, Coalescer, RANGES_MAX};
 use meshd_core::path::is_overlay;
-use meshd_tunnel::{KEEPALIVE_LEN, OVERHEAD, PADDING_SMALL};
+use meshd_tunnel::KEEPALIVE_LEN;
 
 use super::counters::{Counters, Reason};
 use super::delivery::{Arrival, Delivery};
@@ -21,11 +21,13 @@ use super::snapshot::Snapshot;
 use super::train::TrainSender;
 use crate::io::{DatagramSocket, Events, PacketDevice, ReceiveMeta};
 
-/// Trains received with one call where the kernel puts them together, and the room for each: the most there can be.
+/// Parts received with one call while the kernel puts datagrams together: more gain nothing, and delay the first …
 const TRAINS: usize = 4;
-const TRAIN_LEN: usize = 65_536;
-/// Datagrams received with one call where it does not.
+/// … and while datagrams come one by one, because the kernel or the network card does not.
 const SINGLES: usize = 64;
+/// Room for one part: the longest train there can be. The odd rest keeps the beginnings of parts out of each
+/// other's place in the processor's caches; memory that no train reaches is never touched.
+const PART_LEN: usize = 65_536 + 1_088;
 /// Opened messages that are checked for replay together.
 const RUN_MAX: usize = 64;
 /// Type of a data message.
@@ -37,7 +39,9 @@ const FAILURES_MAX: u32 = 1000;
 pub(super) struct Inbound<'a, D, S> {
     socket: &'a S,
     slab: Box<[u8]>,
-    metas: Box<[ReceiveMeta]>,
+    metas: [ReceiveMeta; SINGLES],
+    /// Parts to receive with the next call.
+    parts: usize,
     snapshot: Cache<&'a ArcSwap<Snapshot>, Arc<Snapshot>>,
     path: InPath<'a, D, S>,
     failures: u32,
@@ -64,22 +68,14 @@ struct Run {
 }
 
 impl<'a, D: PacketDevice, S: DatagramSocket> Inbound<'a, D, S> {
-    /// `has_gro` says that the kernel puts trains together.
-    pub(super) fn new(
-        shared: &'a Shared,
-        device: &'a D,
-        socket: &'a S,
-        has_gro: bool,
-        room: Option<&'a Events>,
-    ) -> Self {
-        let single_len = usize::from(shared.mtu) + OVERHEAD + PADDING_SMALL;
-        let (parts, part_len) = if has_gro { (TRAINS, TRAIN_LEN) } else { (SINGLES, single_len) };
+    pub(super) fn new(shared: &'a Shared, device: &'a D, socket: &'a S, room: Option<&'a Events>) -> Self {
         let coalescing = device.coalescing();
         let switches = CoalesceSwitches { tcp: coalescing.tcp, udp: coalescing.udp };
         Self {
             socket,
-            slab: vec![0; parts * part_len].into(),
-            metas: vec![ReceiveMeta::default(); parts].into(),
+            slab: vec![0; SINGLES * PART_LEN].into(),
+            metas: [ReceiveMeta::default(); SINGLES],
+            parts: TRAINS,
             snapshot: Cache::new(&shared.snapshot),
             path: InPath {
                 shared,
@@ -95,7 +91,9 @@ impl<'a, D: PacketDevice, S: DatagramSocket> Inbound<'a, D, S> {
 
     /// Receives what the socket has, up to a bound, and hands it to the host.
     pub(super) fn burst(&mut self, now: Duration) -> Burst {
-        let received = match self.socket.receive(&mut self.slab, &mut self.metas) {
+        let slab = self.slab.get_mut(..self.parts * PART_LEN).unwrap_or_default();
+        let metas = self.metas.get_mut(..self.parts).unwrap_or_default();
+        let received = match self.socket.receive(slab, metas) {
             Ok(0) => return Burst::Drained,
             Ok(received) => received,
             Err(error) => {
@@ -107,9 +105,13 @@ impl<'a, D: PacketDevice, S: DatagramSocket> Inbound<'a, D, S> {
         };
         self.failures = 0;
         let snapshot = self.snapshot.load();
-        let part_len = self.slab.len() / self.metas.len();
+        let mut has_train = false;
         for (part, meta) in self.metas.iter().take(received).enumerate() {
-            self.path.receive(snapshot, &mut self.slab, part * part_len, meta, now);
+            self.path.receive(snapshot, &mut self.slab, part * PART_LEN, meta, now);
+            has_train |= meta.len > meta.stride;
+        }
+        if received == self.parts {
+            self.parts = if has_train { TRAINS } else { SINGLES };
         }
         self.path.delivery.flush();
         deliver(&mut self.path.coalescer, &mut self.slab, self.path.device, &self.path.shared.counters);

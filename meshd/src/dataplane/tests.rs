@@ -69,7 +69,7 @@ fn a_train_costs_two_system_calls_and_no_allocation_on_its_way_in() {
             incoming.push_back(node.sealed_train(round));
         }
     }
-    let mut inbound = Inbound::new(&node.shared, &device, &node.socket, true, None);
+    let mut inbound = Inbound::new(&node.shared, &device, &node.socket, None);
     assert_eq!(inbound.burst(NOW), Burst::More);
 
     node.socket.calls.store(0, Ordering::Relaxed);
@@ -119,7 +119,7 @@ fn copies_truncations_and_flipped_bits_are_dropped_and_counted() {
     for datagram in [good.clone(), good, flipped, cut, stranger, astray, vec![9; 60], vec![4, 0, 0, 0]] {
         node.socket.incoming.lock().unwrap().push_back((datagram.clone(), datagram.len()));
     }
-    let mut inbound = Inbound::new(&node.shared, &device, &node.socket, true, None);
+    let mut inbound = Inbound::new(&node.shared, &device, &node.socket, None);
     while inbound.burst(NOW) == Burst::More {}
     let mut drops = node.drops();
     drops.sort_unstable();

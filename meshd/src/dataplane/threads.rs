@@ -55,7 +55,7 @@ pub(super) fn start(
         |source| DataPlaneError::Thread { name, source }
     };
     let (engine, own_key) = engine(config, udp.shards.len()).map_err(failed(ENGINE))?;
-    let UdpGroup { control, shards, has_gro, .. } = udp;
+    let UdpGroup { control, shards, .. } = udp;
     let control = Arc::new(control);
     let sockets: Vec<Arc<GroupSocket>> = shards.into_iter().map(Arc::new).collect();
     let first = sockets.first().cloned().unwrap_or_else(|| Arc::clone(&control));
@@ -77,7 +77,7 @@ pub(super) fn start(
         let thread = (Arc::clone(&shared), queue, socket, waker.clone());
         running.spawn(format!("{RX}-{number}"), waker, move || {
             let (shared, queue, socket, waker) = thread;
-            supervise(&shared, RX, || report(RX, run_inbound(&shared, &queue, &socket, has_gro, &waker)));
+            supervise(&shared, RX, || report(RX, run_inbound(&shared, &queue, &socket, &waker)));
         })?;
     }
     let thread = Arc::clone(&shared);
@@ -138,12 +138,11 @@ fn run_inbound(
     shared: &Shared,
     queue: &TunQueue,
     socket: &GroupSocket,
-    has_gro: bool,
     waker: &Waker,
 ) -> io::Result<()> {
     let events = Events::new(waker, &[(socket.as_fd(), Interest::Readable)])?;
     let room = Events::new(waker, &[(socket.as_fd(), Interest::Writable)])?;
-    let mut inbound = Inbound::new(shared, queue, socket, has_gro, Some(&room));
+    let mut inbound = Inbound::new(shared, queue, socket, Some(&room));
     while !shared.is_stopping() {
         match inbound.burst(clock::now()) {
             Burst::More => {}
