@@ -21,6 +21,9 @@ const PORT: u16 = 51820;
 const SECONDS: u32 = 3;
 const ROUNDS: u32 = 5;
 
+/// How often a member starts anew; a returning handshake has to win against chance.
+const RETURNS: u32 = 5;
+
 /// Drops the flood before the daemon sees it: what is left is the cost of making and carrying it.
 const FIREWALL: &str =
     "table ip flood { chain in { type filter hook input priority 0; ip saddr 198.19.0.0/16 drop; }; }";
@@ -59,7 +62,10 @@ pub fn measure() -> Result<Vec<Row>> {
     say_drops(&far)?;
 
     let flood = start(&stranger, &far, &key)?;
-    let handshake = comes_back(&mut mesh, &late, &target)?;
+    let mut handshake = 0.0_f64;
+    for _ in 0..RETURNS {
+        handshake = handshake.max(comes_back(&mut mesh, &late, &target)?);
+    }
     drop(flood);
     let growth = (largest as f64 / before as f64 - 1.0) * 100.0;
     let rate = f64::from(PER_SECOND) * 0.95;
@@ -77,7 +83,7 @@ pub fn measure() -> Result<Vec<Row>> {
             "%",
             80.0,
         ),
-        Row::at_most("a member that starts anew reaches the flooded host", handshake, "s", 5.0),
+        Row::at_most("a member that starts anew reaches the flooded host, slowest of 5", handshake, "s", 5.0),
         Row::at_most("growth of the flooded daemon's RSS", growth, "%", 5.0),
     ])
 }
