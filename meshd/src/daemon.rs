@@ -88,8 +88,6 @@ struct Daemon {
     pending: Option<PendingJoin>,
     /// Secrets of a join that failed: its token may be used up by them, and only they may ask again with it.
     tried: Option<(TokenId, NodeSecrets)>,
-    /// A steward is asked for the addresses of an external; others wait.
-    claiming: bool,
     /// A join or a farewell is under way; others are refused meanwhile.
     busy: bool,
     tasks: Vec<JoinHandle<()>>,
@@ -141,7 +139,6 @@ impl Daemon {
             mesh,
             pending: None,
             tried: None,
-            claiming: false,
             busy: false,
             tasks,
             queues,

@@ -116,6 +116,8 @@ pub struct Mesh {
     /// Suites that this node offers.
     suites: Suites,
     externals: ExternalsFile,
+    /// A steward is asked for the addresses of a newcomer; what else there is to ask waits.
+    pub claiming: bool,
     clock_floor: ClockFloor,
 }
 

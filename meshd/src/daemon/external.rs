@@ -20,13 +20,13 @@ impl Daemon {
             Ok(Wanted::Served(reply)) => return answer.send(Ok(*reply)),
             Err(error) => return answer.send(Err(error)),
         };
-        if self.claiming {
+        if mesh.claiming {
             let error = ApiError::new(ErrorCode::Unavailable, "another external is being added");
             return answer.send(Err(error.with_hint("run it again")));
         }
         let claim = mesh.external_claim(Some(&newcomer));
         if mesh.steward.is_none() {
-            self.claiming = true;
+            mesh.claiming = true;
             return errand::claim(mesh, newcomer, claim, answer, self.inlets.messages.clone());
         }
         let node = mesh.node;
@@ -43,6 +43,7 @@ impl Daemon {
         result: Result<Claimed, StewardCallError>,
     ) -> Result<AddExternalReply, ApiError> {
         let mesh = self.mesh.as_mut().filter(|mesh| mesh.node == node).ok_or_else(not_member)?;
+        mesh.claiming = false;
         match result {
             Ok(claimed) => mesh.serve(newcomer, claimed, &mut self.counters),
             Err(error) => Err(claim_error(newcomer.name(), &error)),

@@ -75,7 +75,6 @@ impl Daemon {
                 answer.send(left);
             }
             Message::Claimed { node, newcomer, result, answer } => {
-                self.claiming = false;
                 answer.send(self.serve_external(node, newcomer, *result));
             }
             Message::Errand { node, errand, help } => {

@@ -186,7 +186,7 @@ impl Mesh {
     pub(super) fn claim_is_due(&self) -> bool {
         let now = self.clock.now();
         let Some(view) = self.roster.node(&self.node) else { return false };
-        if !self.roster.standing(&self.node, now).may_speak() {
+        if self.claiming || !self.roster.standing(&self.node, now).may_speak() {
             return false;
         }
         let held = view.cert().prefixes.iter().filter_map(|prefix| prefix.parts());

@@ -164,6 +164,7 @@ impl Mesh {
             duties: Duties::new(),
             suites: config.suites,
             externals,
+            claiming: false,
             clock_floor,
         };
         mesh.clock_floor.reserve(boot());
