@@ -4,12 +4,15 @@ use std::time::Duration;
 
 use crate::bucket::Buckets;
 use crate::cookie::CookieJar;
-use crate::message::{Initiation, Message};
+use crate::message::{Initiation, MAC_LEN, Message};
 use crate::rng::Rng;
 use crate::{Refused, Via};
 
 /// Load is assumed to last this long after it was last seen.
 const LOAD_LINGERS: Duration = Duration::from_secs(1);
+
+/// Initiations that are known again: those of the last second of a busy node, 16 KiB.
+const RECENT: usize = 1024;
 
 /// Decides which initiations are worth four curve operations.
 ///
@@ -24,6 +27,8 @@ pub(crate) struct Gate {
     claimed: Buckets,
     /// Failures of senders that have proven their address.
     proven: Buckets,
+    /// First MACs of initiations that were worth a look, each at the place its first bytes name.
+    recent: Box<[[u8; MAC_LEN]; RECENT]>,
 }
 
 /// Whether an initiation may pass.
@@ -44,6 +49,7 @@ impl Gate {
             cookies: CookieJar::new(now, rng),
             claimed: Buckets::new(rng),
             proven: Buckets::new(rng),
+            recent: Box::new([[0; MAC_LEN]; RECENT]),
         }
     }
 
@@ -73,6 +79,13 @@ impl Gate {
             return Passage::Closed(Refused::TooManyHandshakes);
         }
         Passage::Open { proven: true }
+    }
+
+    /// Whether this very initiation was looked at before: an honest sender tries several ways to us at once, and
+    /// whoever replays what it saw shall not pay with our curve operations.
+    pub(crate) fn is_copy(&mut self, mac1: &[u8; MAC_LEN]) -> bool {
+        let at = usize::from(u16::from_le_bytes([mac1[0], mac1[1]])) % RECENT;
+        std::mem::replace(&mut self.recent[at], *mac1) == *mac1
     }
 
     /// Notes that an initiation which passed did not verify.

@@ -45,6 +45,9 @@ impl Engine {
             }
             Passage::Closed(refused) => return Err(refused),
         };
+        if self.gate.is_copy(initiation.macs.mac1) {
+            return Err(Refused::HandshakeReplay);
+        }
         let answered = self.answer(now, via, initiation, key, suite);
         if answered.is_err() {
             self.gate.failed(now, via, proven);

@@ -5,6 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use blake2::digest::{KeyInit, Mac, consts::U16};
+use blake2::{Blake2s256, Blake2sMac, Digest};
 use meshd_tunnel::{
     Action, Engine, EngineConfig, KeyId, LocalKey, OVERHEAD, PeerId, Psk, Refused, RxSession, Suite, Tai64n,
     To, TunnelEvent, TunnelId, TunnelSpec, TxSession, Via,
@@ -48,6 +50,15 @@ pub(crate) fn config(now: Duration) -> EngineConfig {
         started: now,
         clock_floor: Tai64n::from_unix(Duration::from_secs(1_700_000_000) + now),
     }
+}
+
+/// Puts a valid first MAC on a message, as anybody can who knows the receiver's public key.
+pub(crate) fn with_mac1(receiver: [u8; 32], message: &mut [u8]) {
+    let key = Blake2s256::new().chain_update(b"mac1----").chain_update(receiver).finalize();
+    let mut mac = <Blake2sMac<U16> as KeyInit>::new_from_slice(&key).expect("a key");
+    let at = message.len() - 32;
+    mac.update(&message[..at]);
+    message[at..at + 16].copy_from_slice(&mac.finalize().into_bytes());
 }
 
 impl Node {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use meshd_tunnel::{Psk, Suite, TunnelEvent, Unusable};
 
-use crate::node::Node;
+use crate::node::{Node, with_mac1};
 use crate::world::{Impairment, START, World};
 
 const S: fn(u64) -> Duration = Duration::from_secs;
@@ -22,7 +22,7 @@ fn bug01_forged_responses_leave_the_handshake_intact() {
     for at in 12..60 {
         let mut forged = true_response.clone();
         forged[at] ^= 1;
-        forge_mac1(&world, &mut forged);
+        with_mac1(world.nodes[0].public, &mut forged);
         world.inject(0, world.nodes[1].address, &forged);
     }
     assert_eq!(world.nodes[0].refused.len(), 48);
@@ -30,17 +30,6 @@ fn bug01_forged_responses_leave_the_handshake_intact() {
     world.inject(0, world.nodes[1].address, &true_response);
     assert!(!world.nodes[0].tx.is_empty(), "the true response came after the forged ones");
     world.exchange(a, b);
-}
-
-/// Puts the first MAC of messages to node 0 on a message, as anybody can who knows its public key.
-fn forge_mac1(world: &World, message: &mut [u8]) {
-    use blake2::digest::{KeyInit, Mac, consts::U16};
-    use blake2::{Blake2s256, Blake2sMac, Digest};
-    let key = Blake2s256::new().chain_update(b"mac1----").chain_update(world.nodes[0].public).finalize();
-    let mut mac = <Blake2sMac<U16> as KeyInit>::new_from_slice(&key).expect("a key");
-    let at = message.len() - 32;
-    mac.update(&message[..at]);
-    message[at..at + 16].copy_from_slice(&mac.finalize().into_bytes());
 }
 
 #[test]

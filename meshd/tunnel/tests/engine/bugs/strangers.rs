@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use meshd_tunnel::{Refused, Tai64n};
 
-use crate::node::{Node, address};
+use crate::node::{Node, address, with_mac1};
 use crate::world::{START, World};
 
 const S: fn(u64) -> Duration = Duration::from_secs;
@@ -22,8 +22,10 @@ fn stranger() -> Vec<u8> {
 #[test]
 fn bug13_one_attacker_leaves_the_others_free_of_cookies() {
     let (mut world, a, _) = World::pair();
-    let (attack, attacker) = (stranger(), address(66));
-    for _ in 0..10_000 {
+    let (mut attack, attacker) = (stranger(), address(66));
+    for number in 0..10_000_u32 {
+        attack[4..8].copy_from_slice(&number.to_le_bytes());
+        with_mac1(world.nodes[1].public, &mut attack);
         world.nodes[1].receive(START, attacker, &attack);
     }
     let answers = std::mem::take(&mut world.nodes[1].outbox);
@@ -34,6 +36,20 @@ fn bug13_one_attacker_leaves_the_others_free_of_cookies() {
     world.run_for(S(1));
     assert_eq!(world.nodes[1].received.len(), 1);
     assert_eq!((world.sent(1, 2), world.sent(1, 3)), (1, 0));
+}
+
+#[test]
+fn bug13_copies_of_an_initiation_cost_their_sender_and_us_nothing() {
+    let (mut world, a, b) = World::pair();
+    world.exchange(a, b);
+    let (initiation, source) = (world.last_sent(0, 1), world.nodes[0].address);
+    for _ in 0..1_000 {
+        world.inject(1, source, &initiation);
+    }
+    assert!(world.nodes[1].refused.iter().all(|refused| *refused == Refused::HandshakeReplay));
+    world.run_for(S(121));
+    world.exchange(a, b);
+    assert_eq!((world.sent(1, 2), world.sent(1, 3)), (2, 0), "still without a cookie");
 }
 
 #[test]
