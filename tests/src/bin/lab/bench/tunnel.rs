@@ -85,22 +85,33 @@ impl Options {
         given.unwrap_or(if self.quick { quick } else { whole })
     }
 
-    fn metrics(&self) -> &'static [Metric] {
-        // CPU comes with one stream.
-        if self.quick {
-            &[Metric::Tcp1, Metric::Tcp1Back]
-        } else {
-            &[
-                Metric::Tcp1,
-                Metric::Tcp1Back,
-                Metric::Tcp4,
-                Metric::Tcp4Back,
-                Metric::Udp64Kpps,
-                Metric::Udp1400,
-            ]
-        }
+    fn flows(&self) -> &'static [(Metric, Flow)] {
+        if self.quick { &FLOWS[..2] } else { &FLOWS }
     }
 }
+
+/// A run of iperf3.
+#[derive(Debug, Clone, Copy)]
+enum Flow {
+    Tcp {
+        streams: u32,
+        back: bool,
+    },
+    /// Datagrams of 64 bytes, which count one by one.
+    SmallUdp,
+    /// Packets of 1400 bytes, whose bytes count.
+    LargeUdp,
+}
+
+/// What each round measures of each system, the most telling first.
+const FLOWS: [(Metric, Flow); 6] = [
+    (Metric::Tcp1, Flow::Tcp { streams: 1, back: false }),
+    (Metric::Tcp1Back, Flow::Tcp { streams: 1, back: true }),
+    (Metric::Tcp4, Flow::Tcp { streams: 4, back: false }),
+    (Metric::Tcp4Back, Flow::Tcp { streams: 4, back: true }),
+    (Metric::Udp64Kpps, Flow::SmallUdp),
+    (Metric::Udp1400, Flow::LargeUdp),
+];
 
 /// Measures all systems on both kinds of link, and writes the documents.
 pub fn measure(options: &Options) -> Result<Vec<Row>> {
@@ -173,9 +184,9 @@ fn on_link(
         on.cores_busy_with_others.push(machine::cores_busy_with_others()?);
         // A drift within a round would favour whoever always comes first.
         entrants.reverse();
-        for metric in options.metrics() {
+        for (metric, flow) in options.flows() {
             for entrant in &mut entrants {
-                let text = turn(entrant, *metric, results.seconds);
+                let text = turn(entrant, *metric, *flow, results.seconds);
                 eprintln!(
                     "{} {}/{} {metric:?} {}: {text}",
                     link.slug(),
@@ -237,25 +248,20 @@ fn enter<'lab>(
 }
 
 /// Takes one number of one round, and says it.
-fn turn(entrant: &mut Entrant<'_>, metric: Metric, seconds: u32) -> String {
+fn turn(entrant: &mut Entrant<'_>, metric: Metric, flow: Flow, seconds: u32) -> String {
     let iperf = &entrant.iperf;
-    let tcp = |streams, reverse| {
-        iperf.tcp(streams, reverse, seconds).map(|tcp| (tcp.mbit_s, Some(tcp.cpu_s_per_gb)))
-    };
-    let taken = match metric {
-        Metric::Tcp1 => tcp(1, false),
-        Metric::Tcp1Back => tcp(1, true),
-        Metric::Tcp4 => tcp(4, false),
-        Metric::Tcp4Back => tcp(4, true),
-        Metric::Udp64Kpps => iperf.udp(64, seconds).map(|udp| (udp.kpps, None)),
-        Metric::Udp1400 => iperf.udp(PAYLOAD_1400, seconds).map(|udp| (udp.mbit_s, None)),
-        Metric::CpuPerGb => Ok((0.0, None)),
+    let taken = match flow {
+        Flow::Tcp { streams, back } => {
+            iperf.tcp(streams, back, seconds).map(|tcp| (tcp.mbit_s, Some(tcp.cpu_s_per_gb)))
+        }
+        Flow::SmallUdp => iperf.udp(64, seconds).map(|udp| (udp.kpps, None)),
+        Flow::LargeUdp => iperf.udp(PAYLOAD_1400, seconds).map(|udp| (udp.mbit_s, None)),
     };
     let rounds = &mut entrant.measured.rounds;
-    rounds.entry(metric).or_default().push(taken.as_ref().ok().map(|(value, _)| *value));
+    let worked = taken.as_ref().ok();
+    rounds.entry(metric).or_default().push(worked.map(|(value, _)| *value));
     if metric == Metric::Tcp1 {
-        let cpu = taken.as_ref().ok().and_then(|(_, cpu)| *cpu);
-        rounds.entry(Metric::CpuPerGb).or_default().push(cpu);
+        rounds.entry(Metric::CpuPerGb).or_default().push(worked.and_then(|(_, cpu)| *cpu));
     }
     match taken {
         Ok((value, Some(cpu))) => format!("{value:.0}, {cpu:.2} CPU s/GB"),
