@@ -13,7 +13,7 @@ pub use cache::FlowCache;
 pub use table::FlowTable;
 
 use std::fmt::Debug;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use crate::ip::{Fragment, IpPacket, PROTO_ICMP, PROTO_ICMPV6, PROTO_TCP, PROTO_UDP};
 
@@ -53,19 +53,25 @@ impl FlowKey {
     #[inline]
     pub fn of(packet: &IpPacket<'_>) -> Result<Self, NoPorts> {
         let key = Self::of_header(packet)?;
-        match packet.protocol() {
-            PROTO_ICMP | PROTO_ICMPV6 => Ok(answered(packet, &key).unwrap_or(key)),
-            _ => Ok(key),
+        if matches!(packet.protocol(), PROTO_ICMP | PROTO_ICMPV6)
+            && let Some(answer) = answered(packet, &key)
+        {
+            return Ok(answer);
         }
+        Ok(key)
     }
 
     #[inline]
     fn of_header(packet: &IpPacket<'_>) -> Result<Self, NoPorts> {
         let (source_port, destination_port) =
             if packet.is_later_fragment() { (0, 0) } else { ports(packet.protocol(), packet.payload())? };
+        let (source, destination) = match (packet.source(), packet.destination()) {
+            (IpAddr::V4(source), IpAddr::V4(destination)) => (mapped(source), mapped(destination)),
+            (source, destination) => (octets(source), octets(destination)),
+        };
         Ok(Self {
-            source: octets(packet.source()),
-            destination: octets(packet.destination()),
+            source,
+            destination,
             source_port,
             destination_port,
             protocol: packet.protocol(),
@@ -152,9 +158,15 @@ impl FlowFilter for AllowAll {
 #[inline]
 fn octets(address: IpAddr) -> [u8; 16] {
     match address {
-        IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
+        IpAddr::V4(v4) => mapped(v4),
         IpAddr::V6(v6) => v6.octets(),
     }
+}
+
+/// An IPv4-mapped address, as one number that the compiler keeps in a register.
+#[inline]
+fn mapped(address: Ipv4Addr) -> [u8; 16] {
+    (0xffff_0000_0000 | u128::from(address.to_bits())).to_be_bytes()
 }
 
 #[inline]

@@ -119,31 +119,37 @@ impl<'a> IpPacket<'a> {
     }
 
     /// The packet, without padding.
+    #[inline]
     pub fn bytes(&self) -> &'a [u8] {
         self.bytes
     }
 
     /// Source address.
+    #[inline]
     pub fn source(&self) -> IpAddr {
         self.source
     }
 
     /// Destination address.
+    #[inline]
     pub fn destination(&self) -> IpAddr {
         self.destination
     }
 
     /// Upper-layer protocol, behind IPv6 extension headers.
+    #[inline]
     pub fn protocol(&self) -> u8 {
         self.protocol
     }
 
     /// Length of the IP header with its options or extension headers.
+    #[inline]
     pub fn header_len(&self) -> usize {
         self.payload_at
     }
 
     /// The two bits of explicit congestion notification (RFC 3168).
+    #[inline]
     pub fn ecn(&self) -> u8 {
         let (first, second) = match self.bytes {
             [first, second, ..] => (*first, *second),
@@ -156,16 +162,19 @@ impl<'a> IpPacket<'a> {
     }
 
     /// Bytes of the upper layer; empty when they lie beyond the packet.
+    #[inline]
     pub fn payload(&self) -> &'a [u8] {
         self.bytes.get(self.payload_at..).unwrap_or_default()
     }
 
     /// Which piece of a packet this is; none for a whole one.
+    #[inline]
     pub fn fragment(&self) -> Option<Fragment> {
         self.fragment
     }
 
     /// Whether this is a fragment other than the first, which carries no upper-layer header.
+    #[inline]
     pub fn is_later_fragment(&self) -> bool {
         self.fragment.is_some_and(|fragment| !fragment.first)
     }
