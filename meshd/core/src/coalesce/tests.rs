@@ -218,7 +218,7 @@ fn a_datagram_without_a_checksum_gets_none() {
 }
 
 #[test]
-fn a_super_packet_is_no_longer_than_a_packet_can_be() {
+fn mistake02_a_super_packet_is_no_longer_than_a_packet_can_be() {
     for is_v6 in [false, true] {
         let recipes = segments(is_v6, &[1448; 50]);
         let lens = lens(&packets(&recipes));
@@ -262,6 +262,14 @@ fn flows_are_merged_beside_each_other_and_keep_their_places() {
         vec![0x45],
     ];
     assert_eq!(lens(&mixed), [252, icmp.len(), 72 + 400, 0, 1]);
+}
+
+#[test]
+fn mistake04_a_flow_keeps_its_order_whatever_the_lengths() {
+    let lens = [300, 100, 200, 200, 50, 200, 300, 300, 1];
+    let datagrams = packets(&lens.map(|len| Recipe::udp(false, noise(len))));
+    let left = cut(&merge(ALL, &datagrams));
+    assert_eq!(left.iter().map(|packet| packet.len() - 28).collect::<Vec<_>>(), lens);
 }
 
 #[test]
