@@ -1,5 +1,5 @@
-//! Decisions of the packet path, without any IO: who owns an address, where a peer is reached, what a
-//! refused packet is answered with.
+//! Decisions of the packet path, without any IO: how packets of the host are cut and those of peers merged, who owns
+//! an address, which flows pass, where a peer is reached, what a refused packet is answered with.
 //!
 //! Nothing here reads a clock or a socket. `now` is an argument, and bytes from peers or from the host are
 //! parsed with bounds: no input panics.
@@ -15,6 +15,7 @@
 //! - [`too_big`]: the ICMP answer to a packet that the path cannot carry.
 //! - [`echo`]: ICMP echo for the tunnel-level ping.
 //! - [`path`]: the addresses a peer may be reached at, and the one that is proven.
+//! - [`checksum`]: the Internet checksum.
 //! - [`bucket`]: the token bucket that bounds answers and attempts.
 
 #![forbid(unsafe_code)]
