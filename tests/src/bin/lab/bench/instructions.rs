@@ -141,7 +141,7 @@ fn counts() -> Result<Vec<Count>> {
 
 /// The cases of the program that runs one piece at a time; it lists them itself.
 fn pieces() -> Result<Vec<Case>> {
-    let program = build(&["build", "--package", "mesh-lab", "--bench", "instructions"])?;
+    let program = build(&["build", "--package", "mesh-lab", "--bench", "instructions"], "bench")?;
     let output = Command::new(&program).output().context("list what is counted")?;
     let text = String::from_utf8(output.stdout).context("list what is counted")?;
     text.lines()
@@ -165,7 +165,7 @@ fn piece(program: &str, line: &str) -> Result<Case> {
 
 /// The cases that are tests of the daemon.
 fn workers() -> Result<Vec<Case>> {
-    let program = build(&["test", "--no-run", "--package", "meshd", "--lib"])?;
+    let program = build(&["test", "--no-run", "--package", "meshd", "--lib"], "lib")?;
     let case = |Worker { name, limit, test, toggles }: Worker| Case {
         name: name.to_owned(),
         units: SEGMENTS * TRAINS,
@@ -177,15 +177,13 @@ fn workers() -> Result<Vec<Case>> {
     Ok(WORKERS.into_iter().map(case).collect())
 }
 
-/// Builds one program and gives its path.
-fn build(what: &[&str]) -> Result<String> {
+/// Builds one program of a kind, and what it needs, and gives its path.
+fn build(what: &[&str], kind: &str) -> Result<String> {
     let line = [what, &["--release", "--jobs", "2", "--message-format", "json"]].concat();
     let messages = cargo::output(&line)?;
-    let mut messages =
-        messages.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-    // What it depends on was built before it.
-    let executable =
-        messages.filter_map(|message| message["executable"].as_str().map(str::to_owned)).next_back();
+    let messages = messages.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let mut built = messages.filter(|message| message["target"]["kind"][0] == kind);
+    let executable = built.find_map(|message| message["executable"].as_str().map(str::to_owned));
     executable.with_context(|| format!("find the program of `cargo {}`", line.join(" ")))
 }
 
