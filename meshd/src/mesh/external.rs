@@ -11,7 +11,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use data_encoding::BASE64;
 use ipnet::IpNet;
 use meshd_api::{AddExternalReply, AddExternalRequest, ApiError, ErrorCode, RemoveExternalReply};
-use meshd_trust::{EXTERNALS_MAX, address, is_tunnel_key};
+use meshd_trust::{EXTERNALS_MAX, Standing, address, is_tunnel_key};
 use meshd_tunnel::Suite;
 use meshd_wire::enrol::{EnrolRequest, ExternalAddress, Refused};
 use meshd_wire::name::is_host_name;
@@ -200,7 +200,8 @@ impl Mesh {
 
     /// The externals as the tunnels know them.
     pub(super) fn external_peers(&self) -> Vec<PeerConfig> {
-        if !self.roster.standing(&self.node, self.clock.now()).may_speak() {
+        // Of a node that is out, and of an organisation that fell silent, nothing is carried: not of theirs either.
+        if self.roster.standing(&self.node, self.clock.now()) != Standing::InForce {
             return Vec::new();
         }
         let served = self.externals.all().iter().filter(|one| self.holds((one.addr4(), one.addr6())));
@@ -344,5 +345,47 @@ pub fn claim_error(name: &str, error: &StewardCallError) -> ApiError {
                 .with_hint("names are unique in the organisation: give another one")
         }
         _ => api,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use meshd_api::Secret;
+
+    use super::*;
+
+    fn request(name: &str, key: &[u8], psk: Option<&str>) -> AddExternalRequest {
+        let preshared_key = psk.map(|text| Secret(text.to_owned()));
+        AddExternalRequest { name: name.to_owned(), public_key: BASE64.encode(key), preshared_key }
+    }
+
+    fn code(request: &AddExternalRequest) -> Option<ErrorCode> {
+        newcomer(request).err().map(|error| error.code)
+    }
+
+    #[test]
+    fn a_newcomer_has_a_name_and_keys_that_are_keys() {
+        let psk = BASE64.encode(&[7; 32]);
+        assert_eq!(code(&request("phone", &[9; 32], None)), None);
+        assert_eq!(code(&request("phone", &[9; 32], Some(&psk))), None);
+        for name in ["", "Phone", "-a", "a.b", "a b", &"x".repeat(64)] {
+            assert_eq!(code(&request(name, &[9; 32], None)), Some(ErrorCode::BadRequest), "{name}");
+        }
+        // No key of 32 bytes, a point of small order, and a second form of a key.
+        for key in [&[9; 31][..], &[9; 33], &[], &[0; 32], &[0xff; 32]] {
+            assert_eq!(code(&request("phone", key, None)), Some(ErrorCode::BadRequest), "{key:?}");
+        }
+        for psk in ["", "x", &psk[..43], &BASE64.encode(&[7; 31])] {
+            assert_eq!(code(&request("phone", &[9; 32], Some(psk))), Some(ErrorCode::BadRequest), "{psk}");
+        }
+    }
+
+    #[test]
+    fn a_steward_that_says_no_is_told_from_one_that_says_nothing() {
+        let code = |error| claim_error("phone", &error).code;
+        assert_eq!(code(StewardCallError::Refused(Refused::NameTaken)), ErrorCode::NameTaken);
+        assert_eq!(code(StewardCallError::Refused(Refused::NoAddress)), ErrorCode::NoAddress);
+        assert_eq!(code(StewardCallError::NoSteward), ErrorCode::StewardUnreachable);
+        assert_eq!(code(StewardCallError::OutOfTurn), ErrorCode::StewardUnreachable);
     }
 }
