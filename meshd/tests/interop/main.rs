@@ -4,6 +4,7 @@
 //! and any number of tests may run at once. Needs root and /dev/net/tun.
 
 mod attacks;
+mod narrow;
 mod programs;
 mod rig;
 mod selftest;

@@ -122,26 +122,6 @@ pub fn overlay6(host: u8) -> IpAddr {
     Ipv6Addr::new(0xfd5a, 1, 0, 0, 0, 0, 0, u16::from(host)).into()
 }
 
-/// Says to a program started by [`hastily`] that its clock is fast.
-const HASTY: &str = "MESHD_TEST_HASTY";
-/// How many times faster the clock of such a program is.
-const HASTE: u32 = 20;
-
-/// Runs the test of this name in a program of its own with a clock that is [`HASTE`] times faster; there, and only
-/// there, it returns something.
-pub fn hastily(test: &str) -> Option<()> {
-    if std::env::var_os(HASTY).is_some() {
-        return Some(());
-    }
-    let this = std::env::current_exe().expect("this program has a path");
-    let mut command = std::process::Command::new("faketime");
-    command.args(["-f", &format!("+0 x{HASTE}")]).arg(this).args(["--exact", test, "--nocapture"]);
-    let output = command.env(HASTY, "").output().expect("faketime runs");
-    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && said.contains("1 passed"), "{said}");
-    None
-}
-
 /// The IPv4 address among the two families.
 pub fn v4(address: IpAddr) -> Ipv4Addr {
     let IpAddr::V4(v4) = address else { panic!("{address} is not of IPv4") };
@@ -155,8 +135,7 @@ pub fn v6(address: IpAddr) -> Ipv6Addr {
 }
 
 pub fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
-    let haste = if std::env::var_os(HASTY).is_some() { HASTE } else { 1 };
-    let deadline = Instant::now() + PATIENCE * haste;
+    let deadline = Instant::now() + PATIENCE;
     while !holds() {
         assert!(Instant::now() < deadline, "waited in vain for {what}");
         std::thread::sleep(Duration::from_millis(10));

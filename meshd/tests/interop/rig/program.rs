@@ -100,6 +100,14 @@ impl<'s> ProgramPeer<'s> {
         wg(&["set", &self.device, "private-key", "/dev/stdin"], &line);
     }
 
+    /// Gives a peer another pre-shared key, or none; the session stays.
+    pub fn set_psk(&self, peer: &[u8; 32], psk: Option<[u8; 32]>) {
+        let peer = BASE64.encode(&public(peer));
+        // A key of zeros is none.
+        let line = BASE64.encode(&psk.unwrap_or_default()) + "\n";
+        wg(&["set", &self.device, "peer", &peer, "preshared-key", "/dev/stdin"], &line);
+    }
+
     /// Runs `wg set` on its device.
     pub fn wg_set(&self, words: &str) {
         let line: Vec<&str> = ["set", &self.device].into_iter().chain(words.split_whitespace()).collect();

@@ -115,8 +115,7 @@ fn a_narrow_prefix_of_one_peer_is_not_covered_by_a_wide_one_of_another() {
         second.send(&sealed);
     }
     drops.wait("bad-source", 2);
-    // Ours is the narrowest of all.
-    for packet in [packet4("10.91.0.1"), packet6("fd5a:1::1"), packet4("10.91.0.4"), packet6("fd5a:1::4")] {
+    for packet in [packet4("10.91.0.4"), packet6("fd5a:1::4")] {
         let sealed = second.seal(&packet);
         second.send(&sealed);
     }
