@@ -37,7 +37,8 @@ pub fn page(results: &Results) -> String {
          UDP is sent as fast as iperf3 can, from and to the same cores, and what is received counts. CPU is that \
          of the whole machine. System calls are of both ends, under strace, which slows them down. Connecting \
          starts when both ends are configured, and ends with the first echo; some 5 ms of it are the start of \
-         ping. Above 20 Gbit/s iperf3 itself is what limits.",
+         ping. Above 20 Gbit/s, and near the bare link in UDP, iperf3 itself is \
+         what limits.",
     ));
     text
 }
