@@ -83,7 +83,10 @@ impl<'a, S: DatagramSocket> Delivery<'a, S> {
         };
         let passed =
             Passed { flow, snapshot: arrival.snapshot.generation, rules: self.shared.rules.generation() };
-        if self.last != Some(passed) {
+        // An error's flow is the one it quotes, which says nothing of where it comes from; and every echo may be an
+        // answer to ours.
+        let is_icmp = matches!(packet.protocol(), PROTO_ICMP | PROTO_ICMPV6);
+        if is_icmp || self.last != Some(passed) {
             let (source, destination) = (packet.source(), packet.destination());
             match self.fate(&flow, source, destination, arrival)? {
                 Fate::Host => {}
@@ -92,12 +95,10 @@ impl<'a, S: DatagramSocket> Delivery<'a, S> {
                     return self.forward(&peer, packet, destination, arrival).map(|()| None);
                 }
             }
-            // Echoes are rare, and every one may be an answer to ours.
             if self.shared.pings.take_reply(&packet, arrival.now) {
                 return Ok(None);
             }
             // Verdicts on pieces do not last.
-            let is_icmp = matches!(packet.protocol(), PROTO_ICMP | PROTO_ICMPV6);
             self.last = Some(passed).filter(|_| !is_icmp && flow.fragment.is_none());
         }
         let packet = bytes.get_mut(..len).unwrap_or_default();

@@ -19,7 +19,7 @@ use super::sessions::Receiving;
 use super::shared::Shared;
 use super::snapshot::Snapshot;
 use super::train::TrainSender;
-use crate::io::{DatagramSocket, Events, PacketDevice, ReceiveMeta};
+use crate::io::{Coalescing, DatagramSocket, Events, PacketDevice, ReceiveMeta};
 
 /// Parts received with one call while the kernel puts datagrams together: more gain nothing, and delay the first …
 const TRAINS: usize = 4;
@@ -42,6 +42,7 @@ pub(super) struct Inbound<'a, D, S> {
     metas: [ReceiveMeta; SINGLES],
     /// Parts to receive with the next call.
     parts: usize,
+    coalescing: Coalescing,
     snapshot: Cache<&'a ArcSwap<Snapshot>, Arc<Snapshot>>,
     path: InPath<'a, D, S>,
     failures: u32,
@@ -70,18 +71,18 @@ struct Run {
 impl<'a, D: PacketDevice, S: DatagramSocket> Inbound<'a, D, S> {
     pub(super) fn new(shared: &'a Shared, device: &'a D, socket: &'a S, room: Option<&'a Events>) -> Self {
         let coalescing = device.coalescing();
-        let switches = CoalesceSwitches { tcp: coalescing.tcp, udp: coalescing.udp };
         Self {
             socket,
             slab: vec![0; SINGLES * PART_LEN].into(),
             metas: [ReceiveMeta::default(); SINGLES],
             parts: TRAINS,
+            coalescing,
             snapshot: Cache::new(&shared.snapshot),
             path: InPath {
                 shared,
                 device,
                 delivery: Delivery::new(shared, TrainSender::new(shared, socket, room)),
-                coalescer: Coalescer::new(switches),
+                coalescer: coalescer(coalescing),
                 run: Run::new(),
                 last: None,
             },
@@ -104,6 +105,11 @@ impl<'a, D: PacketDevice, S: DatagramSocket> Inbound<'a, D, S> {
             }
         };
         self.failures = 0;
+        // The kernel may have refused a train meanwhile.
+        let coalescing = self.path.device.coalescing();
+        if std::mem::replace(&mut self.coalescing, coalescing) != coalescing {
+            self.path.coalescer = coalescer(coalescing);
+        }
         let snapshot = self.snapshot.load();
         let mut has_train = false;
         for (part, meta) in self.metas.iter().take(received).enumerate() {
@@ -240,6 +246,11 @@ impl<D: PacketDevice, S: DatagramSocket> InPath<'_, D, S> {
         };
         self.shared.counters.add(reason);
     }
+}
+
+fn coalescer(coalescing: Coalescing) -> Coalescer {
+    let Coalescing { tcp, udp } = coalescing;
+    Coalescer::new(CoalesceSwitches { tcp, udp })
 }
 
 /// Writes what came for the host, in as few pieces as the host takes.

@@ -51,7 +51,7 @@ pub enum PingError {
     /// The payload does not fit a packet.
     #[error("payload does not fit a packet of {mtu} bytes")]
     TooLong {
-        /// Largest packet of the overlay.
+        /// Largest packet of the overlay, or of the path to the node.
         mtu: u16,
     },
     /// Too many pings wait for an answer.
@@ -182,6 +182,9 @@ fn send(shared: &Shared, peer: &Arc<Peer>, packet: &[u8], now: Duration) -> Resu
         stage(shared, peer, packet);
         return Ok(());
     };
+    if packet.len() > usize::from(way.mtu) {
+        return Err(PingError::TooLong { mtu: way.mtu });
+    }
     let padding = padding(packet.len(), usize::from(way.mtu));
     let mut sealed = vec![0; OVERHEAD + packet.len() + padding];
     let socket = if way.fragments { &shared.control } else { &shared.data };

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -136,6 +136,28 @@ fn copies_truncations_and_flipped_bits_are_dropped_and_counted() {
 }
 
 #[test]
+fn an_error_in_the_name_of_another_is_refused_also_within_a_known_flow() {
+    let node = Node::new();
+    let device = FakeDevice::reading(Vec::new());
+    let known = packet(OTHER, OWN, b"known");
+    let mut quoting = vec![3, 1, 0, 0, 0, 0, 0, 0];
+    let mut quoted = packet(OWN, OTHER, b"known");
+    quoted.swap(20, 22);
+    quoted.swap(21, 23);
+    quoting.extend(quoted);
+    let forged = ip(Ipv4Addr::new(10, 91, 0, 9), OWN, 1, &quoting);
+    let honest = ip(OTHER, OWN, 1, &quoting);
+    for packet in [known, forged, honest] {
+        let datagram = node.sealed(&packet);
+        node.socket.incoming.lock().unwrap().push_back((datagram.clone(), datagram.len()));
+    }
+    let mut inbound = Inbound::new(&node.shared, &device, &node.socket, None);
+    while inbound.burst(NOW) == Burst::More {}
+    assert_eq!(node.drops(), [("bad-source", 1)]);
+    assert_eq!(device.calls.load(Ordering::Relaxed), 2);
+}
+
+#[test]
 fn packets_wait_for_a_session_and_bounds_hold() {
     let node = Node::new();
     node.peer.set_way(None);
@@ -154,6 +176,52 @@ fn packets_wait_for_a_session_and_bounds_hold() {
     device.left.store(1, Ordering::Relaxed);
     outbound.burst(NOW);
     assert_eq!(device.written.load(Ordering::Relaxed), 20 + 8 + 33, "the sender is told");
+}
+
+#[test]
+fn a_plain_wireguard_peer_reaches_the_others_through_this_node() {
+    let node = Node::new();
+    let device = FakeDevice::reading(Vec::new());
+    let phone = Ipv4Addr::new(10, 91, 0, 3);
+    let onward = node.add_external(phone);
+    let to_phone = node.sealed(&packet(OTHER, phone, b"to the phone"));
+    let forged = node.sealed(&packet(phone, OWN, b"not from there"));
+    let own = node.sealed(&packet(OTHER, OTHER, b"back"));
+    for datagram in [to_phone, forged, own] {
+        node.socket.incoming.lock().unwrap().push_back((datagram.clone(), datagram.len()));
+    }
+    let mut inbound = Inbound::new(&node.shared, &device, &node.socket, None);
+    while inbound.burst(NOW) == Burst::More {}
+    assert_eq!(node.drops(), [("bad-source", 1), ("bad-destination", 1)]);
+    assert_eq!(device.calls.load(Ordering::Relaxed), 0, "nothing is for this host");
+    let mut sent = node.socket.last.lock().unwrap().clone();
+    let opened = onward.open(&mut sent).unwrap();
+    let mut expected = packet(OTHER, phone, b"to the phone");
+    assert!(super::header::take_hop(&mut expected, phone.into()));
+    assert!(sent[opened.plaintext].starts_with(&expected));
+}
+
+#[test]
+fn an_external_that_is_too_far_or_that_nobody_lets_in_is_not_reached() {
+    let node = Node::new();
+    let device = FakeDevice::reading(Vec::new());
+    let phone = Ipv4Addr::new(10, 91, 0, 3);
+    let _onward = node.add_external(phone);
+    let mut last_hop = packet(OTHER, phone, b"one hop left");
+    assert!((0..63).all(|_| super::header::take_hop(&mut last_hop, phone.into())));
+    let mut marked = packet(OTHER, OWN, b"no ecn");
+    marked[1] = 0;
+    for datagram in [node.sealed(&last_hop), node.sealed(&marked)] {
+        node.socket.incoming.lock().unwrap().push_back((datagram.clone(), datagram.len()));
+    }
+    node.socket.ecn.store(3, Ordering::Relaxed);
+    let mut inbound = Inbound::new(&node.shared, &device, &node.socket, None);
+    inbound.burst(NOW);
+    assert_eq!(node.drops(), [("congested", 1)]);
+    node.socket.incoming.lock().unwrap().push_front((node.sealed(&last_hop), last_hop.len() + 32));
+    node.socket.ecn.store(0, Ordering::Relaxed);
+    inbound.burst(NOW);
+    assert_eq!(node.drops(), [("congested", 1), ("hop-limit", 1)]);
 }
 
 #[test]
@@ -213,22 +281,8 @@ impl Node {
         let sockets: (Arc<dyn DatagramSocket>, Arc<dyn DatagramSocket>) = (socket.clone(), socket.clone());
         let shared = Shared::new(&config, (MTU, true), sockets, Waker::new().unwrap());
         let peer = Arc::new(Peer::new(NodeId([2; 32]), PeerId(0), [2; 32], false));
-        let keys = |send, receive| SessionKeys {
-            send: Zeroizing::new([send; 32]),
-            receive: Zeroizing::new([receive; 32]),
-        };
-        let spec = |index| SessionSpec {
-            suite: Suite::Aes,
-            index,
-            peer_index: INDEX,
-            is_initiator: true,
-            born: NOW,
-            activity: Arc::new(Activity::new()),
-            tunnel: TunnelId(0),
-            peer: PeerId(0),
-        };
-        let (tx, rx) = pair(keys(1, 2), spec(INDEX));
-        let (far_tx, far_rx) = pair(keys(2, 1), spec(INDEX));
+        let (tx, rx) = session((1, 2), INDEX, PeerId(0));
+        let (far_tx, far_rx) = session((2, 1), INDEX, PeerId(0));
         shared.sessions.insert(Arc::new(rx), Arc::clone(&peer));
         peer.set_way(Some(Way { session: Arc::new(tx), endpoint: ELSEWHERE, mtu: MTU, fragments: false }));
         peer.set_proven(ELSEWHERE);
@@ -239,6 +293,24 @@ impl Node {
         snapshot.by_node.insert(peer.node, known);
         shared.snapshot.store(Arc::new(snapshot));
         Self { shared, socket, peer, far_tx, far_rx }
+    }
+
+    /// Adds a plain WireGuard peer; returns what opens packets as that peer would.
+    fn add_external(&self, address: Ipv4Addr) -> RxSession {
+        let peer = Arc::new(Peer::new(NodeId([3; 32]), PeerId(1), [3; 32], true));
+        let (tx, _) = session((5, 6), 77, PeerId(1));
+        let (_, far_rx) = session((6, 5), 77, PeerId(1));
+        peer.set_way(Some(Way { session: Arc::new(tx), endpoint: ELSEWHERE, mtu: 1280, fragments: false }));
+        let old = self.shared.snapshot.load();
+        let mut snapshot = Snapshot {
+            generation: old.generation + 1,
+            routes: old.routes.clone(),
+            by_node: old.by_node.clone(),
+        };
+        snapshot.routes.claim(ipnet::IpNet::from(std::net::IpAddr::V4(address)), Arc::clone(&peer));
+        snapshot.by_node.insert(peer.node, Known { peer, v4: Some(address), v6: None });
+        self.shared.snapshot.store(Arc::new(snapshot));
+        far_rx
     }
 
     /// A datagram as the peer would send it.
@@ -262,6 +334,22 @@ impl Node {
     fn drops(&self) -> Vec<(&'static str, u64)> {
         self.shared.counters.all().into_iter().filter(|(_, count)| *count > 0).collect()
     }
+}
+
+/// A session without a handshake.
+fn session((send, receive): (u8, u8), index: u32, peer: PeerId) -> (TxSession, RxSession) {
+    let keys = SessionKeys { send: Zeroizing::new([send; 32]), receive: Zeroizing::new([receive; 32]) };
+    let spec = SessionSpec {
+        suite: Suite::Aes,
+        index,
+        peer_index: index,
+        is_initiator: true,
+        born: NOW,
+        activity: Arc::new(Activity::new()),
+        tunnel: TunnelId(u64::from(peer.0)),
+        peer,
+    };
+    pair(keys, spec)
 }
 
 /// A device that reads the same packet `left` times, and counts.
@@ -320,12 +408,14 @@ struct FakeSocket {
     calls: AtomicUsize,
     last: Mutex<Vec<u8>>,
     incoming: Mutex<VecDeque<(Vec<u8>, usize)>>,
+    /// Congestion mark of what is received.
+    ecn: AtomicU8,
 }
 
 impl Default for FakeSocket {
     fn default() -> Self {
         let last = Mutex::new(Vec::with_capacity(1 << 16));
-        Self { calls: AtomicUsize::new(0), last, incoming: Mutex::default() }
+        Self { calls: AtomicUsize::new(0), last, incoming: Mutex::default(), ecn: AtomicU8::new(0) }
     }
 }
 
@@ -344,8 +434,13 @@ impl DatagramSocket for FakeSocket {
         let mut incoming = self.incoming.lock().unwrap();
         let Some((train, stride)) = incoming.front() else { return Ok(0) };
         slab[..train.len()].copy_from_slice(train);
-        metas[0] =
-            ReceiveMeta { len: train.len(), stride: *stride, source: ELSEWHERE, ecn: 0, truncated: false };
+        metas[0] = ReceiveMeta {
+            len: train.len(),
+            stride: *stride,
+            source: ELSEWHERE,
+            ecn: self.ecn.load(Ordering::Relaxed),
+            truncated: false,
+        };
         // The queue is the test's; what it frees is no allocation of the path.
         incoming.pop_front();
         Ok(1)

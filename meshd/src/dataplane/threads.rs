@@ -134,12 +134,7 @@ fn run_outbound(shared: &Shared, queue: &TunQueue, socket: &GroupSocket, waker: 
 }
 
 /// From one socket to one queue of the device, until the end.
-fn run_inbound(
-    shared: &Shared,
-    queue: &TunQueue,
-    socket: &GroupSocket,
-    waker: &Waker,
-) -> io::Result<()> {
+fn run_inbound(shared: &Shared, queue: &TunQueue, socket: &GroupSocket, waker: &Waker) -> io::Result<()> {
     let events = Events::new(waker, &[(socket.as_fd(), Interest::Readable)])?;
     let room = Events::new(waker, &[(socket.as_fd(), Interest::Writable)])?;
     let mut inbound = Inbound::new(shared, queue, socket, Some(&room));

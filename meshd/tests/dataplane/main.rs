@@ -1,24 +1,15 @@
-//! Two data planes in two network namespaces, joined by a veth pair. Needs root and /dev/net/tun.
+//! Two data planes in two network namespaces. Needs root and /dev/net/tun.
 
-use std::fs::File;
+mod paths;
+mod rig;
+mod tunnels;
+
 use std::io::ErrorKind;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
-use std::process::Command;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 
-use ipnet::IpNet;
 use meshd::dataplane::{DataPlane, DataPlaneConfig, DataPlaneError, Event, PeerConfig, PingError};
-use meshd::io::Switches;
-use meshd_tunnel::{LocalKey, Suite, Tai64n};
-use meshd_wire::NodeId;
-use nix::sched::{CloneFlags, setns};
-use zeroize::Zeroizing;
 
-/// Longest wait for anything; far beyond what a loaded machine needs.
-const PATIENCE: Duration = Duration::from_secs(20);
-const PORT: u16 = 51820;
+use rig::*;
 
 #[test]
 fn two_nodes_reach_each_other_over_both_families() {
@@ -286,163 +277,4 @@ fn changes_of_addresses_are_noticed() {
     let watch = watch.unwrap();
     pair.ip(0, &["address", "add", "192.168.77.200/24", "dev", "uplink"]);
     runtime.block_on(async { tokio::time::timeout(PATIENCE, watch.changed()).await }).unwrap().unwrap();
-}
-
-/// Two namespaces with one link between them; gone when dropped, also in a panic.
-///
-/// One at a time in a process: a program started by another test holds this test's sockets and devices for the
-/// moment between fork and exec.
-struct Pair {
-    names: [String; 2],
-    _turn: MutexGuard<'static, ()>,
-}
-
-impl Pair {
-    /// `None`, with a word why, where namespaces or devices cannot be made.
-    fn new() -> Option<Self> {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        static TURN: Mutex<()> = Mutex::new(());
-        if !nix::unistd::geteuid().is_root() || !std::path::Path::new("/dev/net/tun").exists() {
-            eprintln!("skipped: needs root and /dev/net/tun");
-            return None;
-        }
-        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-        let unique = format!("dp{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let pair = Self { names: [format!("{unique}a"), format!("{unique}b")], _turn: turn };
-        for name in &pair.names {
-            run("ip", &["netns", "add", name]);
-        }
-        let [a, b] = &pair.names;
-        run("ip", &["-n", a, "link", "add", "uplink", "type", "veth", "peer", "name", "uplink", "netns", b]);
-        for side in 0..2 {
-            let address4 = format!("{}/24", underlay4(side));
-            let address6 = format!("{}/64", underlay6(side));
-            pair.ip(side, &["link", "set", "lo", "up"]);
-            pair.ip(side, &["link", "set", "uplink", "up"]);
-            pair.ip(side, &["address", "add", &address4, "dev", "uplink"]);
-            pair.ip(side, &["address", "add", &address6, "dev", "uplink", "nodad"]);
-        }
-        Some(pair)
-    }
-
-    fn config(&self, side: u8) -> DataPlaneConfig {
-        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        DataPlaneConfig {
-            device: device(side).to_owned(),
-            mtu: None,
-            udp_port: PORT,
-            private_key: key(side),
-            addr4: (addr4(side), 16),
-            addr6: (addr6(side), 48),
-            mesh_prefixes: prefixes(),
-            shards: None,
-            switches: Switches::detect(),
-            clock_floor: Tai64n::from_unix(wall),
-        }
-    }
-
-    fn start(&self, side: u8) -> DataPlane {
-        self.inside(side, || DataPlane::start(self.config(side))).expect("data plane starts")
-    }
-
-    fn peer(&self, side: u8) -> PeerConfig {
-        PeerConfig {
-            node: node_id(side),
-            name: device(side).to_owned(),
-            public_key: LocalKey::from_bytes(&key(side)).expect("key").public(),
-            addrs: vec![IpNet::from(IpAddr::V4(addr4(side))), IpNet::from(IpAddr::V6(addr6(side)))],
-            candidates: vec![SocketAddr::new(underlay4(side), PORT)],
-            psk: None,
-            suite: Suite::Aes,
-            is_external: false,
-        }
-    }
-
-    /// Runs `act` on a thread that lives in the namespace of one side.
-    fn inside<T: Send>(&self, side: u8, act: impl FnOnce() -> T + Send) -> T {
-        let path = format!("/run/netns/{}", self.names[usize::from(side)]);
-        std::thread::scope(|scope| {
-            let thread = scope.spawn(|| {
-                setns(File::open(path).expect("namespace exists"), CloneFlags::CLONE_NEWNET).expect("enter");
-                act()
-            });
-            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        })
-    }
-
-    fn ip(&self, side: u8, arguments: &[&str]) {
-        run("ip", &[&["-n", &self.names[usize::from(side)]], arguments].concat());
-    }
-}
-
-impl Drop for Pair {
-    fn drop(&mut self) {
-        for name in &self.names {
-            let _ = Command::new("ip").args(["netns", "delete", name]).status();
-        }
-    }
-}
-
-fn assert_datagram_arrives(pair: &Pair, from: u8, source: IpAddr, destination: IpAddr, to: u8) {
-    let listener = pair.inside(to, || UdpSocket::bind((destination, 0))).unwrap();
-    let sender = pair.inside(from, || UdpSocket::bind((source, 0))).unwrap();
-    listener.set_read_timeout(Some(PATIENCE)).unwrap();
-    sender.send_to(b"through the tunnel", listener.local_addr().unwrap()).unwrap();
-    let mut buffer = [0; 64];
-    let (len, seen) = listener.recv_from(&mut buffer).expect("datagram arrives");
-    assert_eq!(&buffer[..len], b"through the tunnel");
-    assert_eq!(seen.ip(), source);
-}
-
-fn prefixes() -> Vec<IpNet> {
-    vec!["10.91.0.0/16".parse().unwrap(), "fd5a:1::/48".parse().unwrap()]
-}
-
-fn device(side: u8) -> &'static str {
-    if side == 0 { "mesh-a" } else { "mesh-b" }
-}
-
-fn key(side: u8) -> Zeroizing<[u8; 32]> {
-    Zeroizing::new([side + 1; 32])
-}
-
-fn node_id(side: u8) -> NodeId {
-    NodeId([side + 1; 32])
-}
-
-fn addr4(side: u8) -> Ipv4Addr {
-    Ipv4Addr::new(10, 91, 0, side + 1)
-}
-
-fn addr6(side: u8) -> Ipv6Addr {
-    Ipv6Addr::new(0xfd5a, 1, 0, 0, 0, 0, 0, u16::from(side) + 1)
-}
-
-fn underlay4(side: u8) -> IpAddr {
-    Ipv4Addr::new(192, 168, 77, side + 1).into()
-}
-
-fn underlay6(side: u8) -> IpAddr {
-    Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, u16::from(side) + 1).into()
-}
-
-fn counter(plane: &DataPlane, reason: &str) -> u64 {
-    plane.counters().into_iter().find(|(name, _)| *name == reason).expect("counter exists").1
-}
-
-fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !holds() {
-        assert!(Instant::now() < deadline, "waited in vain for {what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
-
-fn block_on<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime").block_on(future)
-}
-
-fn run(program: &str, arguments: &[&str]) {
-    let output = Command::new(program).args(arguments).output().expect("program runs");
-    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
