@@ -257,6 +257,9 @@ fn change_psk(initiator: usize) {
         let arrived = world.nodes[0].received.len() + world.nodes[1].received.len() - before;
         assert_eq!(arrived, 2, "at {:?}, begun by {initiator}", world.now);
     }
+    if initiator == 1 {
+        assert!(world.sent(1, 1) <= 3, "the renewal of the old session was answered at once");
+    }
     let new_b = change(&mut world, 1);
     world.send(0, new_a, b"start");
     world.run_for(S(6));
