@@ -15,8 +15,7 @@ pub fn tame_redb() {
 
 /// Starts logging; a second call in one process changes nothing.
 pub fn start(format: LogFormat, level: &str) -> anyhow::Result<()> {
-    // The engine logs absent peers as errors of its own; their state is logged and counted by the data plane.
-    let filter = EnvFilter::try_new(format!("{level},boringtun=off"))
+    let filter = EnvFilter::try_new(level)
         .map_err(|error| anyhow::anyhow!("configuration key `log.level`: {error}"))?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let started = match format {
