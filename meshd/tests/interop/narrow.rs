@@ -33,8 +33,9 @@ fn transfers_and_pings_end_where_the_underlay_swallows_large_packets() {
 
 /// Lets packets of at most 1280 bytes pass between the ends, and no word about the others.
 fn black_hole(chain: &Chain) {
-    chain.middle.ip("link set to-left mtu 1280");
-    chain.middle.ip("link set to-right mtu 1280");
+    for (space, device) in [(&chain.middle, "to-right"), (&chain.right, "uplink")] {
+        space.ip(&format!("link set {device} mtu 1280"));
+    }
     chain.middle.run("nft", "add table inet hole");
     chain.middle.run("nft", "add chain inet hole out { type filter hook output priority 0 ; }");
     chain.middle.run("nft", "add rule inet hole out icmp type destination-unreachable drop");
