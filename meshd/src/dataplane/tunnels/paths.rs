@@ -89,11 +89,9 @@ impl Tunnels<'_> {
     pub(super) fn install(&mut self, tunnel: TunnelId, session: Arc<TxSession>, now: Duration) {
         let Some(id) = self.by_tunnel.get(&tunnel).copied() else { return };
         let Some(tracked) = self.tracked.get_mut(&id) else { return };
-        if let Some(old) = tracked.install(tunnel, session) {
-            self.by_tunnel.remove(&old);
-            self.engine.retire(old);
-        }
+        tracked.install(tunnel, session, now);
         self.publish(id, now);
+        self.schedule(id);
     }
 
     pub(super) fn uninstall(&mut self, tunnel: TunnelId) {
@@ -154,6 +152,10 @@ impl Tunnels<'_> {
             self.deadlines.remove(&(at, id));
             let Some(tracked) = self.tracked.get_mut(&id) else { continue };
             tracked.due = None;
+            if let Some(ended) = tracked.take_ended(now) {
+                self.drop_tunnel(ended);
+            }
+            let Some(tracked) = self.tracked.get_mut(&id) else { continue };
             if tracked.call_at.take_if(|at| *at <= now).is_some() && !tracked.can_send() {
                 self.call(id, now);
             }

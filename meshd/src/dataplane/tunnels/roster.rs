@@ -137,7 +137,7 @@ impl Tunnels<'_> {
         }
     }
 
-    fn drop_tunnel(&mut self, tunnel: TunnelId) {
+    pub(super) fn drop_tunnel(&mut self, tunnel: TunnelId) {
         self.by_tunnel.remove(&tunnel);
         self.engine.retire(tunnel);
     }

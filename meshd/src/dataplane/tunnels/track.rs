@@ -15,6 +15,8 @@ const DOWN_AFTER: Duration = Duration::from_secs(60);
 const EXTERNAL_DOWN_AFTER: Duration = Duration::from_secs(180);
 /// Silence after which handshakes ask whether the peer still lives: one keepalive lost.
 const SUSPECT_AFTER: Duration = Duration::from_secs(35);
+/// How long a replaced tunnel still receives: the peer sends on it until it has seen the new one.
+const OLD_RECEIVES_FOR: Duration = Duration::from_secs(10);
 /// Time between two such questions.
 const SUSPECT_AGAIN: Duration = Duration::from_secs(5);
 
@@ -26,8 +28,9 @@ pub(super) struct Tracked {
     pub(super) agreed: Agreed,
     /// The tunnel to use.
     pub(super) tunnel: TunnelId,
-    /// The one before: it carries on until the new one has a session.
+    /// The one before: it carries on until the new one has a session, and receives for a while longer.
     pub(super) old: Option<TunnelId>,
+    old_ends_at: Option<Duration>,
     sending: Option<Arc<TxSession>>,
     old_sending: Option<Arc<TxSession>>,
     pub(super) mtu: PathMtu,
@@ -65,6 +68,7 @@ impl Tracked {
             agreed,
             tunnel,
             old: None,
+            old_ends_at: None,
             sending: None,
             old_sending: None,
             mtu,
@@ -74,13 +78,22 @@ impl Tracked {
         }
     }
 
-    /// Takes a session to send with; returns the tunnel before, if it is of no more use.
-    pub(super) fn install(&mut self, tunnel: TunnelId, session: Arc<TxSession>) -> Option<TunnelId> {
+    /// Takes a session to send with; the tunnel before is used no more for that.
+    pub(super) fn install(&mut self, tunnel: TunnelId, session: Arc<TxSession>, now: Duration) {
         if tunnel != self.tunnel {
             self.old_sending = Some(session);
-            return None;
+            return;
         }
         (self.sending, self.old_sending) = (Some(session), None);
+        if self.old.is_some() && self.old_ends_at.is_none() {
+            self.old_ends_at = Some(now + OLD_RECEIVES_FOR);
+        }
+    }
+
+    /// The tunnel before, once its time is up.
+    pub(super) fn take_ended(&mut self, now: Duration) -> Option<TunnelId> {
+        self.old_ends_at.take_if(|at| *at <= now)?;
+        self.old_sending = None;
         self.old.take()
     }
 
@@ -102,6 +115,7 @@ impl Tracked {
             return Some(replaced);
         }
         self.old_sending = self.sending.take();
+        self.old_ends_at = None;
         self.old.replace(replaced)
     }
 
@@ -144,7 +158,8 @@ impl Tracked {
     pub(super) fn deadline(&self) -> Option<Duration> {
         let down = self.peer.is_up().then(|| self.down_at());
         let suspect = self.suspect_at().filter(|_| self.peer.is_up());
-        [self.call_at, down, suspect, self.mtu.next_timeout()].into_iter().flatten().min()
+        let due = [self.call_at, down, suspect, self.mtu.next_timeout(), self.old_ends_at];
+        due.into_iter().flatten().min()
     }
 
     fn down_at(&self) -> Duration {
