@@ -274,8 +274,8 @@ impl Engine {
         if sealed {
             self.actions.push_back(Action::DropTx { tunnel: id });
         }
-        let sessions = [tunnel.current.take(), tunnel.next.take(), tunnel.previous.take()];
-        self.forget(sessions.into_iter().flatten());
+        let current = tunnel.current.take();
+        self.forget(current.into_iter().chain(tunnel.next.drain()).chain(tunnel.previous.drain()));
         sealed
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::TunnelId;
 use crate::rng::Rng;
 
-/// All indices in use. A tunnel holds at most four: one handshake and three sessions.
+/// All indices in use. A tunnel holds few: one for its handshake and one for each session.
 #[derive(Debug)]
 pub(crate) struct Indices {
     owners: BTreeMap<u32, TunnelId>,

@@ -137,7 +137,7 @@ impl Engine {
         self.send_handshake(now, id, To::Reply(via), Message::response(index, peer_index, &noise));
         let Some(tunnel) = self.tunnels.get_mut(&id) else { return Ok(()) };
         tunnel.activity.note_received(now, false);
-        let gone: Vec<Session> = tunnel.expect(session).collect();
+        let gone = tunnel.expect(session);
         self.forget(gone);
         self.set_timer(id);
         Ok(())
@@ -160,7 +160,7 @@ impl Engine {
         let Some(session) = self.install(now, via, id, keys, indices, true) else { return Ok(()) };
         let Some(tunnel) = self.tunnels.get_mut(&id) else { return Ok(()) };
         let tx = Arc::clone(&session.tx);
-        let gone: Vec<Session> = tunnel.adopt(session).collect();
+        let gone = tunnel.adopt(session);
         self.actions.push_back(Action::InstallTx { tunnel: id, tx });
         self.actions.push_back(Action::Event(TunnelEvent::Established { tunnel: id, via }));
         self.end_attempt(id);

@@ -9,10 +9,11 @@
 //!      │                                                      ▼
 //!      └───────────────────────────────────────────── current session
 //!
-//!   initiation from the peer ─▶ next session ── first packet on it ─▶ current session
-//!   a session that becomes current moves the one before to previous, which only receives
+//!   initiation from the peer ─▶ next sessions ── first packet on one ─▶ current session
+//!   a session that becomes current moves the one before to the previous ones, which only receive
 //! ```
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,7 +37,14 @@ pub(super) const SILENCE_MAX: Duration = Duration::from_secs(15);
 /// Keys are wiped at three times the age at which they stop working.
 pub(super) const WIPE_AFTER: Duration = Duration::from_secs(540);
 
-/// One tunnel with its handshake and up to three sessions.
+/// While a pre-shared key changes, an initiation is answered by both tunnels of a peer and meant for one: it must
+/// not take away the session that another initiation has just made.
+const NEXT_MAX: usize = 2;
+/// When both ends begin at once, each sends on its own session. The next time they do, three sessions are in use or
+/// about to be: the peer's old one, the peer's new one, and the one before, if it was neither's own.
+const PREVIOUS_MAX: usize = 3;
+
+/// One tunnel with its handshake and sessions: one current, and the few that only open.
 pub(super) struct Tunnel {
     pub(super) spec: TunnelSpec,
     pub(super) activity: Arc<Activity>,
@@ -44,10 +52,10 @@ pub(super) struct Tunnel {
     pub(super) handshake: Option<Handshake>,
     /// Seals and opens.
     pub(super) current: Option<Session>,
-    /// Made by the peer's initiation; opens, and seals once the peer has used it.
-    pub(super) next: Option<Session>,
-    /// Opens what was on its way when `current` came.
-    pub(super) previous: Option<Session>,
+    /// Made by the peer's initiations; open, and one seals once the peer has used it.
+    pub(super) next: Opening<NEXT_MAX>,
+    /// Open what the peer sends until it, too, uses `current`.
+    pub(super) previous: Opening<PREVIOUS_MAX>,
     pub(super) given_up: bool,
     /// When the last initiation or response was sent.
     pub(super) handshake_sent: Option<Duration>,
@@ -78,6 +86,10 @@ pub(super) struct Handshake {
     pub(super) index: u32,
 }
 
+/// Sessions that only open, the oldest first. The peer decides which of them it uses; their age ends all of them.
+#[derive(Default)]
+pub(super) struct Opening<const MAX: usize>(VecDeque<Session>);
+
 /// What the engine keeps of a session; the receiving half is the data threads'.
 pub(super) struct Session {
     pub(super) tx: Arc<TxSession>,
@@ -95,8 +107,8 @@ impl Tunnel {
             attempt: None,
             handshake: None,
             current: None,
-            next: None,
-            previous: None,
+            next: Opening::default(),
+            previous: Opening::default(),
             given_up: false,
             handshake_sent: None,
             mac1_sent: [0; MAC_LEN],
@@ -108,33 +120,32 @@ impl Tunnel {
     }
 
     /// Makes a session this end initiated the current one. Gives the sessions it replaces for good.
-    pub(super) fn adopt(&mut self, session: Session) -> impl Iterator<Item = Session> {
+    pub(super) fn adopt(&mut self, session: Session) -> Vec<Session> {
         let superseded = self.current.replace(session);
-        // A session of the peer's making may be in use there already; a superseded one of ours is not.
-        let (previous, gone) = match self.next.take() {
-            Some(next) => (Some(next), superseded),
-            None => (superseded, None),
-        };
-        gone.into_iter().chain(std::mem::replace(&mut self.previous, previous))
+        // A session of the peer's making may be in use there already.
+        let opening = superseded.into_iter().chain(self.next.drain());
+        opening.filter_map(|session| self.previous.push(session)).collect()
     }
 
-    /// Keeps a session the peer initiated until it is used. Gives the sessions it replaces for good.
-    pub(super) fn expect(&mut self, session: Session) -> impl Iterator<Item = Session> {
-        self.next.replace(session).into_iter().chain(self.previous.take())
+    /// Keeps a session the peer initiated until it is used. Gives the session it replaces for good.
+    ///
+    /// No other session goes: the peer sends on an older one until the answer is there, and if the initiation is an
+    /// old one that somebody replays after this node was restarted, it never sends on the new one.
+    pub(super) fn expect(&mut self, session: Session) -> Option<Session> {
+        self.next.push(session)
     }
 
-    /// Makes the next session the current one, if it has this index. Gives the session it replaces for good.
+    /// Makes a next session the current one, if one has this index. Gives the session it replaces for good.
     pub(super) fn confirm(&mut self, index: u32) -> Option<Option<Session>> {
-        let next = self.next.take_if(|next| next.index == index)?;
+        let next = self.next.take(index)?;
         let superseded = self.current.replace(next);
-        Some(std::mem::replace(&mut self.previous, superseded))
+        Some(superseded.and_then(|session| self.previous.push(session)))
     }
 
     /// Takes out the sessions that open nothing any more; the current one stays until its keys are wiped.
-    pub(super) fn take_expired(&mut self, now: Duration) -> impl Iterator<Item = Session> {
-        let expired = |session: &mut Session| now.saturating_sub(session.born) >= REJECT_AFTER;
-        let previous = self.previous.take_if(expired);
-        previous.into_iter().chain(self.next.take_if(expired))
+    pub(super) fn take_expired(&mut self, now: Duration) -> Vec<Session> {
+        let expired = |session: &Session| now.saturating_sub(session.born) >= REJECT_AFTER;
+        self.previous.take_all(expired).chain(self.next.take_all(expired)).collect()
     }
 
     /// The session that seals, if it is young enough.
@@ -142,9 +153,10 @@ impl Tunnel {
         self.current.as_ref().filter(|session| session.tx.is_usable(now))
     }
 
-    /// When the keys must be wiped.
+    /// When the keys must be wiped: a session that waits for its first packet puts it off.
     pub(super) fn wipe_at(&self) -> Option<Duration> {
-        self.current.as_ref().map(|current| current.born.saturating_add(WIPE_AFTER))
+        let born = self.current.as_ref()?.born;
+        Some(self.next.iter().map(|next| next.born).fold(born, Duration::max).saturating_add(WIPE_AFTER))
     }
 
     /// When the next keepalive of the persistent kind is due.
@@ -167,8 +179,8 @@ impl Tunnel {
             self.look_at,
             self.wipe_at(),
             self.persistent_at(),
-            self.previous.as_ref().map(ages_out),
-            self.next.as_ref().map(ages_out),
+            self.previous.iter().map(ages_out).min(),
+            self.next.iter().map(ages_out).min(),
         ]
         .into_iter()
         .flatten()
@@ -182,6 +194,33 @@ impl Tunnel {
             given_up: self.given_up,
             attempts_since: self.attempt.as_ref().map(|attempt| attempt.since),
         }
+    }
+}
+
+impl<const MAX: usize> Opening<MAX> {
+    /// Gives the oldest back if there are too many.
+    fn push(&mut self, session: Session) -> Option<Session> {
+        self.0.push_back(session);
+        if self.0.len() > MAX { self.0.pop_front() } else { None }
+    }
+
+    fn take(&mut self, index: u32) -> Option<Session> {
+        let at = self.0.iter().position(|session| session.index == index)?;
+        self.0.remove(at)
+    }
+
+    fn take_all(&mut self, wanted: impl Fn(&Session) -> bool) -> impl Iterator<Item = Session> {
+        let (taken, left) = self.drain().partition(wanted);
+        self.0 = left;
+        <VecDeque<Session>>::into_iter(taken)
+    }
+
+    pub(super) fn drain(&mut self) -> impl Iterator<Item = Session> + use<MAX> {
+        std::mem::take(&mut self.0).into_iter()
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Session> {
+        self.0.iter()
     }
 }
 

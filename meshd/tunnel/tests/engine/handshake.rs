@@ -5,7 +5,7 @@ use std::time::Duration;
 use meshd_tunnel::{Refused, Suite, TunnelEvent};
 
 use crate::node::Node;
-use crate::world::{START, World, kinds};
+use crate::world::{Impairment, START, World, kinds};
 
 const S: fn(u64) -> Duration = Duration::from_secs;
 
@@ -113,4 +113,47 @@ fn the_clock_to_persist_is_that_of_the_last_initiation() {
     let before = world.nodes[0].engine.clock();
     world.exchange(a, b);
     assert!(world.nodes[0].engine.clock() > before);
+}
+
+/// Sends packets both ways every five milliseconds, and expects all of them to arrive.
+fn stream_both_ways(
+    world: &mut World,
+    (a, b): (meshd_tunnel::TunnelId, meshd_tunnel::TunnelId),
+    time: Duration,
+) {
+    world.run_for(Duration::from_millis(50));
+    let (start, before) = (world.now, [0, 1].map(|node| world.nodes[node].received.len()));
+    let mut sent = 0;
+    while world.now < start + time {
+        world.send(0, a, b"left");
+        world.send(1, b, b"right");
+        sent += 1;
+        world.run_for(Duration::from_millis(5));
+    }
+    world.run_for(S(1));
+    for (node, before) in before.into_iter().enumerate() {
+        let got = world.nodes[node].received.len() - before;
+        assert_eq!(got, sent, "to {node}: {:?}", world.nodes[node].refused);
+    }
+}
+
+#[test]
+fn nothing_is_lost_when_sessions_that_both_ends_began_are_renewed() {
+    // Either both ends renew at once, or one of them a little before the other.
+    for apart in [0, 50, 2_000] {
+        let (mut world, a, b) = World::pair();
+        world.impairment = Impairment::delay(Duration::from_millis(40));
+        world.send(0, a, b"left");
+        world.send(1, b, b"right");
+        world.run_for(Duration::from_millis(200));
+        assert_eq!((world.sent(0, 1), world.sent(1, 1)), (1, 1), "both began");
+        world.run_for(S(119));
+        world.send(0, a, b"left");
+        world.run_for(S(1));
+        for _ in 0..apart / 10 {
+            world.send(0, a, b"left");
+            world.run_for(Duration::from_millis(10));
+        }
+        stream_both_ways(&mut world, (a, b), S(260));
+    }
 }

@@ -292,3 +292,37 @@ fn bug20_time_asleep_counts() {
     assert!(world.nodes[1].received.iter().any(|(_, packet)| packet == b"awake"));
     assert_eq!(world.sent(0, 1), 2, "a new handshake");
 }
+
+#[test]
+fn a_session_that_comes_as_old_keys_are_wiped_is_kept() {
+    let (mut world, a, b) = World::pair();
+    world.exchange(a, b);
+    // The responder has not heard the initiator on the new session when its old one is 540 s old.
+    let born = world.nodes[1].engine.status(b).and_then(|status| status.established_at).expect("a session");
+    world.run_for(born + S(540) - MS(15) - world.now);
+    world.send(0, a, b"just in time");
+    world.run_for(S(1));
+    assert!(world.nodes[1].received.iter().any(|(_, packet)| packet == b"just in time"));
+    assert_eq!(world.sent(0, 1), 2);
+}
+
+#[test]
+fn a_renewal_of_one_tunnel_leaves_that_of_another_psk_alone() {
+    let (mut world, old_a, old_b) = World::pair_with(|mut spec| {
+        spec.psk = Some(Psk::new([1; 32]));
+        spec
+    });
+    let (new_a, new_b) = world.join(0, 1, |mut spec| {
+        spec.psk = Some(Psk::new([2; 32]));
+        spec
+    });
+    world.impairment = Impairment::delay(MS(100));
+    // The second initiation comes while the session of the first waits for its first packet.
+    world.send(0, old_a, b"old");
+    world.run_for(MS(50));
+    world.send(0, new_a, b"new");
+    world.run_for(S(4));
+    for (tunnel, packet) in [(old_b, b"old"), (new_b, b"new")] {
+        assert!(world.nodes[1].received.contains(&(tunnel, packet.to_vec())), "{packet:?}");
+    }
+}
