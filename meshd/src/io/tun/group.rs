@@ -6,6 +6,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use meshd_core::vnet;
+
 use super::TunError;
 use super::open::{attach, check_name, create, offload, set_offloads};
 use super::trial::{self, Kind};
@@ -13,7 +15,7 @@ use crate::io::seam::{Coalescing, PacketDevice};
 use crate::io::switches::Switches;
 
 /// Bytes that one read may bring: the virtio-net header and the longest train.
-pub const READ_LEN_MAX: usize = 10 + 65_536;
+pub const READ_LEN_MAX: usize = vnet::LEN + 65_536;
 
 /// Queues of one device: more than data threads are ever started.
 const QUEUES_MAX: usize = 64;

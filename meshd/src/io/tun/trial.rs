@@ -6,21 +6,13 @@
 
 use std::io::Write;
 
-/// Bytes before the packet.
-const VNET_LEN: usize = 10;
+use meshd_core::vnet::{Gso, LEN as VNET_LEN, VnetHeader};
+
 /// One full segment and a shorter one.
 const SEGMENT_LEN: usize = 64;
 const PAYLOAD_LEN: usize = SEGMENT_LEN + SEGMENT_LEN / 2;
 /// The longest trial: IPv6 and TCP.
 const TRIAL_LEN_MAX: usize = VNET_LEN + 40 + 20 + PAYLOAD_LEN;
-
-/// `gso_type` of the virtio-net header, without its flags.
-pub(super) mod gso {
-    pub(crate) const TCP_V4: u8 = 1;
-    pub(crate) const TCP_V6: u8 = 4;
-    pub(crate) const UDP_L4: u8 = 5;
-    pub(crate) const ECN: u8 = 0x80;
-}
 
 /// What a train is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,27 +26,27 @@ struct Layout {
     number: u8,
     header_len: usize,
     checksum_at: usize,
-    gso: [u8; 2],
+    /// Kind of super-packet over IPv4 and over IPv6.
+    gso: [Gso; 2],
 }
 
 impl Kind {
     /// Kind of the train that a virtio-net header announces, if it announces one.
     pub(super) fn of(vnet: &[u8]) -> Option<Self> {
-        match vnet.get(1)? & !gso::ECN {
-            gso::TCP_V4 | gso::TCP_V6 => Some(Self::Tcp),
-            gso::UDP_L4 => Some(Self::Udp),
-            _ => None,
+        match VnetHeader::parse(vnet).ok()?.gso {
+            Gso::TcpV4 { .. } | Gso::TcpV6 { .. } => Some(Self::Tcp),
+            Gso::UdpL4 => Some(Self::Udp),
+            Gso::None => None,
         }
     }
 
     fn layout(self) -> Layout {
         match self {
             Self::Tcp => {
-                Layout { number: 6, header_len: 20, checksum_at: 16, gso: [gso::TCP_V4, gso::TCP_V6] }
+                let gso = [Gso::TcpV4 { ecn: false }, Gso::TcpV6 { ecn: false }];
+                Layout { number: 6, header_len: 20, checksum_at: 16, gso }
             }
-            Self::Udp => {
-                Layout { number: 17, header_len: 8, checksum_at: 6, gso: [gso::UDP_L4, gso::UDP_L4] }
-            }
+            Self::Udp => Layout { number: 17, header_len: 8, checksum_at: 6, gso: [Gso::UdpL4, Gso::UdpL4] },
         }
     }
 }
@@ -108,14 +100,17 @@ fn put_transport(trial: &mut [u8], kind: Kind, at: usize) {
     }
 }
 
-fn vnet(layout: &Layout, gso: u8, ip_len: usize) -> [u8; VNET_LEN] {
-    const NEEDS_CSUM: u8 = 1;
+fn vnet(layout: &Layout, gso: Gso, ip_len: usize) -> [u8; VNET_LEN] {
+    let header = VnetHeader {
+        needs_csum: true,
+        gso,
+        hdr_len: (ip_len + layout.header_len) as u16,
+        gso_size: SEGMENT_LEN as u16,
+        csum_start: ip_len as u16,
+        csum_offset: layout.checksum_at as u16,
+    };
     let mut vnet = [0; VNET_LEN];
-    put(&mut vnet, 0, &[NEEDS_CSUM, gso]);
-    let fields = [ip_len + layout.header_len, SEGMENT_LEN, ip_len, layout.checksum_at];
-    for (at, field) in fields.into_iter().enumerate() {
-        put(&mut vnet, 2 + 2 * at, &(field as u16).to_ne_bytes());
-    }
+    header.write(&mut vnet);
     vnet
 }
 
@@ -132,6 +127,8 @@ fn put(to: &mut [u8], at: usize, bytes: &[u8]) {
 #[cfg(test)]
 mod tests {
     use std::io;
+
+    use meshd_core::split;
 
     use super::*;
 
@@ -160,14 +157,30 @@ mod tests {
     }
 
     #[test]
+    fn a_trial_is_a_full_segment_and_a_shorter_one() {
+        for kind in [Kind::Tcp, Kind::Udp] {
+            for (trial, len) in [trial_v4(kind), trial_v6(kind)] {
+                let vnet = VnetHeader::parse(&trial).unwrap();
+                let train = split::parse(&vnet, &trial[VNET_LEN..len]).unwrap();
+                assert_eq!(train.segments, 2);
+                assert_eq!(train.segment_len_max, usize::from(vnet.hdr_len) + SEGMENT_LEN);
+                assert!(train.source.is_loopback() && train.destination.is_loopback());
+            }
+        }
+    }
+
+    #[test]
     fn a_trial_is_of_the_kind_it_says() {
         for kind in [Kind::Tcp, Kind::Udp] {
             for (trial, _) in [trial_v4(kind), trial_v6(kind)] {
                 assert_eq!(Kind::of(&trial), Some(kind));
             }
         }
-        assert_eq!(Kind::of(&[0; 10]), None);
+        assert_eq!(Kind::of(&[0; VNET_LEN]), None);
         assert_eq!(Kind::of(&[]), None);
-        assert_eq!(Kind::of(&[1, gso::TCP_V4 | gso::ECN]), Some(Kind::Tcp));
+        let marked = VnetHeader { gso: Gso::TcpV4 { ecn: true }, gso_size: 1, ..VnetHeader::default() };
+        let mut vnet = [0; VNET_LEN];
+        marked.write(&mut vnet);
+        assert_eq!(Kind::of(&vnet), Some(Kind::Tcp));
     }
 }

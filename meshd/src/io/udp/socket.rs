@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
+use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, poll};
 use socket2::SockAddr;
 
@@ -106,7 +107,7 @@ impl GroupSocket {
     /// shorter than the segment.
     pub(super) fn may_go_whole(&self, len: usize, segment: usize, to: SocketAddr) -> bool {
         let worth =
-            if self.never_equal_tail { len >= SENTINEL_SEGMENTS_MIN * segment } else { len > segment };
+            if self.never_equal_tail { len / segment >= SENTINEL_SEGMENTS_MIN } else { len > segment };
         self.gso && worth && !self.refusals.hold(to.ip())
     }
 
@@ -156,9 +157,11 @@ impl GroupSocket {
     #[cold]
     fn wait_for_room(&self) -> io::Result<()> {
         let mut fds = [PollFd::new(self.socket.as_fd(), PollFlags::POLLOUT)];
-        match poll(&mut fds, ROOM_WAIT_MS_MAX)? {
-            0 => Err(io::ErrorKind::TimedOut.into()),
-            _ => Ok(()),
+        match poll(&mut fds, ROOM_WAIT_MS_MAX) {
+            Ok(0) => Err(io::ErrorKind::TimedOut.into()),
+            // A signal says nothing of room: the caller finds out.
+            Ok(_) | Err(Errno::EINTR) => Ok(()),
+            Err(error) => Err(error.into()),
         }
     }
 

@@ -3,6 +3,8 @@
 use std::io;
 use std::net::SocketAddr;
 
+use nix::sys::socket::{getsockopt, sockopt};
+
 use super::option::Number;
 use super::{GroupSocket, SEGMENTS_MAX, TRAIN_LEN_MAX, UdpGroup};
 use crate::io::seam::{DatagramSocket, ReceiveMeta};
@@ -101,6 +103,25 @@ fn equal_tails_are_made_unequal_where_the_kernel_corrupts_them() {
     assert_eq!(receive(&to.shards[0]), [(9 * segment + 1, segment)]);
     from.shards[0].send(&train_of(SEGMENTS_MAX * 50, 50), 50, at(&to), 0).unwrap();
     assert_eq!(receive(&to.shards[0]), [(SEGMENTS_MAX * 50 + 1, 50)]);
+}
+
+#[test]
+fn a_segment_far_longer_than_the_train_makes_one_datagram() {
+    for never_gso_equal_tail in [false, true] {
+        let from = group(Switches { never_gso_equal_tail, ..switches() });
+        let to = group(switches());
+        from.shards[0].send(&train(100), usize::MAX, at(&to), 0).unwrap();
+        assert_eq!(receive(&to.shards[0]), [(100, 100)]);
+    }
+}
+
+#[test]
+fn only_handshakes_have_a_class() {
+    let group = group(switches());
+    for (socket, class) in [(&group.control, 0x88), (&group.shards[0], 0)] {
+        assert_eq!(getsockopt(socket, sockopt::Ipv4Tos).unwrap(), class);
+        assert_eq!(getsockopt(socket, sockopt::Ipv6TClass).unwrap(), class);
+    }
 }
 
 #[test]
