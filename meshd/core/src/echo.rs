@@ -111,6 +111,20 @@ mod tests {
     }
 
     #[test]
+    fn what_only_looks_like_a_reply_is_none() {
+        let source = "10.0.0.1".parse().unwrap();
+        let mut honest = request(source, "10.0.0.2".parse().unwrap(), ECHO, b"").unwrap();
+        honest[V4_HEADER_LEN] = V4_REPLY;
+        // Another code; a later fragment.
+        for (at, value) in [(V4_HEADER_LEN + 1, 1), (7, 1)] {
+            let mut bytes = honest.clone();
+            assert!(reply(&IpPacket::parse(&bytes).unwrap()).is_some());
+            bytes[at] = value;
+            assert_eq!(reply(&IpPacket::parse(&bytes).unwrap()), None, "byte {at}");
+        }
+    }
+
+    #[test]
     fn families_do_not_mix() {
         let refused = request("10.0.0.1".parse().unwrap(), "fd00::2".parse().unwrap(), ECHO, &[]);
         assert_eq!(refused, Err(EchoError::MixedFamilies));

@@ -326,6 +326,38 @@ mod tests {
     }
 
     #[test]
+    fn an_atomic_fragment_is_a_whole_packet() {
+        // Nothing set; the reserved bits.
+        for field in [[0, 0], [0, 6]] {
+            let mut bytes = v6_packet(44, &[17, 0, 0, 0, 0, 0, 0, 7, 1, 2]);
+            bytes[42..44].copy_from_slice(&field);
+            assert_eq!(IpPacket::parse(&bytes).unwrap().fragment(), None, "{field:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_behind_the_header_of_a_later_fragment_is_read() {
+        let bytes = v6_packet(44, &[60, 0, 0, 8, 0, 0, 0, 7, 17, 0, 1, 4, 0, 0, 0, 0]);
+        let packet = IpPacket::parse(&bytes).unwrap();
+        assert_eq!((packet.protocol(), packet.header_len()), (60, 48));
+    }
+
+    #[test]
+    fn extension_headers_are_walked_to_a_bound_and_to_the_end() {
+        let padding = |next: u8| [next, 0, 1, 4, 0, 0, 0, 0];
+        for (count, protocol) in [(EXTENSIONS_MAX, 17), (EXTENSIONS_MAX + 1, 60)] {
+            let mut body = padding(60).repeat(count - 1);
+            body.extend(padding(17));
+            body.extend([5, 6]);
+            assert_eq!(IpPacket::parse(&v6_packet(60, &body)).unwrap().protocol(), protocol, "{count}");
+        }
+        // It ends inside of an extension header.
+        let bytes = v6_packet(60, &[17, 0, 1, 4, 0, 0, 0]);
+        let packet = IpPacket::parse(&bytes).unwrap();
+        assert_eq!((packet.protocol(), packet.payload()), (60, &[][..]));
+    }
+
+    #[test]
     fn lengths_that_contradict_the_header_are_refused() {
         // A header of 16 bytes; a packet shorter than its header.
         for (first, total) in [(0x44, 24), (0x46, 20)] {

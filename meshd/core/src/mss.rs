@@ -95,6 +95,18 @@ mod tests {
         }
     }
 
+    #[test]
+    fn only_what_is_an_option_is_read() {
+        // Behind the end of the options; behind an option that is shorter than itself; behind the header.
+        let mut payload = syn(&[]);
+        payload.extend([2, 4, 5, 0xb4]);
+        for mut tcp in [syn(&[0, 2, 2, 4, 5, 0xb4]), syn(&[3, 1, 2, 4, 5, 0xb4]), payload] {
+            let before = tcp.clone();
+            assert!(!clamp(&mut tcp, 536));
+            assert_eq!(tcp, before);
+        }
+    }
+
     proptest! {
         #[test]
         fn no_options_lead_outside(options in proptest::collection::vec(0u8..6, 0..40), mss_max in any::<u16>()) {

@@ -164,6 +164,14 @@ mod tests {
     }
 
     #[test]
+    fn as_much_of_a_packet_is_quoted_as_may_be() {
+        let v4 = v4_packet(Ipv4Addr::new(10, 91, 0, 9), 17, &[7; 2000]);
+        assert_eq!(answer(&v4).unwrap().len(), V4_LEN_MAX);
+        let v6 = v6_packet("fd00::9", 17, &[7; 2000]);
+        assert_eq!(answer(&v6).unwrap().len(), V6_LEN_MAX);
+    }
+
+    #[test]
     fn a_flood_is_answered_at_the_rate_only() {
         let mut responder = responder();
         let bytes = v4_packet(Ipv4Addr::new(10, 91, 0, 9), 17, &[0; 8]);

@@ -133,6 +133,14 @@ fn push_does_not_end_a_super_packet_of_one_burst_and_stays() {
 }
 
 #[test]
+fn push_of_a_later_segment_stays_too() {
+    let mut recipes = segments(true, &[500, 500, 500]);
+    recipes[1].flags = ACK | PSH;
+    let written = merge(ALL, &packets(&recipes));
+    assert_eq!((written.len(), written[0].1[53]), (1, ACK | PSH));
+}
+
+#[test]
 fn a_shorter_segment_ends_a_super_packet() {
     assert_eq!(lens(&packets(&segments(false, &[500, 400, 400, 400]))), [52 + 900, 52 + 800]);
 }
@@ -208,6 +216,81 @@ fn mistake09_packets_that_differ_in_what_a_super_packet_says_once_stay_apart() {
     };
     // Acknowledgement, reserved bits, window.
     [8, 11, 12, 14, 15].into_iter().for_each(tcp);
+}
+
+/// Packets of which both or only one are not what they should be, though they agree in what is compared.
+#[test]
+fn packets_that_are_odd_alike_stay_apart() {
+    let all = |change: &dyn Fn(&mut Vec<u8>)| {
+        for recipes in [segments(false, &[100, 100]), vec![Recipe::udp(false, noise(100)); 2]] {
+            let mut packets = packets(&recipes);
+            packets.iter_mut().for_each(change);
+            assert_eq!(merge(ALL, &packets), packets.map_plain(), "{recipes:?}");
+        }
+    };
+    all(&|packet| packet[6] |= 0x20);
+    all(&|packet| packet[7] = 1);
+    let tcp = |at: usize, value: u8| {
+        let mut packets = packets(&segments(false, &[100, 100]));
+        packets.iter_mut().for_each(|packet| packet[at] = value);
+        assert_eq!(merge(ALL, &packets), packets.map_plain(), "byte {at}");
+    };
+    // A flag beside the header's length; a header shorter than the shortest.
+    tcp(32, 0x81);
+    tcp(32, 0x40);
+}
+
+#[test]
+fn lengths_that_contradict_each_other_keep_packets_apart() {
+    for is_v6 in [false, true] {
+        for recipes in [segments(is_v6, &[100, 100]), vec![Recipe::udp(is_v6, noise(100)); 2]] {
+            for changed in [0, 1] {
+                for change in
+                    [|packet: &mut Vec<u8>| packet.push(0), |packet: &mut Vec<u8>| drop(packet.pop())]
+                {
+                    let mut packets = packets(&recipes);
+                    change(&mut packets[changed]);
+                    assert_eq!(merge(ALL, &packets), packets.map_plain(), "{changed} of {recipes:?}");
+                }
+            }
+        }
+        for changed in [0, 1] {
+            let mut packets = packets(&vec![Recipe::udp(is_v6, noise(100)); 2]);
+            let length_at = if is_v6 { 45 } else { 25 };
+            packets[changed][length_at] -= 1;
+            assert_eq!(merge(ALL, &packets), packets.map_plain(), "the length of datagram {changed}");
+        }
+    }
+}
+
+#[test]
+fn the_longest_packet_there_is_may_be_a_super_packet() {
+    for (last, count) in [(1027, 1), (1028, 2)] {
+        let mut lens_of_udp = vec![1040; RANGES_MAX - 1];
+        lens_of_udp.push(last);
+        let packets: Vec<_> =
+            lens_of_udp.iter().map(|len| Recipe::udp(false, noise(*len)).packet()).collect();
+        let written = lens(&packets);
+        assert_eq!(
+            (written.len(), written[0]),
+            (count, if count == 1 { LEN_MAX } else { LEN_MAX - last + 1 })
+        );
+    }
+}
+
+#[test]
+fn the_oldest_flow_makes_room_for_another() {
+    let of_flow = |flow: usize, segment: usize| {
+        let recipe = segments(false, &[100, 100]).swap_remove(segment);
+        Recipe { source_port: 4000 + flow as u16, ..recipe }.packet()
+    };
+    let mut burst: Vec<_> = (0..=OPEN_MAX).map(|flow| of_flow(flow, 0)).collect();
+    burst.extend((1..=OPEN_MAX).map(|flow| of_flow(flow, 1)));
+    burst.push(of_flow(0, 1));
+    let mut expected = vec![152];
+    expected.extend([252; OPEN_MAX]);
+    expected.push(152);
+    assert_eq!(lens(&burst), expected);
 }
 
 #[test]

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
+use super::ways::{Ways, Words};
 use super::*;
 use crate::echo::{self, EchoId};
 use crate::fixture::{Recipe, noise};
-use crate::ip::v4_header;
+use crate::ip::{v4_header, v6_header};
 use crate::too_big::TooBig;
 use crate::unreachable::Unreachable;
 
@@ -191,6 +192,55 @@ fn the_pieces_of_a_refused_packet_are_refused() {
 }
 
 #[test]
+fn a_verdict_on_one_protocol_says_nothing_of_another() {
+    #[derive(Debug)]
+    struct OnlyTcpOverV6;
+    impl FlowFilter for OnlyTcpOverV6 {
+        fn decide(&self, flow: &Flow) -> Verdict {
+            if flow.key.protocol == PROTO_TCP && flow.key.is_v6 { Verdict::Allow } else { Verdict::Deny }
+        }
+    }
+    let [mut cache, _] = threads();
+    let tcp = flow(1, 2);
+    let udp = Flow { key: FlowKey { protocol: PROTO_UDP, ..tcp.key }, ..tcp };
+    let mapped = Flow { key: FlowKey { is_v6: false, ..tcp.key }, ..tcp };
+    assert_eq!(cache.verdict(&tcp, NOW, 1, &OnlyTcpOverV6), Verdict::Allow);
+    assert_eq!(cache.verdict(&udp, NOW, 1, &OnlyTcpOverV6), Verdict::Deny);
+    assert_eq!(cache.verdict(&mapped, NOW, 1, &OnlyTcpOverV6), Verdict::Deny);
+}
+
+#[test]
+fn the_rules_are_asked_once_for_all_threads_on_a_flow_that_goes_on() {
+    let table = Arc::new(FlowTable::new(1));
+    let [mut out, mut inward, mut third] = [2, 3, 4].map(|seed| FlowCache::new(seed, Arc::clone(&table)));
+    let filter = Ports::new(&[443]);
+    out.verdict(&flow(1, 443), NOW, 1, &filter);
+    filter.asked();
+    assert_eq!(inward.verdict(&flow(1, 443).reversed(), NOW, 2, &filter), Verdict::Allow);
+    assert_eq!(filter.asked(), 2, "on the answer, and on what it answers");
+    assert_eq!(third.verdict(&flow(1, 443).reversed(), NOW, 2, &filter), Verdict::Allow);
+    assert_eq!(filter.asked(), 1, "on the answer");
+}
+
+#[test]
+fn a_full_set_forgets_what_is_unused_and_never_a_permission_for_a_refusal() {
+    const WAYS: u16 = 8;
+    let is_kept = |value: u64| value == 1;
+    let key = |port: u16| Words::of_flow(&flow(port, 1), 1);
+    let mut ways = Ways::new(WAYS.into(), 7);
+    (0..WAYS).for_each(|port| ways.insert(key(port), 1, is_kept));
+    ways.insert(key(100), 0, is_kept);
+    assert_eq!(ways.find(&key(100)), None, "a refusal found no place");
+    assert!((0..WAYS).all(|port| ways.find(&key(port)).is_some()));
+    ways.find(&key(0));
+    ways.insert(key(101), 1, is_kept);
+    assert!(ways.find(&key(0)).is_some() && ways.find(&key(101)).is_some());
+    assert_eq!(ways.find(&key(1)), None, "used least recently");
+    ways.insert(key(0), 0, is_kept);
+    assert_eq!(ways.find(&key(0)), Some(&mut 0), "what is known is replaced by what is new");
+}
+
+#[test]
 fn packets_are_told_apart_by_what_their_headers_say() {
     let tcp = key(&Recipe::tcp(false, 1, noise(10)).packet());
     assert_eq!((tcp.source_port, tcp.destination_port, tcp.protocol), (4000, 5000, PROTO_TCP));
@@ -236,6 +286,52 @@ fn an_icmp_error_between_the_ends_of_a_flow_answers_it() {
             assert_ne!(key(&error), key(&packet).reversed());
             assert!(matches!(key(&error).protocol, PROTO_ICMP | PROTO_ICMPV6));
         }
+    }
+}
+
+#[test]
+fn every_error_that_quotes_a_packet_answers_its_flow_and_a_piece_of_one_does_not() {
+    for (is_v6, at, errors, others) in
+        [(false, 20, &[3, 11, 12][..], &[4, 5, 13][..]), (true, 40, &[1, 2, 3, 4], &[0, 5, 135])]
+    {
+        let packet = Recipe::tcp(is_v6, 1, noise(100)).packet();
+        let parsed = IpPacket::parse(&packet).unwrap();
+        let mut error = Unreachable::new(Vec::new(), NOW).answer(&parsed, NOW).unwrap();
+        for kind in errors {
+            error[at] = *kind;
+            assert_eq!(key(&error), key(&packet).reversed(), "type {kind}");
+        }
+        for kind in others {
+            error[at] = *kind;
+            assert_ne!(key(&error), key(&packet).reversed(), "type {kind}");
+        }
+    }
+    let packet = Recipe::tcp(false, 1, noise(100)).packet();
+    let mut piece =
+        Unreachable::new(Vec::new(), NOW).answer(&IpPacket::parse(&packet).unwrap(), NOW).unwrap();
+    piece[6] = 0x20;
+    assert_eq!(key(&piece).protocol, PROTO_ICMP);
+}
+
+#[test]
+fn an_error_of_the_other_version_answers_nothing() {
+    let quoted = Recipe::tcp(false, 1, noise(10)).packet();
+    let [source, destination] = [[10, 0, 0, 2], [10, 0, 0, 1]].map(|v4| Ipv4Addr::from(v4).to_ipv6_mapped());
+    let len = 8 + quoted.len() as u16;
+    let mut error = v6_header(source, destination, len, PROTO_ICMPV6).to_vec();
+    error.extend([1, 3, 0, 0, 0, 0, 0, 0]);
+    error.extend(&quoted);
+    let flow = key(&error);
+    assert_eq!((flow.source, flow.destination), (key(&quoted).destination, key(&quoted).source));
+    assert_eq!(flow.protocol, PROTO_ICMPV6);
+}
+
+#[test]
+fn every_transport_with_ports_has_its_ports() {
+    for protocol in [PROTO_TCP, PROTO_UDP, PROTO_SCTP, PROTO_DCCP, PROTO_UDP_LITE] {
+        let mut packet = Recipe::udp(false, noise(10)).packet();
+        packet[9] = protocol;
+        assert_eq!((key(&packet).source_port, key(&packet).destination_port), (4000, 5000), "{protocol}");
     }
 }
 

@@ -314,6 +314,72 @@ fn a_vnet_header_that_contradicts_the_packet_is_refused() {
 }
 
 #[test]
+fn a_packet_as_long_as_its_path_takes_passes() {
+    let packet = Recipe::udp(false, noise(1000)).packet();
+    assert_eq!(split(&VnetHeader::default(), &packet, packet.len()).unwrap(), [packet.clone()]);
+    assert!(split(&VnetHeader::default(), &packet, packet.len() - 1).is_err());
+}
+
+#[test]
+fn tcp_with_a_checksum_that_is_not_its_own_is_not_cut() {
+    let recipe = Recipe::tcp(false, 1, noise(1400));
+    let vnet = VnetHeader { csum_start: 60, csum_offset: 0, ..recipe.vnet_single() };
+    assert_eq!(split(&vnet, &recipe.packet(), 1280), Err(OverMtu { mtu: 1280 }));
+    let end = recipe.packet().len() as u16;
+    for (csum_start, is_inside) in [(end - 2, true), (end - 1, false)] {
+        let vnet = VnetHeader { csum_start, csum_offset: 0, ..recipe.vnet_single() };
+        assert_eq!(parse(&vnet, &recipe.packet()).is_ok(), is_inside, "{csum_start}");
+    }
+}
+
+#[test]
+fn there_are_as_many_segments_as_the_bound_says_and_no_more() {
+    for (len, is_within) in [(SEGMENTS_MAX, true), (SEGMENTS_MAX + 1, false)] {
+        let recipe = Recipe::tcp(false, 1, noise(len));
+        assert_eq!(parse(&recipe.vnet(1), &recipe.unfinished()).is_ok(), is_within, "as it comes");
+        let narrow = recipe.header_len() + 1;
+        let cut = split(&recipe.vnet(u16::MAX), &recipe.unfinished(), narrow);
+        assert_eq!(cut.map(|segments| segments.len()).ok(), is_within.then_some(len), "for its path");
+    }
+}
+
+#[test]
+fn headers_that_no_template_holds_are_refused() {
+    let recipe = Recipe::tcp(true, 1, noise(3000));
+    let with_extension = |words: u8| {
+        let mut packet = recipe.unfinished();
+        let mut extension = vec![6, words - 1];
+        extension.resize(usize::from(words) * 8, 0);
+        packet.splice(40..40, extension);
+        packet[6] = 60;
+        let payload_len = (packet.len() - 40) as u16;
+        packet[4..6].copy_from_slice(&payload_len.to_be_bytes());
+        let vnet = VnetHeader { csum_start: 40 + u16::from(words) * 8, ..recipe.vnet(1300) };
+        (vnet, packet)
+    };
+    let (vnet, packet) = with_extension(23);
+    assert_eq!(split(&vnet, &packet, 1600).unwrap().len(), 3);
+    let (vnet, packet) = with_extension(24);
+    assert_eq!(parse(&vnet, &packet).unwrap_err(), BadPacket::Limits);
+    let single = VnetHeader { gso: Gso::None, ..vnet };
+    assert_eq!(split(&single, &packet, 1600), Err(OverMtu { mtu: 1600 }));
+}
+
+#[test]
+fn a_super_packet_without_its_headers_is_refused() {
+    let tcp = Recipe::tcp(false, 1, Vec::new());
+    let mut packet = tcp.unfinished();
+    packet[32] = 0xf0;
+    assert_eq!(parse(&tcp.vnet(1300), &packet).unwrap_err(), BadPacket::Kind);
+    let udp = Recipe::udp(false, Vec::new());
+    let mut packet = udp.unfinished();
+    packet.truncate(27);
+    packet[3] = 27;
+    let vnet = VnetHeader { csum_offset: 5, ..udp.vnet(100) };
+    assert_eq!(parse(&vnet, &packet).unwrap_err(), BadPacket::Kind);
+}
+
+#[test]
 fn the_congestion_mark_is_known_to_the_caller() {
     for (is_v6, at, mark) in [(false, 1, 0b11), (true, 1, 0b11 << 4)] {
         let recipe = Recipe::udp(is_v6, noise(10));
