@@ -57,6 +57,12 @@ enum Fate {
     Peer(Arc<Peer>),
 }
 
+/// A packet is longer than the way to its destination carries.
+#[derive(Debug)]
+struct OverMtu {
+    mtu: u16,
+}
+
 impl<'a, S: DatagramSocket> Delivery<'a, S> {
     pub(super) fn new(shared: &'a Shared, train: TrainSender<'a, S>) -> Self {
         Self { shared, train, verdicts: Verdicts::new(&shared.rules), last: None }
@@ -120,6 +126,10 @@ impl<'a, S: DatagramSocket> Delivery<'a, S> {
         destination: IpAddr,
         arrival: Arrival<'_>,
     ) -> Result<Fate, Reason> {
+        // A prefix may be so wide that it covers this host, which nobody else speaks for.
+        if self.shared.is_own(source) {
+            return Err(Reason::BadSource);
+        }
         let routes = &arrival.snapshot.routes;
         routes
             .check_source(source, |owner| Arc::ptr_eq(owner, arrival.peer))
@@ -155,17 +165,28 @@ impl<'a, S: DatagramSocket> Delivery<'a, S> {
         if !header::take_hop(packet, destination) {
             return Err(Reason::HopLimit);
         }
-        self.send(to, packet, arrival.now)
+        arrival.peer.count_received(1, packet.len() as u64);
+        let sent = self.send(to, packet, arrival.now);
+        if let Err(OverMtu { mtu }) = sent {
+            let answer = self.shared.too_big(packet, mtu, arrival.now);
+            if let Some(Ok(answer)) = answer {
+                // An answer is short: where it does not fit, nothing does.
+                let _ = self.send(arrival.peer, &answer, arrival.now);
+            }
+            return Err(Reason::TooBig);
+        }
+        Ok(())
     }
 
-    fn send(&mut self, to: &Arc<Peer>, packet: &[u8], now: Duration) -> Result<(), Reason> {
+    /// Sends a packet of another host to a peer, or keeps it until there is a session.
+    fn send(&mut self, to: &Arc<Peer>, packet: &[u8], now: Duration) -> Result<(), OverMtu> {
         let way = to.way();
         let Some(way) = &*way else {
             stage(self.shared, to, packet);
             return Ok(());
         };
         if packet.len() > usize::from(way.mtu) {
-            return Err(Reason::TooBig);
+            return Err(OverMtu { mtu: way.mtu });
         }
         let Ok(mut reservation) = way.session.reserve(now, 1) else {
             stage(self.shared, to, packet);

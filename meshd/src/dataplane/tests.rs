@@ -199,6 +199,7 @@ fn a_plain_wireguard_peer_reaches_the_others_through_this_node() {
     let mut expected = packet(OTHER, phone, b"to the phone");
     assert!(super::header::take_hop(&mut expected, phone.into()));
     assert!(sent[opened.plaintext].starts_with(&expected));
+    assert_eq!(node.peer.bytes()[0], expected.len() as u64, "what goes on has come, too");
 }
 
 #[test]
@@ -222,6 +223,25 @@ fn an_external_that_is_too_far_or_that_nobody_lets_in_is_not_reached() {
     node.socket.ecn.store(0, Ordering::Relaxed);
     inbound.burst(NOW);
     assert_eq!(node.drops(), [("congested", 1), ("hop-limit", 1)]);
+}
+
+#[test]
+fn who_sends_too_much_to_an_external_is_told_how_much_it_takes() {
+    let node = Node::new();
+    let device = FakeDevice::reading(Vec::new());
+    let phone = Ipv4Addr::new(10, 91, 0, 3);
+    let _onward = node.add_external(phone);
+    let long = node.sealed(&packet(OTHER, phone, &[0; 1300]));
+    node.socket.incoming.lock().unwrap().push_back((long.clone(), long.len()));
+    Inbound::new(&node.shared, &device, &node.socket, None).burst(NOW);
+
+    assert_eq!(node.drops(), [("too-big", 1)]);
+    let mut sent = node.socket.last.lock().unwrap().clone();
+    let opened = node.far_rx.open(&mut sent).unwrap();
+    let answer = meshd_core::IpPacket::parse(&sent[opened.plaintext]).unwrap();
+    assert_eq!(answer.destination(), std::net::IpAddr::V4(OTHER));
+    // Fragmentation needed, next hop takes 1280 (RFC 1191 section 4).
+    assert_eq!((&answer.payload()[..2], &answer.payload()[6..8]), (&[3, 4][..], &1280u16.to_be_bytes()[..]));
 }
 
 #[test]

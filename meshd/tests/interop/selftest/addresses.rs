@@ -110,11 +110,13 @@ fn a_narrow_prefix_of_one_peer_is_not_covered_by_a_wide_one_of_another() {
     let packet6 =
         |source: &str| udp6(source.parse().unwrap(), v6(overlay6(1)), inbox6.port(), source.as_bytes());
     let drops = ours.count();
-    for packet in [packet4("10.91.0.3"), packet6("fd5a:1::3")] {
+    // Another peer's addresses, and our own.
+    let forged = [packet4("10.91.0.3"), packet6("fd5a:1::3"), packet4("10.91.0.1"), packet6("fd5a:1::1")];
+    for packet in forged {
         let sealed = second.seal(&packet);
         second.send(&sealed);
     }
-    drops.wait("bad-source", 2);
+    drops.wait("bad-source", 4);
     for packet in [packet4("10.91.0.4"), packet6("fd5a:1::4")] {
         let sealed = second.seal(&packet);
         second.send(&sealed);
