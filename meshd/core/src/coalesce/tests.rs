@@ -229,15 +229,32 @@ fn packets_that_are_odd_alike_stay_apart() {
         }
     };
     all(&|packet| packet[6] |= 0x20);
+    all(&|packet| packet[6] |= 0x80);
     all(&|packet| packet[7] = 1);
     let tcp = |at: usize, value: u8| {
         let mut packets = packets(&segments(false, &[100, 100]));
         packets.iter_mut().for_each(|packet| packet[at] = value);
         assert_eq!(merge(ALL, &packets), packets.map_plain(), "byte {at}");
     };
-    // A flag beside the header's length; a header shorter than the shortest.
+    // A flag beside the header's length.
     tcp(32, 0x81);
-    tcp(32, 0x40);
+}
+
+#[test]
+fn a_segment_ends_where_its_headers_say_even_if_the_next_begins_elsewhere() {
+    let assert_apart = |is_v6: bool, step: u32, change: &dyn Fn(usize, &mut Vec<u8>)| {
+        let mut recipes = segments(is_v6, &[100, 100]);
+        recipes[1].sequence = recipes[0].sequence.wrapping_add(step);
+        let mut packets = packets(&recipes);
+        packets.iter_mut().enumerate().for_each(|(at, packet)| change(at, packet));
+        assert_eq!(merge(ALL, &packets), packets.map_plain(), "IPv6 {is_v6}, a step of {step}");
+    };
+    for is_v6 in [false, true] {
+        // Padding that would become payload.
+        assert_apart(is_v6, 101, &|at, packet| packet.resize(packet.len() + 1 - at, 0));
+        // A TCP header of 16 bytes.
+        assert_apart(is_v6, 116, &|_, packet| packet[if is_v6 { 52 } else { 32 }] = 0x40);
+    }
 }
 
 #[test]

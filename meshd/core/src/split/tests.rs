@@ -369,8 +369,10 @@ fn headers_that_no_template_holds_are_refused() {
 fn a_super_packet_without_its_headers_is_refused() {
     let tcp = Recipe::tcp(false, 1, Vec::new());
     let mut packet = tcp.unfinished();
-    packet[32] = 0xf0;
-    assert_eq!(parse(&tcp.vnet(1300), &packet).unwrap_err(), BadPacket::Kind);
+    for words in [4, 15] {
+        packet[32] = words << 4;
+        assert_eq!(parse(&tcp.vnet(1300), &packet).unwrap_err(), BadPacket::Kind, "{words} words");
+    }
     let udp = Recipe::udp(false, Vec::new());
     let mut packet = udp.unfinished();
     packet.truncate(27);
