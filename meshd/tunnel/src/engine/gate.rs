@@ -17,7 +17,7 @@ const RECENT: usize = 1024;
 /// Decides which initiations are worth four curve operations.
 ///
 /// A sender whose initiations do not verify is asked for proof of its address long before load grows, so that one
-/// attacker costs the others nothing. A proven sender that goes on failing is not heard at all. Good handshakes
+/// attacker costs the others nothing. Under load a proven sender that goes on failing is not heard at all. Good handshakes
 /// cost their sender nothing: a site of a thousand peers behind one address may start at once.
 pub(crate) struct Gate {
     queue_depth_loaded: usize,
@@ -75,7 +75,9 @@ impl Gate {
             let about = (via.source, initiation.sender, initiation.macs.mac1);
             return Passage::Challenge(self.cookies.reply(now, rng, cookie_key, about));
         }
-        if self.proven.is_empty(now, ip) {
+        // Without load there is time for everybody; under it, an attacker behind the same translator as a peer
+        // costs that peer its turn.
+        if self.is_loaded(now) && self.proven.is_empty(now, ip) {
             return Passage::Closed(Refused::TooManyHandshakes);
         }
         Passage::Open { proven: true }

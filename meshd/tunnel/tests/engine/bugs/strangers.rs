@@ -9,6 +9,7 @@ use crate::node::{Node, address, with_mac1};
 use crate::world::{START, World};
 
 const S: fn(u64) -> Duration = Duration::from_secs;
+const MS: fn(u64) -> Duration = Duration::from_millis;
 
 /// An initiation to node 1 by somebody who knows its public key and is no peer.
 fn stranger() -> Vec<u8> {
@@ -204,4 +205,46 @@ fn bug21_a_node_with_a_wrong_clock_is_not_locked_out() {
     world.send(0, a, b"back again");
     world.run_for(S(1));
     assert!(world.nodes[1].received.iter().any(|(_, packet)| packet == b"back again"));
+}
+
+#[test]
+fn an_attacker_at_the_address_of_a_peer_does_not_lock_it_out() {
+    let (mut world, a, _) = World::pair();
+    let (victim, public) = (world.nodes[1].address, world.nodes[1].public);
+    let mut config = crate::node::config(START - S(100));
+    config.initiations_per_s_max = 1_000_000;
+    let mut stranger = Node::with_config(77, config);
+    // Behind the same translator: one address, another port.
+    let shared = SocketAddr::new(world.nodes[0].address.ip(), 1_234);
+    for _ in 0..300 {
+        let id = stranger.add(START, Node::spec(public), victim);
+        stranger.send(START, id, b"let me in");
+    }
+    for _ in 0..2 {
+        stranger.on_timeout(START + MS(1));
+    }
+    for (_, initiation) in std::mem::take(&mut stranger.outbox) {
+        world.nodes[1].receive(START, shared, &initiation);
+    }
+    for (_, cookie) in std::mem::take(&mut world.nodes[1].outbox) {
+        stranger.receive(START + MS(1), victim, &cookie);
+    }
+    world.run_for(MS(500));
+    for step in 1..=6 {
+        stranger.on_timeout(world.now + MS(step));
+    }
+    let mut proven = std::mem::take(&mut stranger.outbox);
+    assert!(proven.len() >= 250, "{}", proven.len());
+    world.send(0, a, b"first");
+    for round in 0..180 {
+        let count = if round == 0 { 60 } else { 1 };
+        for (_, initiation) in proven.drain(..count) {
+            world.nodes[1].receive(world.now, shared, &initiation);
+        }
+        world.nodes[1].outbox.clear();
+        world.run_for(MS(2));
+    }
+    world.run_for(MS(50));
+    assert_eq!(world.nodes[1].received.len(), 1, "{:?}", world.nodes[1].refused.last());
+    assert_eq!(world.sent(1, 3), 1, "it had to prove its address");
 }
