@@ -157,6 +157,23 @@ mod tests {
     }
 
     #[test]
+    fn both_families_are_tried() {
+        struct Refuses(u8);
+        impl Write for Refuses {
+            fn write(&mut self, packet: &[u8]) -> io::Result<usize> {
+                let is_refused = packet[VNET_LEN] >> 4 == self.0;
+                if is_refused { Err(io::ErrorKind::InvalidInput.into()) } else { Ok(packet.len()) }
+            }
+
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        assert!(!passes(&mut Refuses(4), Kind::Tcp) && !passes(&mut Refuses(6), Kind::Tcp));
+        assert!(passes(&mut Refuses(0), Kind::Tcp));
+    }
+
+    #[test]
     fn a_trial_is_a_full_segment_and_a_shorter_one() {
         for kind in [Kind::Tcp, Kind::Udp] {
             for (trial, len) in [trial_v4(kind), trial_v6(kind)] {

@@ -67,6 +67,7 @@ fn a_train_the_kernel_would_not_take_is_refused_without_asking_it() {
         (64 * 100, 100),
         (SEGMENTS_MAX * 10 + 1, 10),
         (70_000, 70_000),
+        (TRAIN_LEN_MAX + 1, 1452),
         (100, 0),
         (0, 100),
     ] {
