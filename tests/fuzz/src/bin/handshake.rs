@@ -29,8 +29,8 @@ const RESPONSE_LEN: usize = 92;
 /// Where the Noise messages lie: only they are authenticated by more than a MAC that anybody can make.
 const INITIATION_NOISE: std::ops::Range<usize> = 8..116;
 const RESPONSE_NOISE: std::ops::Range<usize> = 12..60;
-/// A tunnel has one handshake and three sessions.
-const INDICES_MAX: usize = 4;
+/// A tunnel has one handshake, a session that seals, two that the peer has not used yet, and three it may still use.
+const INDICES_MAX: usize = 7;
 
 const RAW: usize = 0;
 const WITH_MAC: usize = 1;
