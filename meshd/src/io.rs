@@ -11,7 +11,7 @@ mod tun;
 mod udp;
 
 pub use events::{Events, Interest, SOURCES_MAX, Waker, Wakeup};
-pub use seam::{Coalescing, DatagramSocket, PacketDevice, ReceiveMeta};
+pub use seam::{DatagramSocket, PacketDevice, ReceiveMeta};
 pub use switches::{KernelVersion, Switches};
 pub use tun::{READ_LEN_MAX, Trains, Tun, TunError, TunGroup, TunQueue};
 pub use udp::{BindError, GroupSocket, SEGMENTS_MAX, TRAIN_LEN_MAX, Udp, UdpGroup, segments_max};

@@ -19,7 +19,7 @@ use super::sessions::Receiving;
 use super::shared::Shared;
 use super::snapshot::Snapshot;
 use super::train::TrainSender;
-use crate::io::{Coalescing, DatagramSocket, Events, PacketDevice, ReceiveMeta};
+use crate::io::{DatagramSocket, Events, PacketDevice, ReceiveMeta};
 
 /// Parts received with one call while the kernel puts datagrams together: more gain nothing, and delay the first …
 const TRAINS: usize = 4;
@@ -42,7 +42,7 @@ pub(super) struct Inbound<'a, D, S> {
     metas: [ReceiveMeta; SINGLES],
     /// Parts to receive with the next call.
     parts: usize,
-    coalescing: Coalescing,
+    coalescing: CoalesceSwitches,
     snapshot: Cache<&'a ArcSwap<Snapshot>, Arc<Snapshot>>,
     path: InPath<'a, D, S>,
     failures: u32,
@@ -82,7 +82,7 @@ impl<'a, D: PacketDevice, S: DatagramSocket> Inbound<'a, D, S> {
                 shared,
                 device,
                 delivery: Delivery::new(shared, TrainSender::new(shared, socket, room)),
-                coalescer: coalescer(coalescing),
+                coalescer: Coalescer::new(coalescing),
                 run: Run::new(),
                 last: None,
             },
@@ -108,7 +108,7 @@ impl<'a, D: PacketDevice, S: DatagramSocket> Inbound<'a, D, S> {
         // The kernel may have refused a train meanwhile.
         let coalescing = self.path.device.coalescing();
         if std::mem::replace(&mut self.coalescing, coalescing) != coalescing {
-            self.path.coalescer = coalescer(coalescing);
+            self.path.coalescer = Coalescer::new(coalescing);
         }
         let snapshot = self.snapshot.load();
         let mut has_train = false;
@@ -246,11 +246,6 @@ impl<D: PacketDevice, S: DatagramSocket> InPath<'_, D, S> {
         };
         self.shared.counters.add(reason);
     }
-}
-
-fn coalescer(coalescing: Coalescing) -> Coalescer {
-    let Coalescing { tcp, udp } = coalescing;
-    Coalescer::new(CoalesceSwitches { tcp, udp })
 }
 
 /// Writes what came for the host, in as few pieces as the host takes.

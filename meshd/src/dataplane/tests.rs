@@ -1,5 +1,6 @@
 //! The data threads' work between fakes: what they cost, and what becomes of packets.
 
+use meshd_core::coalesce::CoalesceSwitches;
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -21,7 +22,7 @@ use super::shared::Shared;
 use super::snapshot::{Known, Snapshot};
 use super::supervisor::supervise;
 use super::{DataPlaneConfig, Switches};
-use crate::io::{Coalescing, DatagramSocket, PacketDevice, ReceiveMeta, Waker};
+use crate::io::{DatagramSocket, PacketDevice, ReceiveMeta, Waker};
 
 const MTU: u16 = 1420;
 const NOW: Duration = Duration::from_secs(100);
@@ -418,8 +419,8 @@ impl PacketDevice for FakeDevice {
         Ok(())
     }
 
-    fn coalescing(&self) -> Coalescing {
-        Coalescing { tcp: true, udp: true }
+    fn coalescing(&self) -> CoalesceSwitches {
+        CoalesceSwitches { tcp: true, udp: true }
     }
 }
 

@@ -1,5 +1,6 @@
 //! What the data threads need of the two ends of the packet path. Tests put fakes behind these traits.
 
+use meshd_core::coalesce::CoalesceSwitches;
 use std::io::{self, IoSlice};
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -15,16 +16,7 @@ pub trait PacketDevice: Send + Sync {
     fn write(&self, slices: &[IoSlice<'_>]) -> io::Result<()>;
 
     /// Which trains the host takes now. It can change after a failed write, so it is asked per burst.
-    fn coalescing(&self) -> Coalescing;
-}
-
-/// Kinds of trains that may be written to a [`PacketDevice`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Coalescing {
-    /// TCP segments of one flow.
-    pub tcp: bool,
-    /// UDP datagrams of one flow.
-    pub udp: bool,
+    fn coalescing(&self) -> CoalesceSwitches;
 }
 
 /// A UDP socket that sends and receives trains. It never blocks.

@@ -22,7 +22,7 @@ const DEVICE_QUEUE_LEN: u32 = 128;
 /// Bytes that the tunnel adds to a packet.
 const SEAL_LEN: u16 = 32;
 /// Bytes of the longest train that the device hands over: the kernel's own limit without jumbograms.
-const TRAIN_LEN_MAX: u32 = 65_536;
+const GSO_LEN_MAX: u32 = 65_536;
 
 /// One link as the kernel describes it.
 #[derive(Debug, Clone)]
@@ -206,7 +206,7 @@ fn set_train_limits(netlink: &mut Netlink, index: u32, mtu: u16) -> Result<(), N
     message.header.index = index;
     message.attributes.push(LinkAttribute::TxQueueLen(DEVICE_QUEUE_LEN));
     message.attributes.push(LinkAttribute::GsoMaxSegs(segments as u32));
-    message.attributes.push(LinkAttribute::GsoMaxSize(TRAIN_LEN_MAX));
+    message.attributes.push(LinkAttribute::GsoMaxSize(GSO_LEN_MAX));
     netlink.change("set the device's queue and longest train", RouteNetlinkMessage::SetLink(message), 0)
 }
 

@@ -1,5 +1,6 @@
 //! The overlay device with its queues, and what the kernel grants it.
 
+use meshd_core::coalesce::CoalesceSwitches;
 use std::fs::File;
 use std::io::{self, IoSlice, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -11,7 +12,7 @@ use meshd_core::vnet;
 use super::TunError;
 use super::open::{attach, check_name, create, offload, set_offloads};
 use super::trial::{self, Kind};
-use crate::io::seam::{Coalescing, PacketDevice};
+use crate::io::seam::PacketDevice;
 use crate::io::switches::Switches;
 
 /// Bytes that one read may bring: the virtio-net header and the longest train.
@@ -97,8 +98,8 @@ impl PacketDevice for TunQueue {
         written.map(|_| ())
     }
 
-    fn coalescing(&self) -> Coalescing {
-        Coalescing {
+    fn coalescing(&self) -> CoalesceSwitches {
+        CoalesceSwitches {
             tcp: self.accepts.tcp.load(Ordering::Relaxed),
             udp: self.accepts.udp.load(Ordering::Relaxed),
         }

@@ -1,5 +1,6 @@
 //! Devices in a network namespace of their own. Needs root and /dev/net/tun.
 
+use meshd_core::coalesce::CoalesceSwitches;
 use std::io::{self, IoSlice};
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::fd::AsFd;
@@ -13,7 +14,7 @@ use nix::sys::socket::{setsockopt, sockopt};
 use super::open::{attach, offload, set_offloads};
 use super::{READ_LEN_MAX, Tun, TunError, TunGroup, TunQueue};
 use crate::io::events::{Events, Interest, Waker};
-use crate::io::seam::{Coalescing, DatagramSocket, PacketDevice};
+use crate::io::seam::{DatagramSocket, PacketDevice};
 use crate::io::switches::{KernelVersion, Switches};
 use crate::io::udp::UdpGroup;
 
@@ -84,7 +85,7 @@ fn the_kernel_is_tried_for_the_trains_that_switches_allow() {
             (Switches { tun_tcp_gro: false, ..ALL }, false, true),
         ] {
             let device = TunGroup::create("mesh-io", 1, switches).unwrap();
-            assert_eq!(device.queues[0].coalescing(), Coalescing { tcp, udp });
+            assert_eq!(device.queues[0].coalescing(), CoalesceSwitches { tcp, udp });
         }
     });
 }
@@ -106,7 +107,7 @@ fn a_train_that_is_invalid_itself_does_not_end_the_others() {
         for odd in [&[0; 5][..], &[0; VNET_LEN], &[0; 40], &[0xff; 100]] {
             assert!(queue.write(&[IoSlice::new(odd)]).is_err(), "{} bytes", odd.len());
         }
-        assert_eq!(queue.coalescing(), Coalescing { tcp: true, udp: true });
+        assert_eq!(queue.coalescing(), CoalesceSwitches { tcp: true, udp: true });
     });
 }
 
