@@ -146,7 +146,7 @@ impl Engine {
         self.keys.remove(&id);
     }
 
-    /// Takes a tunnel. It rests until packets or the peer want it, unless it has persistent keepalives.
+    /// Takes a tunnel. It rests until packets or the peer want it.
     pub fn add(&mut self, now: Duration, spec: TunnelSpec) -> Result<TunnelId, AddTunnelError> {
         self.tell(now);
         let key = self.keys.get(&spec.key).ok_or(AddTunnelError::UnknownKey)?;
@@ -194,6 +194,18 @@ impl Engine {
             self.begin(now, id);
             self.look(now, id);
         }
+    }
+
+    /// Notes that the peer may be at a place that no initiation has gone to: one goes now. An attempt that runs would
+    /// else let seconds pass before it looks there.
+    pub fn path_found(&mut self, now: Duration, id: TunnelId) {
+        self.tell(now);
+        self.begin(now, id);
+        if let Some(attempt) = self.tunnels.get_mut(&id).and_then(|tunnel| tunnel.attempt.as_mut()) {
+            attempt.next_at = now;
+            attempt.has_slot = false;
+        }
+        self.look(now, id);
     }
 
     /// Looks at the stamps of a tunnel, because [`crate::Activity`] said so.

@@ -92,8 +92,11 @@ impl Tunnels<'_> {
         let added = tracked.path.set_candidates(&config.candidates, &self.shared.overlay);
         if added && !tracked.can_send() {
             tracked.peer.set_reach(Reach::Hoped);
-            tracked.call_at = Some(now);
+            tracked.call_at = None;
+            let tunnel = tracked.tunnel;
+            self.engine.path_found(now, tunnel);
         }
+        let Some(tracked) = self.tracked.get_mut(&id) else { return };
         let agreed = Agreed { suite: config.suite, psk: config.psk.map(Psk::new) };
         if tracked.agreed != agreed
             && let Some(tunnel) = self.add_tunnel(id, config, &agreed, now)

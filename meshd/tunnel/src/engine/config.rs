@@ -44,7 +44,7 @@ pub struct TunnelSpec {
     pub suite: Suite,
     /// The pre-shared key, if there is one.
     pub psk: Option<Psk>,
-    /// Interval of keepalives that are sent whether there is traffic or not.
+    /// Interval of keepalives that are sent whether there is traffic or not, from the first message on.
     pub keepalive: Option<Duration>,
 }
 

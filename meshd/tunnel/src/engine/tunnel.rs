@@ -166,8 +166,8 @@ impl Tunnel {
         if self.attempt.is_some() {
             return None;
         }
-        let used = self.activity.last_sent().max(self.activity.last_received());
-        Some(used.unwrap_or_default().saturating_add(interval))
+        let used = self.activity.last_sent().max(self.activity.last_received())?;
+        Some(used.saturating_add(interval))
     }
 
     /// When anything of this tunnel needs a look.

@@ -96,15 +96,33 @@ fn keys_that_nobody_renews_are_wiped_after_nine_minutes() {
 }
 
 #[test]
-fn persistent_keepalives_connect_without_traffic_and_go_on() {
-    let (mut world, _, _) = World::pair_with(|mut spec| {
+fn persistent_keepalives_go_on_without_traffic() {
+    let (mut world, a, _) = World::pair_with(|mut spec| {
         spec.keepalive = Some(S(25));
         spec
     });
     world.run_for(S(100));
+    assert_eq!(world.log.len(), 0, "nobody has called");
+    world.send(0, a, b"first");
+    world.run_for(S(100));
     assert!(world.established(0) >= 1 && world.established(1) >= 1);
     let kept = world.sent(0, 4).max(world.sent(1, 4));
     assert!((3..=6).contains(&kept), "{kept} keepalives in 100 s");
+}
+
+#[test]
+fn a_place_just_learned_is_tried_at_once() {
+    let (mut world, a, _) = World::pair();
+    world.impairment.loss_percent = 100;
+    world.send(0, a, b"first");
+    world.run_for(S(1));
+    world.impairment = Impairment::NONE;
+    let now = world.now;
+    world.nodes[0].engine.path_found(now, a);
+    world.nodes[0].act(now);
+    world.collect();
+    world.run_for(S(1));
+    assert!(world.established(0) >= 1 && world.established(1) >= 1);
 }
 
 #[test]
