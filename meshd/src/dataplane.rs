@@ -35,7 +35,6 @@ mod threads;
 mod train;
 mod tunnels;
 
-use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -43,9 +42,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ipnet::IpNet;
-use meshd_core::flow::FlowFilter;
-use meshd_tunnel::{Suite, Tai64n};
-use meshd_wire::NodeId;
+use meshd_tunnel::{Psk, Suite, Tai64n};
+use meshd_wire::{NodeId, OrgId};
 use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
@@ -53,6 +51,7 @@ use crate::io::{BindError, Switches, TunError, TunGroup, UdpGroup};
 use crate::os::{Device, DeviceError, DeviceSettings, NetlinkError, underlay_mtu};
 
 pub use events::Event;
+pub use flows::{AllowAll, FlowFilter, PeerIdentity};
 pub use ping::{PingError, PingReply};
 
 use shared::Shared;
@@ -94,10 +93,12 @@ pub struct DataPlaneConfig {
 }
 
 /// One peer as its verified records describe it.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PeerConfig {
     /// The node.
     pub node: NodeId,
+    /// The organisation that answers for it.
+    pub org: OrgId,
     /// Its name, for log lines.
     pub name: String,
     /// Its X25519 tunnel key.
@@ -107,7 +108,7 @@ pub struct PeerConfig {
     /// Where it says it can be reached: hints only.
     pub candidates: Vec<SocketAddr>,
     /// Pre-shared key; another one makes another tunnel, without a gap.
-    pub psk: Option<[u8; 32]>,
+    pub psk: Option<Psk>,
     /// The ciphers; others make another tunnel, without a gap.
     pub suite: Suite,
     /// Whether it speaks WireGuard and nothing else: it is never called first, answers no probes of the path,
@@ -311,18 +312,10 @@ impl Drop for DataPlane {
     }
 }
 
-impl fmt::Debug for PeerConfig {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { node, name, public_key: _, addrs, candidates, psk, suite, is_external } = self;
-        f.debug_struct("PeerConfig")
-            .field("node", node)
-            .field("name", name)
-            .field("addrs", addrs)
-            .field("candidates", candidates)
-            .field("has_psk", &psk.is_some())
-            .field("suite", suite)
-            .field("is_external", is_external)
-            .finish_non_exhaustive()
+impl PeerConfig {
+    /// Who the peer is to a filter.
+    pub fn identity(&self) -> PeerIdentity {
+        PeerIdentity { node: self.node, org: self.org }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use meshd_trust::SigningKey;
+use meshd_tunnel::LocalKey;
 use meshd_wire::enrol::RegistryHint;
 use meshd_wire::record::{EpochKey, JoinRequest, NodeExternals, NodeKeys, NodeLeave, VERSION};
 use meshd_wire::{DecodeError, Envelope, MeshId, NodeId, OrgId, PublicKey, Timestamp, cbor};
@@ -82,8 +83,7 @@ impl NodeSecrets {
         seq: u64,
         now: Timestamp,
     ) -> Envelope {
-        let secret = x25519_dalek::StaticSecret::from(self.tunnel);
-        let key = PublicKey(x25519_dalek::PublicKey::from(&secret).to_bytes());
+        let key = LocalKey::from_bytes(&self.tunnel()).expect("any 32 bytes are a private key");
         let keys = NodeKeys {
             version: VERSION,
             node: self.node(),
@@ -92,7 +92,7 @@ impl NodeSecrets {
             suites: suites.bits(),
             post_quantum: 0,
             compromised: false,
-            cur: EpochKey { epoch: self.epoch, key, since },
+            cur: EpochKey { epoch: self.epoch, key: PublicKey(key.public()), since },
             next: None,
             prev: None,
             accept_until: None,

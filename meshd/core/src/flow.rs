@@ -1,9 +1,10 @@
-//! Which packets belong together, and who decides whether they pass.
+//! Which packets belong together, and what is remembered of whether they pass.
 //!
-//! Rules are compiled elsewhere into a [`FlowFilter`]. The packet path asks a [`FlowCache`], one per thread: it knows
-//! the verdict on a flow it has seen under the present policy, and asks the filter about others. What one direction
-//! of a flow was allowed by the rules, the other may answer; as the two directions meet different threads, the
-//! permission lies in a [`FlowTable`] that all threads of a network share and ask only about flows they do not know.
+//! The rules are the caller's: `decide` says whether they let a flow begin. The packet path asks a [`FlowCache`], one
+//! per thread: it knows the verdict on a flow it has seen under the present rules, and asks `decide` about others,
+//! on their first packet and not on each. What one direction of a flow was allowed by the rules, the other may
+//! answer; as the two directions meet different threads, the permission lies in a [`FlowTable`] that all threads of a
+//! network share and ask only about flows they do not know.
 
 mod cache;
 mod table;
@@ -12,7 +13,6 @@ mod ways;
 pub use cache::FlowCache;
 pub use table::FlowTable;
 
-use std::fmt::Debug;
 use std::net::{IpAddr, Ipv4Addr};
 
 use crate::ip::{Fragment, IpPacket, PROTO_ICMP, PROTO_ICMPV6, PROTO_TCP, PROTO_UDP};
@@ -126,7 +126,8 @@ pub struct Flow {
     pub key: FlowKey,
     /// Which way the packet goes.
     pub direction: Direction,
-    /// Identity of the peer at the other end of the tunnel.
+    /// A number that stands for the peer at the other end of the tunnel as long as it is one. It is part of every
+    /// remembered flow, so it is short; who the peer is, `decide` knows from elsewhere.
     pub peer: u32,
     /// Which piece of a packet this is; none for a whole one.
     pub fragment: Option<Fragment>,
@@ -136,22 +137,6 @@ impl Flow {
     /// The flow of the answers to this one.
     pub fn reversed(&self) -> Self {
         Self { key: self.key.reversed(), direction: self.direction.reversed(), ..*self }
-    }
-}
-
-/// Compiled rules. Asked on the first packet of a flow only, never on each.
-pub trait FlowFilter: Send + Sync + Debug {
-    /// Whether the rules let a flow begin.
-    fn decide(&self, flow: &Flow) -> Verdict;
-}
-
-/// The filter of a network without rules: every member may reach every other.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct AllowAll;
-
-impl FlowFilter for AllowAll {
-    fn decide(&self, _: &Flow) -> Verdict {
-        Verdict::Allow
     }
 }
 

@@ -145,7 +145,7 @@ impl<'a, S: DatagramSocket> Delivery<'a, S> {
         } else {
             return Err(Reason::BadDestination);
         };
-        if !self.verdicts.allow(flow, arrival.now) {
+        if !self.verdicts.allow(flow, arrival.peer, arrival.now) {
             return Err(Reason::Denied);
         }
         Ok(fate)

@@ -1,13 +1,42 @@
-//! The flow filter in force, and what the threads know of its verdicts.
+//! Who decides which flows pass: the filter in force, and what the threads know of its verdicts.
 
+use std::fmt::Debug;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use meshd_core::flow::{AllowAll, Flow, FlowCache, FlowFilter, FlowTable, Verdict};
+use meshd_core::flow::{Flow, FlowCache, FlowTable, Verdict};
+use meshd_wire::{NodeId, OrgId};
 
+use super::peer::Peer;
 use super::random_u64;
+
+/// Who is at the other end of a tunnel, in the words that rules are written in. Its addresses need no word: that
+/// they are the peer's own is checked before a filter is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct PeerIdentity {
+    /// The node, or what stands for a plain WireGuard peer.
+    pub node: NodeId,
+    /// The organisation that answers for it.
+    pub org: OrgId,
+}
+
+/// Compiled rules. Asked on the first packet of a flow only, never on each.
+pub trait FlowFilter: Send + Sync + Debug {
+    /// Whether the rules let a flow with this peer begin.
+    fn decide(&self, flow: &Flow, peer: &PeerIdentity) -> Verdict;
+}
+
+/// The filter of a network without rules: every member may reach every other.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct AllowAll;
+
+impl FlowFilter for AllowAll {
+    fn decide(&self, _: &Flow, _: &PeerIdentity) -> Verdict {
+        Verdict::Allow
+    }
+}
 
 /// The filter in force, and the flows it allowed: what left through one thread is answered through any other.
 #[derive(Debug)]
@@ -55,11 +84,11 @@ impl<'a> Verdicts<'a> {
         Self { rules, known: FlowCache::new(random_u64(), Arc::clone(&rules.table)) }
     }
 
-    /// Whether packets of the flow pass.
-    pub(super) fn allow(&mut self, flow: &Flow, now: Duration) -> bool {
+    /// Whether packets of the flow with this peer pass.
+    pub(super) fn allow(&mut self, flow: &Flow, peer: &Peer, now: Duration) -> bool {
         // Before the filter: a verdict of a newer filter under an older number is only asked for again.
         let generation = self.rules.generation();
-        let filter = self.rules.filter.load();
-        self.known.verdict(flow, now, generation, &*filter.0) == Verdict::Allow
+        let decide = |flow: &Flow| self.rules.filter.load().0.decide(flow, &peer.identity);
+        self.known.verdict(flow, now, generation, decide) == Verdict::Allow
     }
 }

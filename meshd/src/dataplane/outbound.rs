@@ -123,7 +123,7 @@ impl<D: PacketDevice, S: DatagramSocket> OutPath<'_, D, S> {
             peer: peer.id.0,
             fragment: outgoing.fragment,
         };
-        if !self.verdicts.allow(&flow, now) {
+        if !self.verdicts.allow(&flow, &peer, now) {
             return self.shared.counters.add(Reason::Denied);
         }
         self.send(&peer, &outgoing, packet, now);

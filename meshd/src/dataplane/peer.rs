@@ -7,13 +7,12 @@ use std::time::Duration;
 
 use arc_swap::{ArcSwapOption, Guard};
 use meshd_tunnel::{PeerId, TxSession};
-use meshd_wire::NodeId;
 
-use super::PeerStats;
 use super::clock::millis;
 use super::notes::Wants;
 use super::probe::Ack;
 use super::staged::Staged;
+use super::{PeerIdentity, PeerStats};
 
 /// How to send to a peer right now; replaced as a whole, so that its parts always fit together.
 #[derive(Debug)]
@@ -37,10 +36,10 @@ pub(super) enum Reach {
     Absent = 2,
 }
 
-/// A peer; it lives as long as its node and key do.
+/// A peer; it lives as long as its identity and key do.
 #[derive(Debug)]
 pub(super) struct Peer {
-    pub(super) node: NodeId,
+    pub(super) identity: PeerIdentity,
     pub(super) id: PeerId,
     pub(super) public_key: [u8; 32],
     pub(super) is_external: bool,
@@ -65,9 +64,9 @@ pub(super) struct Peer {
 }
 
 impl Peer {
-    pub(super) fn new(node: NodeId, id: PeerId, public_key: [u8; 32], is_external: bool) -> Self {
+    pub(super) fn new(identity: PeerIdentity, id: PeerId, public_key: [u8; 32], is_external: bool) -> Self {
         Self {
-            node,
+            identity,
             id,
             public_key,
             is_external,
@@ -189,7 +188,7 @@ impl Peer {
         let since = |at: Duration| now.saturating_sub(at);
         let way = self.way();
         PeerStats {
-            node: self.node,
+            node: self.identity.node,
             endpoint: self.proven(),
             up: self.is_up(),
             last_handshake: stamp(&self.established_ms).map(since),

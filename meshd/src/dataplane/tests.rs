@@ -11,7 +11,7 @@ use std::time::Duration;
 use meshd_tunnel::{
     Activity, PeerId, RxSession, SessionKeys, SessionSpec, Suite, Tai64n, TunnelId, TxSession, pair,
 };
-use meshd_wire::NodeId;
+use meshd_wire::{NodeId, OrgId};
 use zeroize::Zeroizing;
 
 use super::events::Event;
@@ -21,7 +21,7 @@ use super::peer::{Peer, Reach, Way};
 use super::shared::Shared;
 use super::snapshot::{Known, Snapshot};
 use super::supervisor::supervise;
-use super::{DataPlaneConfig, Switches};
+use super::{DataPlaneConfig, PeerIdentity, Switches};
 use crate::io::{DatagramSocket, PacketDevice, ReceiveMeta, Waker};
 
 const MTU: u16 = 1420;
@@ -301,7 +301,7 @@ impl Node {
         };
         let sockets: (Arc<dyn DatagramSocket>, Arc<dyn DatagramSocket>) = (socket.clone(), socket.clone());
         let shared = Shared::new(&config, (MTU, true), sockets, Waker::new().unwrap());
-        let peer = Arc::new(Peer::new(NodeId([2; 32]), PeerId(0), [2; 32], false));
+        let peer = Arc::new(Peer::new(identity(2), PeerId(0), [2; 32], false));
         let (tx, rx) = session((1, 2), INDEX, PeerId(0));
         let (far_tx, far_rx) = session((2, 1), INDEX, PeerId(0));
         shared.sessions.insert(Arc::new(rx), Arc::clone(&peer));
@@ -311,14 +311,14 @@ impl Node {
         let mut snapshot = Snapshot { generation: 1, ..Snapshot::default() };
         snapshot.routes.claim(ipnet::IpNet::from(std::net::IpAddr::V4(OTHER)), Arc::clone(&peer));
         let known = Known { peer: Arc::clone(&peer), v4: Some(OTHER), v6: None };
-        snapshot.by_node.insert(peer.node, known);
+        snapshot.by_node.insert(peer.identity.node, known);
         shared.snapshot.store(Arc::new(snapshot));
         Self { shared, socket, peer, far_tx, far_rx }
     }
 
     /// Adds a plain WireGuard peer; returns what opens packets as that peer would.
     fn add_external(&self, address: Ipv4Addr) -> RxSession {
-        let peer = Arc::new(Peer::new(NodeId([3; 32]), PeerId(1), [3; 32], true));
+        let peer = Arc::new(Peer::new(identity(3), PeerId(1), [3; 32], true));
         let (tx, _) = session((5, 6), 77, PeerId(1));
         let (_, far_rx) = session((6, 5), 77, PeerId(1));
         peer.set_way(Some(Way { session: Arc::new(tx), endpoint: ELSEWHERE, mtu: 1280, fragments: false }));
@@ -329,7 +329,7 @@ impl Node {
             by_node: old.by_node.clone(),
         };
         snapshot.routes.claim(ipnet::IpNet::from(std::net::IpAddr::V4(address)), Arc::clone(&peer));
-        snapshot.by_node.insert(peer.node, Known { peer, v4: Some(address), v6: None });
+        snapshot.by_node.insert(peer.identity.node, Known { peer, v4: Some(address), v6: None });
         self.shared.snapshot.store(Arc::new(snapshot));
         far_rx
     }
@@ -355,6 +355,10 @@ impl Node {
     fn drops(&self) -> Vec<(&'static str, u64)> {
         self.shared.counters.all().into_iter().filter(|(_, count)| *count > 0).collect()
     }
+}
+
+fn identity(number: u8) -> PeerIdentity {
+    PeerIdentity { node: NodeId([number; 32]), org: OrgId([9; 32]) }
 }
 
 /// A session without a handshake.

@@ -164,6 +164,7 @@ fn peer_config(view: &NodeView<'_>, own_suites: u8) -> Option<PeerConfig> {
     });
     Some(PeerConfig {
         node: view.id(),
+        org: view.org(),
         name: cert.name.clone(),
         public_key: keys.cur.key.0,
         addrs: [host(cert.ipv4().into()), host(cert.ipv6().into())].into_iter().chain(claimed).collect(),

@@ -12,7 +12,7 @@ use data_encoding::BASE64;
 use ipnet::IpNet;
 use meshd_api::{AddExternalReply, AddExternalRequest, ApiError, ErrorCode, RemoveExternalReply};
 use meshd_trust::{EXTERNALS_MAX, Standing, address, is_tunnel_key};
-use meshd_tunnel::Suite;
+use meshd_tunnel::{Psk, Suite};
 use meshd_wire::enrol::{EnrolRequest, ExternalAddress, Refused};
 use meshd_wire::name::is_host_name;
 use meshd_wire::{NodeId, PublicKey};
@@ -211,6 +211,7 @@ impl Mesh {
     fn external_peer(&self, external: &External) -> PeerConfig {
         PeerConfig {
             node: self.external_id(external),
+            org: self.membership.org,
             name: external.name.clone(),
             public_key: external.key.0,
             addrs: vec![
@@ -218,7 +219,7 @@ impl Mesh {
                 IpNet::from(IpAddr::from(external.addr6())),
             ],
             candidates: Vec::<SocketAddr>::new(),
-            psk: external.psk.as_ref().map(|psk| psk.0),
+            psk: external.psk.as_ref().map(|psk| Psk::new(psk.0)),
             suite: Suite::Wg,
             is_external: true,
         }

@@ -11,13 +11,15 @@ use ipnet::IpNet;
 use meshd::dataplane::{DataPlane, DataPlaneConfig, PeerConfig};
 use meshd::io::Switches;
 use meshd_tunnel::{LocalKey, Suite, Tai64n};
-use meshd_wire::NodeId;
+use meshd_wire::{NodeId, OrgId};
 use nix::sched::{CloneFlags, setns};
 use zeroize::Zeroizing;
 
 /// Longest wait for anything; far beyond what a loaded machine needs.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) const PORT: u16 = 51820;
+/// The organisation of both sides.
+pub(crate) const ORG: OrgId = OrgId([9; 32]);
 
 /// Two namespaces with one link between them; gone when dropped, also in a panic.
 ///
@@ -119,6 +121,7 @@ impl Pair {
     pub(crate) fn peer(&self, side: u8) -> PeerConfig {
         PeerConfig {
             node: node_id(side),
+            org: ORG,
             name: device(side).to_owned(),
             public_key: LocalKey::from_bytes(&key(side)).expect("key").public(),
             addrs: vec![IpNet::from(IpAddr::V4(addr4(side))), IpNet::from(IpAddr::V6(addr6(side)))],

@@ -5,9 +5,10 @@ use std::net::{IpAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use meshd::dataplane::PeerConfig;
-use meshd_core::flow::{AllowAll, Direction, Flow, FlowFilter, Verdict};
-use meshd_tunnel::Suite;
+use meshd::dataplane::{AllowAll, FlowFilter, PeerConfig, PeerIdentity};
+use meshd_core::flow::{Direction, Flow, Verdict};
+use meshd_tunnel::{Psk, Suite};
+use meshd_wire::OrgId;
 
 use crate::rig::*;
 
@@ -16,8 +17,18 @@ use crate::rig::*;
 struct Only(Direction);
 
 impl FlowFilter for Only {
-    fn decide(&self, flow: &Flow) -> Verdict {
+    fn decide(&self, flow: &Flow, _: &PeerIdentity) -> Verdict {
         if flow.direction == self.0 { Verdict::Allow } else { Verdict::Deny }
+    }
+}
+
+/// Lets flows with one peer begin, and no others.
+#[derive(Debug)]
+struct With(PeerIdentity);
+
+impl FlowFilter for With {
+    fn decide(&self, _: &Flow, peer: &PeerIdentity) -> Verdict {
+        if *peer == self.0 { Verdict::Allow } else { Verdict::Deny }
     }
 }
 
@@ -31,7 +42,8 @@ fn ciphers_and_keys_change_without_a_gap() {
 
     let changes = [(Suite::Wg, None), (Suite::Wg, Some([7; 32])), (Suite::Aes, Some([8; 32]))];
     for (suite, psk) in changes {
-        a.set_peers(vec![PeerConfig { suite, psk, ..pair.peer(1) }]);
+        let psk = psk.map(Psk::new);
+        a.set_peers(vec![PeerConfig { suite, psk: psk.clone(), ..pair.peer(1) }]);
         assert!(block_on(a.ping(&node_id(1), 8)).is_ok(), "the old tunnel carries on");
         let changed = Instant::now();
         b.set_peers(vec![PeerConfig { suite, psk, ..pair.peer(0) }]);
@@ -82,4 +94,38 @@ fn a_new_filter_cuts_what_runs_and_lets_answers_through() {
     there.set_nonblocking(false).unwrap();
     send(&other, 1);
     assert!(arrives(&there));
+}
+
+#[test]
+fn a_filter_is_told_who_the_other_end_is() {
+    let Some(pair) = Pair::new() else { return };
+    let (a, b) = (pair.start(0), pair.start(1));
+    a.set_peers(vec![pair.peer(1)]);
+    b.set_peers(vec![pair.peer(0)]);
+    wait_for("the tunnel to come up", || a.peers()[0].up && b.peers()[0].up);
+    let other_org = OrgId([8; 32]);
+    let known = PeerIdentity { node: node_id(1), org: ORG };
+    let [here, there] =
+        [0, 1].map(|side| pair.inside(side, || UdpSocket::bind((addr4(side), 7000))).unwrap());
+    let send = |from: &UdpSocket, side| from.send_to(b"x", (addr4(side), 7000)).unwrap();
+
+    a.set_filter(Arc::new(With(known)));
+    assert_datagram_arrives(&pair, 0, IpAddr::V4(addr4(0)), IpAddr::V4(addr4(1)), 1);
+    assert_datagram_arrives(&pair, 1, IpAddr::V4(addr4(1)), IpAddr::V4(addr4(0)), 0);
+    assert_eq!(counter(&a, "denied"), 0);
+
+    let strangers = [PeerIdentity { node: node_id(0), ..known }, PeerIdentity { org: other_org, ..known }];
+    for (already, stranger) in strangers.into_iter().enumerate() {
+        a.set_filter(Arc::new(With(stranger)));
+        send(&here, 1);
+        send(&there, 0);
+        wait_for("both ways to be refused", || counter(&a, "denied") == 2 * (already as u64 + 1));
+    }
+
+    // The same node and key under another organisation is another peer, which nothing was allowed yet.
+    a.set_filter(Arc::new(With(known)));
+    assert_datagram_arrives(&pair, 0, IpAddr::V4(addr4(0)), IpAddr::V4(addr4(1)), 1);
+    a.set_peers(vec![PeerConfig { org: other_org, ..pair.peer(1) }]);
+    send(&here, 1);
+    wait_for("the flow to be refused", || counter(&a, "denied") == 5);
 }

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use meshd::dataplane::PeerConfig;
+use meshd_tunnel::Psk;
 
 use super::rig::{
     Inbox, Ours, PATIENCE, Pair, Program, ProgramPeer, Remote, Scripted, Talk, Underlay, assert_reachable,
@@ -129,7 +130,7 @@ fn we_replace_the_session_during_a_transfer() {
         let Some(psk) = psks.next() else { return false };
         program.set_psk(&key(1), psk);
         let before = ours.stats(2).rx_packets;
-        ours.set_peers(&[PeerConfig { psk, ..config.clone() }]);
+        ours.set_peers(&[PeerConfig { psk: psk.map(Psk::new), ..config.clone() }]);
         while ours.stats(2).rx_packets < before + 20 {
             assert!(talk.round(200, PATIENCE), "a datagram was lost");
         }
@@ -151,7 +152,7 @@ fn a_pre_shared_key_works_in_both_roles_with_both_programs() {
                 (Vec::new(), remote.at(Underlay::V6.endpoint(1)))
             };
             let _program = ProgramPeer::start(&pair.right, program, 2, &[remote]);
-            ours.set_peers(&[PeerConfig { psk, ..external(2, &candidates) }]);
+            ours.set_peers(&[PeerConfig { psk: psk.map(Psk::new), ..external(2, &candidates) }]);
             let (left, right) = ((&pair.left, overlay4(1)), (&pair.right, overlay4(2)));
             let (from, to) = if we_call { (left, right) } else { (right, left) };
             assert_reachable(from, to);
@@ -169,7 +170,7 @@ fn another_pre_shared_key_carries_nothing() {
     let config = external(2, &[Underlay::V4.endpoint(2)]);
     let mut talk = Talk::new((&pair.left, overlay4(1)), (&pair.right, overlay4(2)));
     for psk in [None, Some([2; 32])] {
-        ours.set_peers(&[PeerConfig { psk, ..config.clone() }]);
+        ours.set_peers(&[PeerConfig { psk: psk.map(Psk::new), ..config.clone() }]);
         let drops = ours.count();
         talk.ask();
         // The response of the other key is not one to our handshake.

@@ -111,7 +111,7 @@ pub fn key(host: u8) -> [u8; 32] {
 }
 
 pub fn public(private: &[u8; 32]) -> [u8; 32] {
-    x25519_dalek::PublicKey::from(&x25519_dalek::StaticSecret::from(*private)).to_bytes()
+    boringtun::x25519::PublicKey::from(&boringtun::x25519::StaticSecret::from(*private)).to_bytes()
 }
 
 pub fn overlay4(host: u8) -> IpAddr {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::flow::ways::{Ways, Words};
-use crate::flow::{Flow, FlowFilter, FlowTable, Verdict};
+use crate::flow::{Flow, FlowTable, Verdict};
 use crate::ip::Fragment;
 
 /// Flows that one thread remembers: 1 MiB, mapped as they are used.
@@ -40,31 +40,33 @@ impl FlowCache {
         }
     }
 
-    /// The verdict on a packet of `flow` under the rules of `generation`.
+    /// The verdict on a packet of `flow` under the rules of `generation`, which `decide` speaks for.
+    ///
+    /// It may be asked about the reverse of `flow` too: an answer passes if what it answers may begin.
     #[inline]
     pub fn verdict(
         &mut self,
         flow: &Flow,
         now: Duration,
         generation: u64,
-        filter: &dyn FlowFilter,
+        decide: impl Fn(&Flow) -> Verdict,
     ) -> Verdict {
         match flow.fragment {
-            None => self.whole(flow, generation, filter),
-            Some(fragment) => self.piece(flow, fragment, now, generation, filter),
+            None => self.whole(flow, generation, &decide),
+            Some(fragment) => self.piece(flow, fragment, now, generation, &decide),
         }
     }
 
     #[inline]
-    fn whole(&mut self, flow: &Flow, generation: u64, filter: &dyn FlowFilter) -> Verdict {
+    fn whole(&mut self, flow: &Flow, generation: u64, decide: &impl Fn(&Flow) -> Verdict) -> Verdict {
         match &self.last_allowed {
             Some((last, under)) if last == flow && *under == generation => Verdict::Allow,
-            Some(_) | None => self.look_up(flow, generation, filter),
+            Some(_) | None => self.look_up(flow, generation, decide),
         }
     }
 
     #[inline(never)]
-    fn look_up(&mut self, flow: &Flow, generation: u64, filter: &dyn FlowFilter) -> Verdict {
+    fn look_up(&mut self, flow: &Flow, generation: u64, decide: &impl Fn(&Flow) -> Verdict) -> Verdict {
         let key = Words::of_flow(flow, generation);
         let known = self.flows.find(&key).copied();
         if known == Some(ALLOW) {
@@ -74,12 +76,12 @@ impl FlowCache {
         let by_rule = match known {
             // What the rules deny stays denied, but it may have become an answer since.
             Some(_) => false,
-            None => filter.decide(flow) == Verdict::Allow,
+            None => decide(flow) == Verdict::Allow,
         };
         if by_rule {
             self.table.remember(flow, generation);
         }
-        if by_rule || self.table.allows_reply(flow, generation, filter) {
+        if by_rule || self.table.allows_reply(flow, generation, decide) {
             self.last_allowed = Some((*flow, generation));
             self.flows.insert(key, ALLOW, is_allowed);
             return Verdict::Allow;
@@ -97,12 +99,12 @@ impl FlowCache {
         fragment: Fragment,
         now: Duration,
         generation: u64,
-        filter: &dyn FlowFilter,
+        decide: &impl Fn(&Flow) -> Verdict,
     ) -> Verdict {
         let key = Words::of_pieces(flow, fragment.id, generation);
         let now_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
         if fragment.first {
-            let verdict = self.whole(flow, generation, filter);
+            let verdict = self.whole(flow, generation, decide);
             let until_ms = match verdict {
                 Verdict::Allow => now_ms.saturating_add(FRAGMENTS_TTL.as_millis() as u64),
                 Verdict::Deny => 0,

@@ -3,7 +3,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::flow::ways::{Ways, Words};
-use crate::flow::{Flow, FlowFilter, Verdict};
+use crate::flow::{Flow, Verdict};
 
 /// Locks, so that threads seldom meet at one.
 const STRIPES: usize = 64;
@@ -32,15 +32,20 @@ impl FlowTable {
     }
 
     /// Whether a flow answers one that was allowed to begin; asks the rules again if they changed since.
-    pub(super) fn allows_reply(&self, reply: &Flow, generation: u64, filter: &dyn FlowFilter) -> bool {
+    pub(super) fn allows_reply(
+        &self,
+        reply: &Flow,
+        generation: u64,
+        decide: &impl Fn(&Flow) -> Verdict,
+    ) -> bool {
         let begun = reply.reversed();
         let key = Words::of_flow(&begun, 0);
-        // The filter is asked with no lock held.
+        // The rules are asked with no lock held.
         let allowed_under = self.stripe(&key).find(&key).copied();
         match allowed_under {
             None => false,
             Some(allowed_under) if allowed_under == generation => true,
-            Some(_) if filter.decide(&begun) == Verdict::Allow => {
+            Some(_) if decide(&begun) == Verdict::Allow => {
                 self.remember(&begun, generation);
                 true
             }

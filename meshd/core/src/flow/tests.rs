@@ -29,15 +29,17 @@ impl Ports {
         Self { allowed: allowed.iter().copied().collect(), asked: AtomicUsize::new(0) }
     }
 
-    fn asked(&self) -> usize {
-        self.asked.swap(0, Ordering::Relaxed)
-    }
-}
-
-impl FlowFilter for Ports {
     fn decide(&self, flow: &Flow) -> Verdict {
         self.asked.fetch_add(1, Ordering::Relaxed);
         if self.allowed.contains(&flow.key.destination_port) { Verdict::Allow } else { Verdict::Deny }
+    }
+
+    fn rules(&self) -> impl Fn(&Flow) -> Verdict {
+        |flow| self.decide(flow)
+    }
+
+    fn asked(&self) -> usize {
+        self.asked.swap(0, Ordering::Relaxed)
     }
 }
 
@@ -76,8 +78,8 @@ fn the_rules_are_asked_once_for_each_flow() {
     let filter = Ports::new(&[443]);
     for _ in 0..3 {
         for source_port in 0..1000 {
-            assert_eq!(cache.verdict(&flow(source_port, 443), NOW, 1, &filter), Verdict::Allow);
-            assert_eq!(cache.verdict(&flow(source_port, 22), NOW, 1, &filter), Verdict::Deny);
+            assert_eq!(cache.verdict(&flow(source_port, 443), NOW, 1, filter.rules()), Verdict::Allow);
+            assert_eq!(cache.verdict(&flow(source_port, 22), NOW, 1, filter.rules()), Verdict::Deny);
         }
     }
     assert_eq!(filter.asked(), 2000);
@@ -87,9 +89,9 @@ fn the_rules_are_asked_once_for_each_flow() {
 fn a_new_generation_cuts_established_flows() {
     let [mut cache, _] = threads();
     let (open, shut) = (Ports::new(&[443]), Ports::new(&[]));
-    assert_eq!(cache.verdict(&flow(1, 443), NOW, 1, &open), Verdict::Allow);
-    assert_eq!(cache.verdict(&flow(1, 443), NOW, 2, &shut), Verdict::Deny);
-    assert_eq!(cache.verdict(&flow(1, 443), NOW, 3, &open), Verdict::Allow);
+    assert_eq!(cache.verdict(&flow(1, 443), NOW, 1, open.rules()), Verdict::Allow);
+    assert_eq!(cache.verdict(&flow(1, 443), NOW, 2, shut.rules()), Verdict::Deny);
+    assert_eq!(cache.verdict(&flow(1, 443), NOW, 3, open.rules()), Verdict::Allow);
 }
 
 #[test]
@@ -98,24 +100,28 @@ fn answers_pass_on_the_permission_of_the_flow_they_answer() {
     let filter = Ports::new(&[443]);
     let request = flow(1, 443);
     let reply = request.reversed();
-    assert_eq!(inward.verdict(&reply, NOW, 1, &filter), Verdict::Deny, "nothing was asked yet");
-    assert_eq!(out.verdict(&request, NOW, 1, &filter), Verdict::Allow);
-    assert_eq!(inward.verdict(&reply, NOW, 1, &filter), Verdict::Allow, "though it was denied before");
-    assert_eq!(inward.verdict(&Flow { peer: PEER + 1, ..reply }, NOW, 1, &filter), Verdict::Deny);
+    assert_eq!(inward.verdict(&reply, NOW, 1, filter.rules()), Verdict::Deny, "nothing was asked yet");
+    assert_eq!(out.verdict(&request, NOW, 1, filter.rules()), Verdict::Allow);
+    assert_eq!(inward.verdict(&reply, NOW, 1, filter.rules()), Verdict::Allow, "though it was denied before");
+    assert_eq!(inward.verdict(&Flow { peer: PEER + 1, ..reply }, NOW, 1, filter.rules()), Verdict::Deny);
     // The same packet the other way through the tunnel answers nothing.
     let mirrored = Flow { direction: Direction::Out, ..reply };
-    assert_eq!(out.verdict(&mirrored, NOW, 1, &filter), Verdict::Deny);
+    assert_eq!(out.verdict(&mirrored, NOW, 1, filter.rules()), Verdict::Deny);
 }
 
 #[test]
 fn answers_go_on_under_new_rules_that_still_allow_the_flow() {
     let [mut out, mut inward] = threads();
     let request = flow(1, 443);
-    assert_eq!(out.verdict(&request, NOW, 1, &Ports::new(&[443])), Verdict::Allow);
+    assert_eq!(out.verdict(&request, NOW, 1, Ports::new(&[443]).rules()), Verdict::Allow);
     // A download: the side that began says nothing as long as nothing comes.
-    assert_eq!(inward.verdict(&request.reversed(), NOW, 2, &Ports::new(&[80, 443])), Verdict::Allow);
-    assert_eq!(inward.verdict(&request.reversed(), NOW, 3, &Ports::new(&[80])), Verdict::Deny);
-    assert_eq!(inward.verdict(&request.reversed(), NOW, 4, &Ports::new(&[443])), Verdict::Deny, "it ended");
+    assert_eq!(inward.verdict(&request.reversed(), NOW, 2, Ports::new(&[80, 443]).rules()), Verdict::Allow);
+    assert_eq!(inward.verdict(&request.reversed(), NOW, 3, Ports::new(&[80]).rules()), Verdict::Deny);
+    assert_eq!(
+        inward.verdict(&request.reversed(), NOW, 4, Ports::new(&[443]).rules()),
+        Verdict::Deny,
+        "it ended"
+    );
 }
 
 #[test]
@@ -137,15 +143,15 @@ fn a_flood_of_refused_flows_pushes_out_no_permission() {
     let [mut cache, _] = threads();
     let filter = Ports::new(&[443]);
     for source_port in 0..1000 {
-        cache.verdict(&flow(source_port, 443), NOW, 1, &filter);
+        cache.verdict(&flow(source_port, 443), NOW, 1, filter.rules());
     }
     for flood in 0..200_000u32 {
         let refused = Flow { peer: PEER + 1 + flood, ..flow(flood as u16, 22) };
-        assert_eq!(cache.verdict(&refused, NOW, 1, &filter), Verdict::Deny);
+        assert_eq!(cache.verdict(&refused, NOW, 1, filter.rules()), Verdict::Deny);
     }
     filter.asked();
     for source_port in 0..1000 {
-        assert_eq!(cache.verdict(&flow(source_port, 443), NOW, 1, &filter), Verdict::Allow);
+        assert_eq!(cache.verdict(&flow(source_port, 443), NOW, 1, filter.rules()), Verdict::Allow);
     }
     assert_eq!(filter.asked(), 0);
 }
@@ -155,12 +161,12 @@ fn permissions_of_an_old_generation_make_room() {
     let [mut cache, _] = threads();
     let filter = Ports::new(&[443]);
     for peer in 0..100_000 {
-        cache.verdict(&Flow { peer, ..flow(1, 443) }, NOW, 1, &filter);
+        cache.verdict(&Flow { peer, ..flow(1, 443) }, NOW, 1, filter.rules());
     }
     filter.asked();
     for _ in 0..3 {
-        cache.verdict(&flow(9, 22), NOW, 2, &filter);
-        cache.verdict(&flow(1, 443), NOW, 2, &filter);
+        cache.verdict(&flow(9, 22), NOW, 2, filter.rules());
+        cache.verdict(&flow(1, 443), NOW, 2, filter.rules());
     }
     assert_eq!(filter.asked(), 2, "a refusal is remembered too");
 }
@@ -170,25 +176,25 @@ fn the_verdict_on_the_first_piece_is_that_of_the_others_for_a_second() {
     let [mut cache, mut other_thread] = threads();
     let filter = Ports::new(&[443]);
     let later = piece(flow(1, 443), 5, false);
-    assert_eq!(cache.verdict(&later, NOW, 1, &filter), Verdict::Deny, "no first piece yet");
-    assert_eq!(cache.verdict(&piece(flow(1, 443), 5, true), NOW, 1, &filter), Verdict::Allow);
+    assert_eq!(cache.verdict(&later, NOW, 1, filter.rules()), Verdict::Deny, "no first piece yet");
+    assert_eq!(cache.verdict(&piece(flow(1, 443), 5, true), NOW, 1, filter.rules()), Verdict::Allow);
     let in_time = NOW + Duration::from_millis(999);
-    assert_eq!(cache.verdict(&later, in_time, 1, &filter), Verdict::Allow);
-    assert_eq!(cache.verdict(&later, NOW + Duration::from_secs(1), 1, &filter), Verdict::Deny);
-    assert_eq!(cache.verdict(&later, in_time, 2, &filter), Verdict::Deny, "under other rules");
-    assert_eq!(cache.verdict(&piece(flow(1, 443), 6, false), in_time, 1, &filter), Verdict::Deny);
-    assert_eq!(cache.verdict(&Flow { peer: 1, ..later }, in_time, 1, &filter), Verdict::Deny);
-    assert_eq!(other_thread.verdict(&later, in_time, 1, &filter), Verdict::Deny);
+    assert_eq!(cache.verdict(&later, in_time, 1, filter.rules()), Verdict::Allow);
+    assert_eq!(cache.verdict(&later, NOW + Duration::from_secs(1), 1, filter.rules()), Verdict::Deny);
+    assert_eq!(cache.verdict(&later, in_time, 2, filter.rules()), Verdict::Deny, "under other rules");
+    assert_eq!(cache.verdict(&piece(flow(1, 443), 6, false), in_time, 1, filter.rules()), Verdict::Deny);
+    assert_eq!(cache.verdict(&Flow { peer: 1, ..later }, in_time, 1, filter.rules()), Verdict::Deny);
+    assert_eq!(other_thread.verdict(&later, in_time, 1, filter.rules()), Verdict::Deny);
 }
 
 #[test]
 fn the_pieces_of_a_refused_packet_are_refused() {
     let [mut cache, _] = threads();
     let filter = Ports::new(&[443]);
-    assert_eq!(cache.verdict(&piece(flow(1, 443), 5, true), NOW, 1, &filter), Verdict::Allow);
+    assert_eq!(cache.verdict(&piece(flow(1, 443), 5, true), NOW, 1, filter.rules()), Verdict::Allow);
     // The same identification again, but to another port.
-    assert_eq!(cache.verdict(&piece(flow(1, 22), 5, true), NOW, 1, &filter), Verdict::Deny);
-    assert_eq!(cache.verdict(&piece(flow(1, 22), 5, false), NOW, 1, &filter), Verdict::Deny);
+    assert_eq!(cache.verdict(&piece(flow(1, 22), 5, true), NOW, 1, filter.rules()), Verdict::Deny);
+    assert_eq!(cache.verdict(&piece(flow(1, 22), 5, false), NOW, 1, filter.rules()), Verdict::Deny);
 }
 
 #[test]
@@ -214,11 +220,11 @@ fn the_rules_are_asked_once_for_all_threads_on_a_flow_that_goes_on() {
     let table = Arc::new(FlowTable::new(1));
     let [mut out, mut inward, mut third] = [2, 3, 4].map(|seed| FlowCache::new(seed, Arc::clone(&table)));
     let filter = Ports::new(&[443]);
-    out.verdict(&flow(1, 443), NOW, 1, &filter);
+    out.verdict(&flow(1, 443), NOW, 1, filter.rules());
     filter.asked();
-    assert_eq!(inward.verdict(&flow(1, 443).reversed(), NOW, 2, &filter), Verdict::Allow);
+    assert_eq!(inward.verdict(&flow(1, 443).reversed(), NOW, 2, filter.rules()), Verdict::Allow);
     assert_eq!(filter.asked(), 2, "on the answer, and on what it answers");
-    assert_eq!(third.verdict(&flow(1, 443).reversed(), NOW, 2, &filter), Verdict::Allow);
+    assert_eq!(third.verdict(&flow(1, 443).reversed(), NOW, 2, filter.rules()), Verdict::Allow);
     assert_eq!(filter.asked(), 1, "on the answer");
 }
 
@@ -377,7 +383,7 @@ proptest! {
             let packet =
                 if is_out { flow(source, destination) } else { flow(destination, source).reversed() };
             let cache = if is_out { &mut out } else { &mut inward };
-            let verdict = cache.verdict(&packet, NOW, generation, filter);
+            let verdict = cache.verdict(&packet, NOW, generation, filter.rules());
             let by_rule = filter.decide(&packet) == Verdict::Allow;
             let answers = begun.contains(&(destination, source, !is_out)) && filter.allowed.contains(&source);
             prop_assert_eq!(verdict == Verdict::Allow, by_rule || answers);

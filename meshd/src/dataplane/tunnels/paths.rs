@@ -26,7 +26,7 @@ impl Tunnels<'_> {
         let endpoint = canonical(source);
         let moved = tracked.path.confirm(endpoint);
         let was_up = tracked.peer.set_up(true);
-        let node = tracked.peer.node;
+        let node = tracked.peer.identity.node;
         if moved {
             tracked.peer.set_proven(endpoint);
             if !tracked.peer.is_external {
@@ -185,7 +185,7 @@ impl Tunnels<'_> {
     /// Tells, once, that a peer lives no more.
     pub(super) fn down(&self, id: PeerId) {
         let Some(tracked) = self.tracked.get(&id) else { return };
-        let node = tracked.peer.node;
+        let node = tracked.peer.identity.node;
         if tracked.peer.set_up(false) {
             tracing::info!(%node, "peer is down");
             self.shared.events.send(Event::PeerDown { node }, &self.shared.counters);
@@ -197,7 +197,7 @@ impl Tunnels<'_> {
         let Some(tracked) = self.tracked.get_mut(&id) else { return };
         let Some(ack) = tracked.peer.take_probed() else { return };
         if tracked.mtu.on_ack(ack, now) {
-            tracing::debug!(node = %tracked.peer.node, mtu = tracked.mtu.mtu(), "path mtu");
+            tracing::debug!(node = %tracked.peer.identity.node, mtu = tracked.mtu.mtu(), "path mtu");
             self.publish(id, now);
         }
         self.probe(id, now);

@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use meshd_core::Path;
-use meshd_tunnel::{KeyId, PeerId, Psk, TunnelId, TunnelSpec};
+use meshd_tunnel::{KeyId, PeerId, TunnelId, TunnelSpec};
 
 use super::super::peer::{Peer, Reach};
 use super::super::probe::PathMtu;
@@ -38,7 +38,9 @@ impl Tunnels<'_> {
             }
             let known = old.by_node.get(&config.node).map(|known| &known.peer);
             let same = known.filter(|peer| {
-                peer.public_key == config.public_key && peer.is_external == config.is_external
+                // Another identity under the same key is another peer: what rules said of the one is not said of it.
+                (peer.identity, peer.public_key, peer.is_external)
+                    == (config.identity(), config.public_key, config.is_external)
             });
             let peer = match same {
                 Some(peer) => {
@@ -64,10 +66,10 @@ impl Tunnels<'_> {
     fn track(&mut self, config: &PeerConfig, now: Duration) -> Option<Arc<Peer>> {
         let id = PeerId(self.peers_made);
         self.peers_made = self.peers_made.wrapping_add(1);
-        let agreed = Agreed { suite: config.suite, psk: config.psk.map(Psk::new) };
+        let agreed = Agreed { suite: config.suite, psk: config.psk.clone() };
         let tunnel = self.add_tunnel(id, config, &agreed, now)?;
         tracing::debug!(node = %config.node, name = config.name, "peer added");
-        let peer = Arc::new(Peer::new(config.node, id, config.public_key, config.is_external));
+        let peer = Arc::new(Peer::new(config.identity(), id, config.public_key, config.is_external));
         let path = Path::new(&config.candidates, &self.shared.overlay);
         let mtu = if config.is_external {
             PathMtu::unprobed(self.shared.mtu)
@@ -97,7 +99,7 @@ impl Tunnels<'_> {
             self.engine.path_found(now, tunnel);
         }
         let Some(tracked) = self.tracked.get_mut(&id) else { return };
-        let agreed = Agreed { suite: config.suite, psk: config.psk.map(Psk::new) };
+        let agreed = Agreed { suite: config.suite, psk: config.psk.clone() };
         if tracked.agreed != agreed
             && let Some(tunnel) = self.add_tunnel(id, config, &agreed, now)
         {

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use meshd::dataplane::{DataPlane, DataPlaneConfig, PeerConfig, PeerStats};
 use meshd::io::Switches;
 use meshd_tunnel::{Suite, Tai64n};
-use meshd_wire::NodeId;
+use meshd_wire::{NodeId, OrgId};
 use zeroize::Zeroizing;
 
 use super::{PORT, Space, key, overlay4, overlay6, public, wait_for};
@@ -104,6 +104,7 @@ fn config(host: u8) -> DataPlaneConfig {
 pub fn peer(host: u8, candidates: &[SocketAddr]) -> PeerConfig {
     PeerConfig {
         node: NodeId(key(host)),
+        org: OrgId([9; 32]),
         name: format!("host-{host}"),
         public_key: public(&key(host)),
         addrs: vec![IpNet::from(overlay4(host)), IpNet::from(overlay6(host))],
