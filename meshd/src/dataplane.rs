@@ -47,13 +47,14 @@ use meshd_wire::{NodeId, OrgId};
 use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
-use crate::io::{BindError, Switches, TunError, TunGroup, UdpGroup};
+use crate::io::{BindError, Switches, TunError, TunGroup, UdpGroup, UdpTally};
 use crate::os::{Device, DeviceError, DeviceSettings, NetlinkError, underlay_mtu};
 
 pub use events::Event;
 pub use flows::{AllowAll, FlowFilter, PeerIdentity};
 pub use ping::{PingError, PingReply};
 
+use counters::UDP_BUFFER_FULL;
 use shared::Shared;
 use threads::Running;
 use tunnels::Command;
@@ -176,6 +177,7 @@ pub struct DataPlane {
     shared: Arc<Shared>,
     commands: SyncSender<Command>,
     running: Mutex<Option<Running>>,
+    udp: UdpTally,
     port: u16,
 }
 
@@ -202,7 +204,7 @@ impl DataPlane {
         if !device.has_ipv6 {
             tracing::warn!(device = config.device, "ipv6 is off in the kernel: the overlay has ipv4 alone");
         }
-        let port = udp.port();
+        let (port, tally) = (udp.port(), udp.tally());
         tracing::info!(
             device = config.device,
             mtu,
@@ -216,7 +218,7 @@ impl DataPlane {
         );
         let (commands, inbox) = sync_channel(COMMANDS_MAX);
         let (shared, running) = threads::start(&config, (mtu, device.has_ipv6), tun, udp, inbox)?;
-        Ok(Self { shared, commands, running: Mutex::new(Some(running)), port })
+        Ok(Self { shared, commands, running: Mutex::new(Some(running)), udp: tally, port })
     }
 
     /// Replaces the peers. One with the same node and key keeps its tunnel and proven endpoint; one that is
@@ -266,7 +268,14 @@ impl DataPlane {
 
     /// Every reason a packet can be dropped for, with the number of drops.
     pub fn counters(&self) -> Vec<(&'static str, u64)> {
-        self.shared.counters.all()
+        let mut counters = self.shared.counters.all();
+        counters.push((UDP_BUFFER_FULL, self.udp.overflows()));
+        counters
+    }
+
+    /// Trains that went out packet by packet, because a link refused them.
+    pub fn trains_refused(&self) -> u64 {
+        self.udp.trains_refused()
     }
 
     /// Sends an ICMP echo with `payload_len` bytes through the tunnel of `node` and waits for the answer.

@@ -14,4 +14,4 @@ pub use events::{Events, Interest, SOURCES_MAX, Waker, Wakeup};
 pub use seam::{DatagramSocket, PacketDevice, ReceiveMeta};
 pub use switches::{KernelVersion, Switches};
 pub use tun::{READ_LEN_MAX, Trains, Tun, TunError, TunGroup, TunQueue};
-pub use udp::{BindError, GroupSocket, SEGMENTS_MAX, TRAIN_LEN_MAX, Udp, UdpGroup, segments_max};
+pub use udp::{BindError, GroupSocket, SEGMENTS_MAX, TRAIN_LEN_MAX, Udp, UdpGroup, UdpTally, segments_max};

@@ -43,6 +43,8 @@ pub struct Snapshot {
     pub drops: Vec<(&'static str, u64)>,
     /// Connections to the control port that came to nothing, by reason.
     pub connections: Vec<(&'static str, u64)>,
+    /// Trains of packets that went out one by one, because a link refused them.
+    pub trains_refused: u64,
     /// Bytes received from and sent to all peers.
     pub bytes: (u64, u64),
 }
@@ -95,6 +97,7 @@ pub fn render(counters: &Counters, snapshot: &Snapshot) -> Result<String, std::f
     counter("store_failures", "Times the state could not be stored", counters.store_failures);
     counter("received_bytes", "Bytes received through tunnels", snapshot.bytes.0);
     counter("sent_bytes", "Bytes sent through tunnels", snapshot.bytes.1);
+    counter("trains_refused", "Trains of packets that a link refused", snapshot.trains_refused);
 
     let drops = Family::<Reason, Counter>::default();
     for (reason, count) in &snapshot.drops {
@@ -134,6 +137,7 @@ mod tests {
         let snapshot = Snapshot {
             drops: vec![("bad-source", 7)],
             connections: vec![("handshake-late", 4)],
+            trains_refused: 5,
             ..Snapshot::default()
         };
         let text = render(&counters, &snapshot).expect("renders");
@@ -142,6 +146,7 @@ mod tests {
             "meshd_records_refused_total{reason=\"bad-signature\"} 2",
             "meshd_packets_dropped_total{reason=\"bad-source\"} 7",
             "meshd_connections_dropped_total{reason=\"handshake-late\"} 4",
+            "meshd_trains_refused_total 5",
         ] {
             assert!(text.lines().any(|one| one == line), "{line} in\n{text}");
         }

@@ -4,6 +4,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use meshd_tunnel::Refused;
 
+/// Label of the datagrams that found a socket's buffer full: the kernel drops and counts them, no thread of ours.
+pub(super) const UDP_BUFFER_FULL: &str = "udp-buffer-full";
+
 macro_rules! reasons {
     ($($(#[$doc:meta])* $name:ident = $label:literal,)*) => {
         /// A reason for which a packet, datagram or event is dropped.

@@ -119,11 +119,6 @@ impl Wakeup {
     pub fn is_ready(&self, position: usize) -> bool {
         position < SOURCES_MAX && self.ready & (1 << position) != 0
     }
-
-    /// Whether nothing happened until time was up.
-    pub fn timed_out(&self) -> bool {
-        !self.woken && self.ready == 0
-    }
 }
 
 #[cfg(test)]
@@ -131,6 +126,8 @@ mod tests {
     use std::net::UdpSocket;
 
     use super::*;
+
+    const TIME_WAS_UP: Wakeup = Wakeup { woken: false, ready: 0 };
 
     #[test]
     fn a_wait_ends_by_time_by_call_and_by_what_it_waits_for() {
@@ -142,15 +139,15 @@ mod tests {
         );
         assert!(events.is_err(), "a descriptor is watched once");
         let events = Events::new(&waker, &[(socket.as_fd(), Interest::Readable)]).unwrap();
-        assert!(events.wait(Some(Duration::ZERO)).unwrap().timed_out());
-        assert!(events.wait(Some(Duration::from_millis(1))).unwrap().timed_out());
+        assert_eq!(events.wait(Some(Duration::ZERO)).unwrap(), TIME_WAS_UP);
+        assert_eq!(events.wait(Some(Duration::from_millis(1))).unwrap(), TIME_WAS_UP);
 
         let other = waker.clone();
         let caller = std::thread::spawn(move || other.wake());
         let wakeup = events.wait(None).unwrap();
         caller.join().unwrap();
         assert!(wakeup.woken && !wakeup.is_ready(0));
-        assert!(events.wait(Some(Duration::ZERO)).unwrap().timed_out(), "a call counts once");
+        assert_eq!(events.wait(Some(Duration::ZERO)).unwrap(), TIME_WAS_UP, "a call counts once");
 
         socket.send_to(b"x", socket.local_addr().unwrap()).unwrap();
         let wakeup = events.wait(None).unwrap();

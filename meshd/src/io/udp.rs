@@ -13,7 +13,7 @@ use std::io;
 
 use socket2::Socket;
 
-pub use group::UdpGroup;
+pub use group::{UdpGroup, UdpTally};
 pub use socket::{GroupSocket, SEGMENTS_MAX, TRAIN_LEN_MAX, segments_max};
 
 /// The tunnel's port, held to see that it can be had.

@@ -263,6 +263,7 @@ impl Mesh {
             }
         }
         snapshot.drops = self.plane.counters();
+        snapshot.trains_refused = self.plane.trains_refused();
         snapshot.bytes = self.plane.bytes();
         snapshot.connections = self.control.as_ref().map_or_else(Vec::new, |role| role.failures().to_vec());
     }

@@ -278,3 +278,20 @@ fn changes_of_addresses_are_noticed() {
     pair.ip(0, &["address", "add", "192.168.77.200/24", "dev", "uplink"]);
     runtime.block_on(async { tokio::time::timeout(PATIENCE, watch.changed()).await }).unwrap().unwrap();
 }
+
+#[test]
+fn datagrams_that_find_the_buffer_full_are_counted() {
+    let Some(pair) = Pair::new() else { return };
+    let a = pair.start(0);
+    // Nobody takes what comes, but the port is still held.
+    a.stop();
+    assert_eq!(counter(&a, "udp-buffer-full"), 0);
+    let sender = pair.inside(1, || UdpSocket::bind((underlay4(1), 0))).unwrap();
+    wait_for("a full buffer", || {
+        for _ in 0..100 {
+            sender.send_to(&[1; 1400], (underlay4(0), PORT)).unwrap();
+        }
+        counter(&a, "udp-buffer-full") > 0
+    });
+    assert_eq!(a.trains_refused(), 0);
+}

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::option::Number;
+use super::option::{self, Number};
 use super::refusals::Refusals;
 use super::socket::GroupSocket;
 use super::{BindError, bind_error, no_ipv6, steer};
@@ -68,7 +68,7 @@ impl UdpGroup {
 
         let refusals = Arc::new(Refusals::default());
         let group_socket = |socket: Socket| GroupSocket {
-            socket: socket.into(),
+            socket: Arc::new(socket.into()),
             dual_stack: domain == Domain::IPV6,
             gso: has_gso,
             never_equal_tail: switches.never_gso_equal_tail,
@@ -86,6 +86,34 @@ impl UdpGroup {
     /// The port all sockets are bound to.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// What is counted where the senders and receivers of the sockets do not see it.
+    pub fn tally(&self) -> UdpTally {
+        let sockets = self.shards.iter().chain([&self.control]);
+        UdpTally {
+            sockets: sockets.map(|socket| Arc::clone(&socket.socket)).collect(),
+            refusals: Arc::clone(&self.control.refusals),
+        }
+    }
+}
+
+/// Numbers of a [`UdpGroup`], read when somebody asks; it holds the port as the sockets do.
+#[derive(Debug)]
+pub struct UdpTally {
+    sockets: Vec<Arc<UdpSocket>>,
+    refusals: Arc<Refusals>,
+}
+
+impl UdpTally {
+    /// Datagrams that came and found the kernel's buffer full. The kernel counts modulo 2^32.
+    pub fn overflows(&self) -> u64 {
+        self.sockets.iter().filter_map(|socket| option::overflows(socket).ok()).map(u64::from).sum()
+    }
+
+    /// Trains that a link refused, so that their datagrams went one by one.
+    pub fn trains_refused(&self) -> u64 {
+        self.refusals.total()
     }
 }
 

@@ -10,7 +10,6 @@ use nix::poll::{PollFd, PollFlags, poll};
 use socket2::SockAddr;
 
 use super::message::{self, Ancillary};
-use super::option;
 use super::refusals::Refusals;
 use crate::io::seam::{DatagramSocket, ReceiveMeta};
 
@@ -41,7 +40,7 @@ pub const fn segments_max(segment: usize) -> usize {
 /// One socket of an [`UdpGroup`](super::UdpGroup).
 #[derive(Debug)]
 pub struct GroupSocket {
-    pub(super) socket: UdpSocket,
+    pub(super) socket: Arc<UdpSocket>,
     pub(super) dual_stack: bool,
     pub(super) gso: bool,
     pub(super) never_equal_tail: bool,
@@ -93,16 +92,6 @@ impl DatagramSocket for GroupSocket {
 }
 
 impl GroupSocket {
-    /// Datagrams that came and found the kernel's buffer full, modulo 2^32.
-    pub fn overflows(&self) -> io::Result<u32> {
-        option::overflows(self)
-    }
-
-    /// Trains of the group's sockets that a link refused, so that their datagrams went one by one.
-    pub fn trains_refused(&self) -> u64 {
-        self.refusals.total()
-    }
-
     /// Whether to try one call for all. A single datagram never goes as a train: some kernels refuse one that is
     /// shorter than the segment.
     pub(super) fn may_go_whole(&self, len: usize, segment: usize, to: SocketAddr) -> bool {

@@ -27,7 +27,7 @@ fn a_link_that_refused_trains_gets_datagrams_and_other_links_still_trains() {
     from.shards[0].refusals.add(at(&to).ip());
     from.shards[0].send(&train(40 * SEGMENT), SEGMENT, at(&to), 0).unwrap();
     assert_eq!(receive(&to.shards[0]), [(SEGMENT, SEGMENT); 40]);
-    assert_eq!(from.control.trains_refused(), 1);
+    assert_eq!(from.tally().trains_refused(), 1);
 
     let other = SocketAddr::new("127.0.0.2".parse().unwrap(), to.port());
     from.shards[0].send(&train(40 * SEGMENT), SEGMENT, other, 0).unwrap();
@@ -44,7 +44,7 @@ fn a_train_that_the_kernel_finds_invalid_goes_singly_this_once() {
     NO_CHECK.set(&from.shards[0], 0).unwrap();
     from.shards[0].send(&train(40 * SEGMENT), SEGMENT, at(&to), 0).unwrap();
     assert_eq!(receive(&to.shards[0]), [(40 * SEGMENT, SEGMENT)]);
-    assert_eq!(from.control.trains_refused(), 0);
+    assert_eq!(from.tally().trains_refused(), 0);
 }
 
 #[test]
