@@ -45,7 +45,7 @@ impl Tally {
 pub fn run(name: Option<&str>) -> Result<bool> {
     mesh_lab::possible()?;
     packages::install()?;
-    peers::install()?;
+    peers::BORINGTUN.install()?;
     mesh_lab::sweep()?;
     cargo::build()?;
     let mut tally = Tally::default();

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::system::Found;
 use crate::packages;
+use crate::peers::CrateProgram;
 
 /// Release whose packages are newer than those of a stable Debian; programs in Go run on older releases too.
 const NEWEST: &str = "sid";
@@ -24,21 +25,9 @@ pub fn debian(package: &str, program: &str) -> Result<Found> {
     Ok(Found { path, version: version.trim().to_owned() })
 }
 
-/// A program of a crate, compiled into the cache.
-pub fn cargo(name: &str, version: &str, program: &str) -> Result<Found> {
-    let root = cache()?.join("crates");
-    let path = root.join("bin").join(program);
-    let exact = format!("{name}@{version}");
-    let mut command = Command::new("nice");
-    command.args(["cargo", "install", "--quiet", "--locked", "--jobs", "1", "--root"]).arg(&root).arg(&exact);
-    // Profiles and features differ from ours: what is built for them must not replace what is built for us.
-    command.env("CARGO_TARGET_DIR", cache()?.join("build"));
-    if !path.exists() {
-        eprintln!("compiling {exact}, once");
-        run(command)?;
-    }
-    ensure!(path.exists(), "the crate {name} has no program {program}");
-    Ok(Found { path, version: version.to_owned() })
+/// A program of a crate, compiled if it is not there.
+pub fn compiled(program: CrateProgram) -> Result<Found> {
+    Ok(Found { path: program.install()?, version: program.version.to_owned() })
 }
 
 /// A program of a Debian package, installed if it is not there.

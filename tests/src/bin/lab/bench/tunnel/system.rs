@@ -16,9 +16,12 @@ use serde::{Serialize, Serializer};
 
 use super::fetch;
 use super::link::Pair;
+use crate::peers::{BORINGTUN, CrateProgram};
 
 /// MTU of every tunnel whose system lets it be chosen: that of WireGuard over a 1500-byte link.
 const MTU: u16 = 1420;
+
+const GOTATUN: CrateProgram = CrateProgram { name: "gotatun-cli", version: "0.10.2", program: "gotatun" };
 
 /// Addresses of the near and the far end inside a tunnel; each pair of hosts is on its own, so all may use them.
 const INNER: [&str; 2] = ["10.77.0.1", "10.77.0.2"];
@@ -105,8 +108,8 @@ impl System {
         match self {
             Self::Veth | Self::Vxlan => kernel::find(),
             Self::WireguardGo => fetch::debian("wireguard-go", "usr/bin/wireguard-go"),
-            Self::Boringtun => fetch::cargo("boringtun-cli", "0.7.1", "boringtun-cli"),
-            Self::Gotatun => fetch::cargo("gotatun-cli", "0.10.2", "gotatun"),
+            Self::Boringtun => fetch::compiled(BORINGTUN),
+            Self::Gotatun => fetch::compiled(GOTATUN),
             Self::Nebula => fetch::debian("nebula", "usr/bin/nebula"),
             Self::Tinc => fetch::installed("tinc", "tincd"),
             Self::Openvpn => fetch::installed("openvpn", "openvpn"),
