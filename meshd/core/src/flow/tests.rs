@@ -127,15 +127,9 @@ fn answers_go_on_under_new_rules_that_still_allow_the_flow() {
 #[test]
 fn the_flows_of_two_peers_are_two() {
     let [mut cache, _] = threads();
-    #[derive(Debug)]
-    struct OnlyPeer;
-    impl FlowFilter for OnlyPeer {
-        fn decide(&self, flow: &Flow) -> Verdict {
-            if flow.peer == PEER { Verdict::Allow } else { Verdict::Deny }
-        }
-    }
-    assert_eq!(cache.verdict(&flow(1, 2), NOW, 1, &OnlyPeer), Verdict::Allow);
-    assert_eq!(cache.verdict(&Flow { peer: PEER + 1, ..flow(1, 2) }, NOW, 1, &OnlyPeer), Verdict::Deny);
+    let only_peer = |flow: &Flow| if flow.peer == PEER { Verdict::Allow } else { Verdict::Deny };
+    assert_eq!(cache.verdict(&flow(1, 2), NOW, 1, only_peer), Verdict::Allow);
+    assert_eq!(cache.verdict(&Flow { peer: PEER + 1, ..flow(1, 2) }, NOW, 1, only_peer), Verdict::Deny);
 }
 
 #[test]
@@ -199,20 +193,16 @@ fn the_pieces_of_a_refused_packet_are_refused() {
 
 #[test]
 fn a_verdict_on_one_protocol_says_nothing_of_another() {
-    #[derive(Debug)]
-    struct OnlyTcpOverV6;
-    impl FlowFilter for OnlyTcpOverV6 {
-        fn decide(&self, flow: &Flow) -> Verdict {
-            if flow.key.protocol == PROTO_TCP && flow.key.is_v6 { Verdict::Allow } else { Verdict::Deny }
-        }
-    }
+    let only_tcp_over_v6 = |flow: &Flow| {
+        if flow.key.protocol == PROTO_TCP && flow.key.is_v6 { Verdict::Allow } else { Verdict::Deny }
+    };
     let [mut cache, _] = threads();
     let tcp = flow(1, 2);
     let udp = Flow { key: FlowKey { protocol: PROTO_UDP, ..tcp.key }, ..tcp };
     let mapped = Flow { key: FlowKey { is_v6: false, ..tcp.key }, ..tcp };
-    assert_eq!(cache.verdict(&tcp, NOW, 1, &OnlyTcpOverV6), Verdict::Allow);
-    assert_eq!(cache.verdict(&udp, NOW, 1, &OnlyTcpOverV6), Verdict::Deny);
-    assert_eq!(cache.verdict(&mapped, NOW, 1, &OnlyTcpOverV6), Verdict::Deny);
+    assert_eq!(cache.verdict(&tcp, NOW, 1, only_tcp_over_v6), Verdict::Allow);
+    assert_eq!(cache.verdict(&udp, NOW, 1, only_tcp_over_v6), Verdict::Deny);
+    assert_eq!(cache.verdict(&mapped, NOW, 1, only_tcp_over_v6), Verdict::Deny);
 }
 
 #[test]
