@@ -5,8 +5,9 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-/// Words of one carry chain; the carry of the last goes back into its sum.
-const CHAIN: usize = 8;
+/// Bytes that are summed at once, while there are as many: two carry chains, each of which takes half of them. The
+/// carry of a chain goes back into its sum, which costs as much as another word.
+const BLOCK: usize = 256;
 
 /// A one's complement sum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -35,29 +36,24 @@ impl Sum {
     #[must_use]
     pub fn with(self, bytes: &[u8]) -> Self {
         // Two chains, because one would wait for itself: an addition can begin when the one before it is done.
-        let (pairs, rest) = bytes.as_chunks::<{ 2 * CHAIN * 8 }>();
+        let (blocks, rest) = bytes.as_chunks::<BLOCK>();
         let [mut even, mut odd] = [self.0, 0];
-        for pair in pairs {
-            let (words, _) = pair.as_chunks::<8>();
-            even = add_chain(even, &words[..CHAIN]);
-            odd = add_chain(odd, &words[CHAIN..]);
+        for block in blocks {
+            let (words, _) = block.as_chunks::<8>();
+            let (left, right) = words.split_at(BLOCK / 16);
+            even = add_chain(even, left);
+            odd = add_chain(odd, right);
         }
-        let (quarters, rest) = rest.as_chunks::<{ CHAIN * 2 }>();
-        for quarter in quarters {
-            even = add_chain(even, quarter.as_chunks::<8>().0);
+        let (sum, rest) = Self(even).plus(odd).with_first::<{ BLOCK / 2 }>(rest);
+        let (sum, rest) = sum.with_first::<{ BLOCK / 4 }>(rest);
+        let (sum, rest) = sum.with_first::<{ BLOCK / 8 }>(rest);
+        let (sum, rest) = sum.with_first::<{ BLOCK / 16 }>(rest);
+        let (mut sum, mut rest) = sum.with_first::<8>(rest);
+        if let Some((half, after)) = rest.split_first_chunk() {
+            (sum, rest) = (sum.with_four(*half), after);
         }
-        let (words, rest) = rest.as_chunks::<8>();
-        let mut sum = Self(even).plus(odd);
-        for word in words {
-            sum = sum.plus(u64::from_ne_bytes(*word));
-        }
-        let (halves, rest) = rest.as_chunks::<4>();
-        for half in halves {
-            sum = sum.plus(u32::from_ne_bytes(*half).into());
-        }
-        let (pairs, rest) = rest.as_chunks::<2>();
-        for pair in pairs {
-            sum = sum.plus(u16::from_ne_bytes(*pair).into());
+        if let Some((pair, after)) = rest.split_first_chunk() {
+            (sum, rest) = (sum.plus(u16::from_ne_bytes(*pair).into()), after);
         }
         match rest {
             [odd] => sum.plus(u16::from_ne_bytes([*odd, 0]).into()),
@@ -81,6 +77,7 @@ impl Sum {
 
     /// Adds another sum, of an even number of bytes.
     #[must_use]
+    #[inline]
     pub fn with_sum(self, other: Self) -> Self {
         self.plus(other.0)
     }
@@ -88,10 +85,11 @@ impl Sum {
     /// The sum of 16 bits, as it stands in a packet.
     #[inline]
     pub fn folded(self) -> [u8; 2] {
-        let folded = (self.0 & 0xffff_ffff) + (self.0 >> 32);
-        let folded = (folded & 0xffff) + (folded >> 16 & 0xffff) + (folded >> 32);
-        let folded = (folded & 0xffff) + (folded >> 16);
-        let folded = (folded & 0xffff) + (folded >> 16);
+        // Both halves of a number plus itself with halves swapped are the sum of the two. The carry of the lower sum
+        // goes into the upper one, which is where it belongs.
+        let folded = self.0.wrapping_add(self.0.rotate_left(32)) >> 32;
+        let folded = folded as u32;
+        let folded = folded.wrapping_add(folded.rotate_left(16)) >> 16;
         (folded as u16).to_ne_bytes()
     }
 
@@ -102,10 +100,20 @@ impl Sum {
     }
 
     /// The checksum of an upper layer: never zero, which UDP reads as "none" and which is the same number as 0xffff.
+    #[inline]
     pub fn finish_nonzero(self) -> [u8; 2] {
         match self.finish() {
             [0, 0] => [0xff, 0xff],
             checksum => checksum,
+        }
+    }
+
+    /// Adds the first `N` bytes if there are as many; gives what is left.
+    #[inline(always)]
+    fn with_first<const N: usize>(self, bytes: &[u8]) -> (Self, &[u8]) {
+        match bytes.split_first_chunk::<N>() {
+            Some((first, rest)) => (Self(add_chain(self.0, first.as_chunks::<8>().0)), rest),
+            None => (self, bytes),
         }
     }
 

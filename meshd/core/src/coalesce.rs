@@ -8,13 +8,16 @@
 //! just that, need not end a super-packet. Items leave in the order of their first packets. A flow has one open item
 //! at most, and whatever of the flow does not fit closes it, so the packets of a flow keep their order.
 
+mod mask;
 mod segment;
+mod sequel;
 
 use std::ops::Range;
 
 use crate::vnet;
 
 use segment::Segment;
+use sequel::Sequel;
 
 /// Packets of one burst: 256 can come of one `recvmmsg` with UDP_GRO (4 buffers of 64 datagrams), and as many again.
 pub const PACKETS_MAX: usize = 512;
@@ -47,12 +50,14 @@ pub struct Full;
 pub struct Coalescer {
     switches: CoalesceSwitches,
     /// All packets of the burst in order of arrival; those of an item are linked.
-    packets: Box<[Packet]>,
+    packets: Box<[Packet; PACKETS_MAX]>,
     packet_count: usize,
-    items: Box<[Item]>,
+    items: Box<[Item; PACKETS_MAX]>,
     item_count: usize,
     open: [u16; OPEN_MAX],
     open_count: usize,
+    /// What would continue the packet taken last.
+    sequel: Option<Sequel>,
     ranges: [Range<usize>; RANGES_MAX],
 }
 
@@ -84,14 +89,43 @@ impl Coalescer {
     pub fn new(switches: CoalesceSwitches) -> Self {
         Self {
             switches,
-            packets: vec![Packet::default(); PACKETS_MAX].into(),
+            packets: Box::new([Packet::default(); PACKETS_MAX]),
             packet_count: 0,
-            items: vec![Item::default(); PACKETS_MAX].into(),
+            items: Box::new([Item::default(); PACKETS_MAX]),
             item_count: 0,
             open: [0; OPEN_MAX],
             open_count: 0,
+            sequel: None,
             ranges: std::array::from_fn(|_| 0..0),
         }
+    }
+
+    /// Takes the packet in `slab[packet]` into the burst if it continues the packet taken last at the same length.
+    ///
+    /// The two then agree in addresses, ports and protocol, in type of service and hops, and neither is a fragment:
+    /// whoever let the one pass has nothing to ask of the other. False says nothing: the packet is one for
+    /// [`Coalescer::push`].
+    #[inline]
+    pub fn follow(&mut self, slab: &[u8], packet: &Range<usize>) -> bool {
+        let Some(sequel) = &self.sequel else { return false };
+        let Some(bytes) = slab.get(packet.clone()) else { return false };
+        let (Some(headers), Some(item)) = (bytes.first_chunk(), self.items.get(usize::from(sequel.item)))
+        else {
+            return false;
+        };
+        if bytes.len() != sequel.len || self.packet_count == PACKETS_MAX || !item.has_room(bytes) {
+            return false;
+        }
+        let Some(push) = sequel.push_of(headers, item.sequence_next) else { return false };
+        let payload = packet.start + sequel.header_len..packet.end;
+        self.append(usize::from(sequel.item), &payload, push);
+        true
+    }
+
+    /// No packet follows those before any more, as far as [`Coalescer::follow`] is concerned: what let them pass
+    /// has changed.
+    pub fn interrupt(&mut self) {
+        self.sequel = None;
     }
 
     /// Takes the packet in `slab[packet]` into the burst. The slab stays the same until the burst is drained.
@@ -99,16 +133,20 @@ impl Coalescer {
         if self.packet_count == PACKETS_MAX {
             return Err(Full);
         }
+        self.sequel = None;
         let Some(bytes) = slab.get(packet.clone()) else { return Ok(()) };
         for at in (0..self.open_count).rev() {
             let item = &self.items[usize::from(self.open[at])];
             let first = self.bytes_of(slab, item.first);
             if item.has_room(bytes) && item.head.is_followed_by(first, bytes, item.sequence_next) {
-                let is_shorter = bytes.len() < first.len();
-                self.append(usize::from(self.open[at]), bytes, packet);
-                if is_shorter {
+                let (index, head) = (self.open[at], item.head);
+                if bytes.len() < first.len() {
                     self.close(at);
+                } else {
+                    self.sequel = Sequel::new(index, &head, first);
                 }
+                let payload = packet.start + usize::from(head.header_len)..packet.end;
+                self.append(usize::from(index), &payload, head.has_push(bytes));
                 return Ok(());
             }
         }
@@ -134,7 +172,15 @@ impl Coalescer {
         }
         let head = segment.unwrap_or_default();
         let is_on = if head.is_tcp { self.switches.tcp } else { self.switches.udp };
-        self.begin(packet, head, is_on && head.is_mergeable);
+        let index = self.begin(packet, head);
+        if is_on && head.is_mergeable {
+            if self.open_count == OPEN_MAX {
+                self.close(0);
+            }
+            self.open[self.open_count] = index;
+            self.open_count += 1;
+            self.sequel = Sequel::new(index, &head, bytes);
+        }
     }
 
     /// Hands over the burst, item by item, and begins another.
@@ -157,10 +203,11 @@ impl Coalescer {
             write(&header, slab, ranges);
         }
         (self.packet_count, self.item_count, self.open_count) = (0, 0, 0);
+        self.sequel = None;
     }
 
     /// Begins an item with its first packet.
-    fn begin(&mut self, packet: Range<usize>, head: Segment, may_grow: bool) {
+    fn begin(&mut self, packet: Range<usize>, head: Segment) -> u16 {
         let (at, index) = (self.note(&packet), self.item_count);
         self.items[index] = Item {
             first: at,
@@ -172,29 +219,23 @@ impl Coalescer {
             sequence_next: head.sequence.wrapping_add(head.payload_len.into()),
         };
         self.item_count += 1;
-        if may_grow {
-            if self.open_count == OPEN_MAX {
-                self.close(0);
-            }
-            self.open[self.open_count] = index as u16;
-            self.open_count += 1;
-        }
+        index as u16
     }
 
     /// Adds the payload of a packet to an item.
-    fn append(&mut self, index: usize, bytes: &[u8], packet: Range<usize>) {
-        let head = self.items[index].head;
-        let at = self.note(&(packet.start + usize::from(head.header_len)..packet.end));
-        let payload_len = (bytes.len() - usize::from(head.header_len)) as u32;
+    #[inline]
+    fn append(&mut self, index: usize, payload: &Range<usize>, push: bool) {
+        let at = self.note(payload);
         let item = &mut self.items[index];
         self.packets[usize::from(item.last)].next = at;
         item.last = at;
         item.count += 1;
-        item.len += payload_len;
-        item.sequence_next = item.sequence_next.wrapping_add(payload_len);
-        item.push |= head.has_push(bytes);
+        item.len += payload.len() as u32;
+        item.sequence_next = item.sequence_next.wrapping_add(payload.len() as u32);
+        item.push |= push;
     }
 
+    #[inline]
     fn note(&mut self, range: &Range<usize>) -> u16 {
         let at = self.packet_count;
         self.packets[at] = Packet { start: range.start as u32, end: range.end as u32, next: 0 };

@@ -6,11 +6,7 @@ use crate::checksum::Sum;
 use crate::ip::{IpPacket, PROTO_TCP, PROTO_UDP, v4_header, v6_header};
 use crate::vnet::{Gso, VnetHeader};
 
-pub(crate) const ACK: u8 = 0x10;
-pub(crate) const PSH: u8 = 0x08;
-pub(crate) const SYN: u8 = 0x02;
-pub(crate) const FIN: u8 = 0x01;
-pub(crate) const CWR: u8 = 0x80;
+pub(crate) use crate::upper::tcp::{ACK, CWR, FIN, PSH, SYN};
 
 /// A TCP or UDP packet to be.
 #[derive(Debug, Clone)]

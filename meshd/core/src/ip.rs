@@ -151,14 +151,7 @@ impl<'a> IpPacket<'a> {
     /// The two bits of explicit congestion notification (RFC 3168).
     #[inline]
     pub fn ecn(&self) -> u8 {
-        let (first, second) = match self.bytes {
-            [first, second, ..] => (*first, *second),
-            _ => (0, 0),
-        };
-        match first >> 4 {
-            4 => second & 3,
-            _ => second >> 4 & 3,
-        }
+        ecn(self.bytes).unwrap_or_default()
     }
 
     /// Bytes of the upper layer; empty when they lie beyond the packet.
@@ -178,6 +171,13 @@ impl<'a> IpPacket<'a> {
     pub fn is_later_fragment(&self) -> bool {
         self.fragment.is_some_and(|fragment| !fragment.first)
     }
+}
+
+/// The congestion mark of a packet (RFC 3168) that may be of any kind; none of one without the byte for it.
+#[inline]
+pub fn ecn(packet: &[u8]) -> Option<u8> {
+    let [first, second] = *packet.first_chunk()?;
+    Some(if first >> 4 == 4 { second & 3 } else { second >> 4 & 3 })
 }
 
 /// What stands behind the extension headers of an IPv6 packet.

@@ -35,6 +35,7 @@ pub mod routes;
 pub mod split;
 pub mod too_big;
 pub mod unreachable;
+mod upper;
 pub mod vnet;
 
 pub use bucket::TokenBucket;

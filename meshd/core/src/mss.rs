@@ -1,11 +1,8 @@
 //! The maximum segment size that a TCP connection begins with (RFC 9293 section 3.7.1).
 
 use crate::checksum;
+use crate::upper::tcp::{CHECKSUM_AT, FLAGS_AT, HEADER_LEN as OPTIONS_AT, OFFSET_AT, SYN};
 
-const SYN: u8 = 0x02;
-const FLAGS_AT: usize = 13;
-const CHECKSUM_AT: usize = 16;
-const OPTIONS_AT: usize = 20;
 const OPTION_END: u8 = 0;
 const OPTION_NOP: u8 = 1;
 const OPTION_MSS: u8 = 2;
@@ -38,7 +35,7 @@ fn option_at(tcp: &[u8]) -> Option<usize> {
     if tcp.get(FLAGS_AT)? & SYN == 0 {
         return None;
     }
-    let header = tcp.get(..usize::from(tcp.get(12)? >> 4) * 4)?;
+    let header = tcp.get(..usize::from(tcp.get(OFFSET_AT)? >> 4) * 4)?;
     let mut at = OPTIONS_AT;
     loop {
         match (*header.get(at)?, header.get(at + 1)) {
@@ -62,7 +59,7 @@ mod tests {
         let mut tcp = vec![0x12, 0x34, 0, 80, 1, 2, 3, 4, 0, 0, 0, 0, 0, SYN, 0xff, 0xff, 0, 0, 0, 0];
         tcp.extend(options);
         tcp.resize(tcp.len().next_multiple_of(4), 0);
-        tcp[12] = (tcp.len() as u8 / 4) << 4;
+        tcp[OFFSET_AT] = (tcp.len() as u8 / 4) << 4;
         let checksum = Sum::of(&tcp).finish();
         tcp[CHECKSUM_AT..CHECKSUM_AT + 2].copy_from_slice(&checksum);
         tcp

@@ -21,6 +21,7 @@ use crate::checksum::Sum;
 use crate::flow::{FlowKey, NoPorts};
 use crate::ip::{Fragment, IpPacket, NotIp, PROTO_TCP, PROTO_UDP, V4_HEADER_LEN, V6_HEADER_LEN};
 use crate::mss;
+use crate::upper::{tcp, udp};
 use crate::vnet::{Gso, VnetHeader};
 
 use cut::Cut;
@@ -29,13 +30,6 @@ use cut::Cut;
 pub const SEGMENTS_MAX: usize = 65_535 / 48;
 /// All headers of a packet that is cut: IPv6 and TCP with full options, and 156 bytes of extension headers.
 const HEADER_LEN_MAX: usize = 256;
-
-const TCP_HEADER_LEN: usize = 20;
-const TCP_FLAGS_AT: usize = 13;
-const TCP_CHECKSUM_AT: usize = 16;
-const TCP_SYN: u8 = 0x02;
-const UDP_HEADER_LEN: usize = 8;
-const UDP_CHECKSUM_AT: usize = 6;
 
 /// Says why what the host sent is no packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -157,9 +151,9 @@ impl Outgoing {
     /// Takes the segment size from the header of a super-packet.
     fn take_size(&mut self, vnet: &VnetHeader) -> Result<(), BadPacket> {
         let (is_kind, field) = match (vnet.gso, self.upper) {
-            (Gso::TcpV4 { .. }, Upper::Tcp { .. }) => (!self.flow.is_v6, TCP_CHECKSUM_AT),
-            (Gso::TcpV6 { .. }, Upper::Tcp { .. }) => (self.flow.is_v6, TCP_CHECKSUM_AT),
-            (Gso::UdpL4, Upper::Udp) => (true, UDP_CHECKSUM_AT),
+            (Gso::TcpV4 { .. }, Upper::Tcp { .. }) => (!self.flow.is_v6, tcp::CHECKSUM_AT),
+            (Gso::TcpV6 { .. }, Upper::Tcp { .. }) => (self.flow.is_v6, tcp::CHECKSUM_AT),
+            (Gso::UdpL4, Upper::Udp) => (true, udp::CHECKSUM_AT),
             _ => (false, 0),
         };
         if !is_kind {
@@ -180,7 +174,7 @@ impl Outgoing {
 
     /// Whether it is TCP whose checksum is understood: complete, or unfinished in its own field.
     fn may_be_cut(&self) -> bool {
-        let field = self.upper_at + TCP_CHECKSUM_AT;
+        let field = self.upper_at + tcp::CHECKSUM_AT;
         match self.upper {
             Upper::Tcp { is_syn, .. } => {
                 !is_syn && self.checksum.is_none_or(|sum| sum == Unfinished { start: self.upper_at, field })
@@ -193,7 +187,7 @@ impl Outgoing {
         self.upper_at
             + match self.upper {
                 Upper::Tcp { header_len, .. } => header_len,
-                Upper::Udp => UDP_HEADER_LEN,
+                Upper::Udp => udp::HEADER_LEN,
                 Upper::Opaque => 0,
             }
     }
@@ -209,14 +203,14 @@ impl Upper {
         match packet.protocol() {
             _ if packet.fragment().is_some() => Self::Opaque,
             PROTO_TCP => {
-                let Some(header) = payload.first_chunk::<TCP_HEADER_LEN>() else { return Self::Opaque };
-                let header_len = usize::from(header[12] >> 4) * 4;
-                if header_len < TCP_HEADER_LEN || header_len > payload.len() {
+                let Some(header) = payload.first_chunk::<{ tcp::HEADER_LEN }>() else { return Self::Opaque };
+                let header_len = usize::from(header[tcp::OFFSET_AT] >> 4) * 4;
+                if header_len < tcp::HEADER_LEN || header_len > payload.len() {
                     return Self::Opaque;
                 }
-                Self::Tcp { header_len, is_syn: header[TCP_FLAGS_AT] & TCP_SYN != 0 }
+                Self::Tcp { header_len, is_syn: header[tcp::FLAGS_AT] & tcp::SYN != 0 }
             }
-            PROTO_UDP if payload.len() >= UDP_HEADER_LEN => Self::Udp,
+            PROTO_UDP if payload.len() >= udp::HEADER_LEN => Self::Udp,
             _ => Self::Opaque,
         }
     }
@@ -298,7 +292,7 @@ impl Whole {
         let syn = match packet.upper {
             Upper::Tcp { is_syn: true, .. } => {
                 // The option counts neither IP nor TCP options (RFC 6691).
-                let headers = TCP_HEADER_LEN + if packet.flow.is_v6 { V6_HEADER_LEN } else { V4_HEADER_LEN };
+                let headers = tcp::HEADER_LEN + if packet.flow.is_v6 { V6_HEADER_LEN } else { V4_HEADER_LEN };
                 Some((packet.upper_at, u16::try_from(mtu.saturating_sub(headers)).unwrap_or(u16::MAX)))
             }
             Upper::Tcp { is_syn: false, .. } | Upper::Udp | Upper::Opaque => None,

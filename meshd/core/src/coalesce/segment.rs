@@ -2,28 +2,24 @@
 
 use crate::checksum::Sum;
 use crate::ip::{PROTO_TCP, PROTO_UDP, V4_HEADER_LEN, V6_HEADER_LEN};
+use crate::upper::tcp::{self, ACK, PSH};
+use crate::upper::udp;
 use crate::vnet::{Gso, VnetHeader};
 
-const TCP_HEADER_LEN: usize = 20;
-const TCP_FLAGS_AT: usize = 13;
-const TCP_CHECKSUM_AT: usize = 16;
-const ACK: u8 = 0x10;
-const PSH: u8 = 0x08;
-const UDP_HEADER_LEN: usize = 8;
-const UDP_CHECKSUM_AT: usize = 6;
+use super::mask::{agree, mask};
 
 // What segments of one super-packet have in common. Free are length, identification and checksums, and in TCP the
 // sequence number and what is behind the window; the flags are plain but for PSH.
-const V4_TCP: [u64; 5] = mask(&[[2, 6], [10, 12], [24, 28], [36, 40]], V4_HEADER_LEN + TCP_FLAGS_AT);
+const V4_TCP: [u64; 5] = mask(&[[2, 6], [10, 12], [24, 28], [36, 40]], V4_HEADER_LEN + tcp::FLAGS_AT);
 const V4_UDP: [u64; 3] = mask(&[[2, 6], [10, 12]], usize::MAX);
-const V6_TCP: [u64; 7] = mask(&[[4, 6], [44, 48]], V6_HEADER_LEN + TCP_FLAGS_AT);
+const V6_TCP: [u64; 7] = mask(&[[4, 6], [44, 48]], V6_HEADER_LEN + tcp::FLAGS_AT);
 const V6_UDP: [u64; 6] = mask(&[[4, 6], [44, 48]], usize::MAX);
 
 /// A whole TCP or UDP packet without IP options or extension headers.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Segment {
     pub(super) is_tcp: bool,
-    is_v6: bool,
+    pub(super) is_v6: bool,
     /// Whether it can be part of a super-packet: it has a payload and tells nothing but data.
     pub(super) is_mergeable: bool,
     pub(super) push: bool,
@@ -64,38 +60,39 @@ impl Segment {
     }
 
     fn read_tcp(is_v6: bool, upper: &[u8]) -> Option<Self> {
-        let tcp = upper.first_chunk::<TCP_HEADER_LEN>()?;
-        let tcp_len = usize::from(tcp[12] >> 4) * 4;
-        if tcp_len < TCP_HEADER_LEN {
+        let header = upper.first_chunk::<{ tcp::HEADER_LEN }>()?;
+        let (offset, flags) = (header[tcp::OFFSET_AT], header[tcp::FLAGS_AT]);
+        let tcp_len = usize::from(offset >> 4) * 4;
+        if tcp_len < tcp::HEADER_LEN {
             return None;
         }
         let payload_len = upper.len().checked_sub(tcp_len)?;
         // The bits beside the header's length are flags too.
-        let is_plain = tcp[12] & 0x0f == 0 && tcp[TCP_FLAGS_AT] & !PSH == ACK;
+        let is_plain = offset & 0x0f == 0 && flags & !PSH == ACK;
         Some(Self {
             is_tcp: true,
             is_v6,
             is_mergeable: is_plain && payload_len > 0,
-            push: tcp[TCP_FLAGS_AT] & PSH != 0,
-            sequence: u32::from_be_bytes([tcp[4], tcp[5], tcp[6], tcp[7]]),
+            push: flags & PSH != 0,
+            sequence: u32::from_be_bytes([header[4], header[5], header[6], header[7]]),
             header_len: (upper_at(is_v6) + tcp_len) as u16,
             payload_len: payload_len as u16,
         })
     }
 
     fn read_udp(is_v6: bool, upper: &[u8]) -> Option<Self> {
-        let udp = upper.first_chunk::<UDP_HEADER_LEN>()?;
-        let payload_len = upper.len() - UDP_HEADER_LEN;
-        let is_exact = usize::from(u16::from_be_bytes([udp[4], udp[5]])) == upper.len();
+        let header = upper.first_chunk::<{ udp::HEADER_LEN }>()?;
+        let payload_len = upper.len() - udp::HEADER_LEN;
+        let is_exact = usize::from(u16::from_be_bytes([header[4], header[5]])) == upper.len();
         // A datagram without a checksum would get one.
-        let has_checksum = [udp[6], udp[7]] != [0, 0];
+        let has_checksum = [header[6], header[7]] != [0, 0];
         Some(Self {
             is_tcp: false,
             is_v6,
             is_mergeable: is_exact && has_checksum && payload_len > 0,
             push: false,
             sequence: 0,
-            header_len: (upper_at(is_v6) + UDP_HEADER_LEN) as u16,
+            header_len: (upper_at(is_v6) + udp::HEADER_LEN) as u16,
             payload_len: payload_len as u16,
         })
     }
@@ -130,18 +127,19 @@ impl Segment {
             return false;
         }
         if self.is_tcp {
-            let options = at + TCP_HEADER_LEN..header_len;
-            packet.get(at + 4..at + 8) == Some(&sequence.to_be_bytes())
+            let options = at + tcp::HEADER_LEN..header_len;
+            packet.get(at + tcp::SEQUENCE_AT..at + tcp::SEQUENCE_AT + 4) == Some(&sequence.to_be_bytes())
                 && packet.get(options.clone()) == first_packet.get(options)
         } else {
-            number(packet, at + 4) == packet.len() - at && number(packet, at + UDP_CHECKSUM_AT) != 0
+            number(packet, at + udp::LEN_AT) == packet.len() - at
+                && number(packet, at + udp::CHECKSUM_AT) != 0
         }
     }
 
     /// Whether a packet like this one asks to be handed over at once.
     #[inline]
     pub(super) fn has_push(&self, packet: &[u8]) -> bool {
-        self.is_tcp && packet.get(upper_at(self.is_v6) + TCP_FLAGS_AT).is_some_and(|flags| flags & PSH != 0)
+        self.is_tcp && packet.get(upper_at(self.is_v6) + tcp::FLAGS_AT).is_some_and(|flags| flags & PSH != 0)
     }
 
     /// Makes the headers of `first` those of a super-packet of `len` bytes, and gives the vnet header for it.
@@ -162,12 +160,12 @@ impl Segment {
         }
         let checksum_at = if self.is_tcp {
             if push {
-                upper[TCP_FLAGS_AT] |= PSH;
+                upper[tcp::FLAGS_AT] |= PSH;
             }
-            TCP_CHECKSUM_AT
+            tcp::CHECKSUM_AT
         } else {
-            upper[4..6].copy_from_slice(&upper_len.to_be_bytes());
-            UDP_CHECKSUM_AT
+            upper[udp::LEN_AT..udp::LEN_AT + 2].copy_from_slice(&upper_len.to_be_bytes());
+            udp::CHECKSUM_AT
         };
         upper[checksum_at..checksum_at + 2].copy_from_slice(&pseudo);
         VnetHeader {
@@ -194,7 +192,7 @@ pub(super) fn addresses(packet: &[u8]) -> Option<&[u8]> {
     }
 }
 
-fn upper_at(is_v6: bool) -> usize {
+pub(super) fn upper_at(is_v6: bool) -> usize {
     if is_v6 { V6_HEADER_LEN } else { V4_HEADER_LEN }
 }
 
@@ -205,36 +203,4 @@ fn number(packet: &[u8], at: usize) -> usize {
         .get(at..)
         .and_then(|rest| rest.first_chunk())
         .map_or(0, |number| u16::from_be_bytes(*number).into())
-}
-
-/// Whether two packets agree in the bits of a mask.
-#[inline]
-fn agree<const WORDS: usize>(mask: &[u64; WORDS], one: &[u8], other: &[u8]) -> bool {
-    let words = |packet| -> Option<&[[u8; 8]; WORDS]> { <[u8]>::as_chunks(packet).0.first_chunk() };
-    let (Some(one), Some(other)) = (words(one), words(other)) else { return false };
-    let difference = one.iter().zip(other).zip(mask).fold(0, |difference, ((one, other), mask)| {
-        difference | (u64::from_ne_bytes(*one) ^ u64::from_ne_bytes(*other)) & mask
-    });
-    difference == 0
-}
-
-/// A mask of all bits but those of `free` bytes, from and to, and of PSH in the byte `flags_at`.
-const fn mask<const WORDS: usize>(free: &[[usize; 2]], flags_at: usize) -> [u64; WORDS] {
-    let mut words = [0; WORDS];
-    let mut at = 0;
-    while at < WORDS * 8 {
-        let mut byte = if at == flags_at { !PSH } else { 0xff };
-        let mut field = 0;
-        while field < free.len() {
-            if free[field][0] <= at && at < free[field][1] {
-                byte = 0;
-            }
-            field += 1;
-        }
-        let mut bytes = [0; 8];
-        bytes[at % 8] = byte;
-        words[at / 8] |= u64::from_ne_bytes(bytes);
-        at += 1;
-    }
-    words
 }

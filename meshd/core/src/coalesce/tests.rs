@@ -9,19 +9,25 @@ const ALL: CoalesceSwitches = CoalesceSwitches { tcp: true, udp: true };
 
 /// What the host gets of a burst: vnet header and packet, merged by the gather list.
 fn merge(switches: CoalesceSwitches, packets: &[Vec<u8>]) -> Vec<(VnetHeader, Vec<u8>)> {
-    let mut slab = Vec::new();
+    let written = merge_by(switches, packets, |coalescer, slab, place| coalescer.push(slab, place).unwrap());
+    let followed = merge_by(switches, packets, |coalescer, slab, place| {
+        if !coalescer.follow(slab, &place) {
+            coalescer.push(slab, place).unwrap();
+        }
+    });
+    assert_eq!(followed, written, "a packet that follows is one that would have been merged");
+    written
+}
+
+fn merge_by(
+    switches: CoalesceSwitches,
+    packets: &[Vec<u8>],
+    take: impl Fn(&mut Coalescer, &[u8], Range<usize>),
+) -> Vec<(VnetHeader, Vec<u8>)> {
     let mut coalescer = Coalescer::new(switches);
-    let places: Vec<_> = packets
-        .iter()
-        .map(|packet| {
-            // Between two packets lie the header and the tag of a message.
-            slab.extend([0xee; 16]);
-            slab.extend(packet);
-            slab.len() - packet.len()..slab.len()
-        })
-        .collect();
+    let (mut slab, places) = laid_out(packets);
     for place in places {
-        coalescer.push(&slab, place).unwrap();
+        take(&mut coalescer, &slab, place);
     }
     let mut written = Vec::new();
     coalescer.drain(&mut slab, &mut |vnet, slab, ranges| {
@@ -31,6 +37,19 @@ fn merge(switches: CoalesceSwitches, packets: &[Vec<u8>]) -> Vec<(VnetHeader, Ve
     });
     coalescer.drain(&mut slab, &mut |_, _, _| panic!("a packet came twice"));
     written
+}
+
+/// Packets as they lie in a receive buffer.
+fn laid_out(packets: &[Vec<u8>]) -> (Vec<u8>, Vec<Range<usize>>) {
+    let mut slab = Vec::new();
+    let places = packets.iter().map(|packet| {
+        // Between two packets lie the header and the tag of a message.
+        slab.extend([0xee; 16]);
+        slab.extend(packet);
+        slab.len() - packet.len()..slab.len()
+    });
+    let places = places.collect();
+    (slab, places)
 }
 
 fn lens(packets: &[Vec<u8>]) -> Vec<usize> {
@@ -118,6 +137,36 @@ fn datagrams_become_one_super_packet_that_the_kernel_can_cut() {
         let packets = packets(&[300, 300, 100].map(|len| Recipe::udp(is_v6, noise(len))));
         whole.payload = [noise(300), noise(300), noise(100)].concat();
         assert_eq!(merge(ALL, &packets), [(whole.vnet(300), whole.unfinished())]);
+    }
+}
+
+#[test]
+fn full_segments_follow_the_one_before_until_something_comes_between() {
+    let follow = |packets: &[Vec<u8>], interrupted: usize| -> Vec<bool> {
+        let (slab, places) = laid_out(packets);
+        let mut coalescer = Coalescer::new(ALL);
+        let followed = places.into_iter().enumerate().map(|(at, place)| {
+            if at == interrupted {
+                coalescer.interrupt();
+            }
+            let follows = coalescer.follow(&slab, &place);
+            if !follows {
+                coalescer.push(&slab, place).unwrap();
+            }
+            follows
+        });
+        followed.collect()
+    };
+    for is_v6 in [false, true] {
+        let of_tcp = packets(&segments(is_v6, &[500, 500, 500, 500, 100]));
+        let of_udp = packets(&[500, 500, 500, 500, 100].map(|len| Recipe::udp(is_v6, noise(len))));
+        for packets in [of_tcp, of_udp] {
+            assert_eq!(follow(&packets, 0), [false, true, true, true, false]);
+            assert_eq!(follow(&packets, 2), [false, true, false, true, false]);
+            let mut mixed = packets.clone();
+            mixed.insert(2, Recipe { source_port: 9, ..Recipe::udp(!is_v6, noise(500)) }.packet());
+            assert_eq!(follow(&mixed, 0), [false, true, false, false, true, false]);
+        }
     }
 }
 

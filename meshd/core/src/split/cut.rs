@@ -5,13 +5,9 @@ use std::ops::Range;
 
 use crate::checksum::Sum;
 use crate::ip::{PROTO_TCP, PROTO_UDP, V4_HEADER_LEN, V6_HEADER_LEN};
-use crate::split::{
-    HEADER_LEN_MAX, Outgoing, TCP_CHECKSUM_AT, TCP_FLAGS_AT, TCP_HEADER_LEN, UDP_HEADER_LEN, Upper,
-};
-
-const FIN: u8 = 0x01;
-const PSH: u8 = 0x08;
-const CWR: u8 = 0x80;
+use crate::split::{HEADER_LEN_MAX, Outgoing, Upper};
+use crate::upper::tcp::{self, CWR, FIN, PSH};
+use crate::upper::{field, udp};
 
 /// A packet being cut into segments of `size` payload bytes.
 #[derive(Debug)]
@@ -21,18 +17,29 @@ pub(super) struct Cut {
     size: usize,
     segments: usize,
     next: usize,
-    /// All headers, with zeros where segments differ.
+    /// Where the headers of the next segment begin.
+    begin: usize,
+    /// All headers as the next segment has them, with zeros where every segment differs from the one before:
+    /// identification, sequence number and checksums.
     template: [u8; HEADER_LEN_MAX],
     fields: Fields,
+    shape: Shape,
 }
 
-/// What the headers say of the first segment, and the sums of all that segments have in common.
+/// What the headers say of the first segment, and the sums of what no segment changes.
 #[derive(Debug, Clone, Copy, Default)]
 struct Fields {
     ip_id: u16,
     ip_sum: Sum,
     sequence: u32,
     tcp_flags: u8,
+    upper_sum: Sum,
+}
+
+/// What segments of one length and with the same flags have in common: all but the first and the last.
+#[derive(Debug, Clone, Copy, Default)]
+struct Shape {
+    ip_sum: Sum,
     upper_sum: Sum,
 }
 
@@ -44,8 +51,10 @@ impl Cut {
             size,
             segments,
             next: 0,
+            begin: 0,
             template: [0; HEADER_LEN_MAX],
             fields: Fields::default(),
+            shape: Shape::default(),
         }
     }
 
@@ -62,13 +71,17 @@ impl Cut {
         if self.next == self.segments {
             return None;
         }
-        if self.next == 0 {
-            self.learn(packet)?;
-        }
-        let begin = self.next * self.size;
+        let begin = self.begin;
         let end = (begin + self.len_max()).min(self.packet.len);
+        if self.next <= 1 || self.next + 1 == self.segments {
+            if self.next == 0 {
+                self.learn(packet)?;
+            }
+            self.take_shape(end.checked_sub(begin)?)?;
+        }
         self.write(packet.get_mut(begin..end)?)?;
         self.next += 1;
+        self.begin += self.size;
         Some(begin..end)
     }
 
@@ -90,16 +103,18 @@ impl Cut {
         }
         let protocol = match upper {
             Upper::Tcp { .. } => {
-                let tcp = upper_header.first_chunk_mut::<TCP_HEADER_LEN>()?;
-                fields.sequence = u32::from_be_bytes([tcp[4], tcp[5], tcp[6], tcp[7]]);
-                fields.tcp_flags = tcp[TCP_FLAGS_AT];
-                tcp[4..8].fill(0);
-                tcp[TCP_FLAGS_AT] = 0;
-                tcp[TCP_CHECKSUM_AT..TCP_CHECKSUM_AT + 2].fill(0);
+                let tcp = upper_header.first_chunk_mut::<{ tcp::HEADER_LEN }>()?;
+                let sequence = field::<{ tcp::SEQUENCE_AT }, _, _>(tcp);
+                fields.sequence = u32::from_be_bytes(*sequence);
+                *sequence = [0; 4];
+                fields.tcp_flags = std::mem::take(&mut tcp[tcp::FLAGS_AT]);
+                *field::<{ tcp::CHECKSUM_AT }, _, _>(tcp) = [0; 2];
                 PROTO_TCP
             }
             Upper::Udp => {
-                upper_header.first_chunk_mut::<UDP_HEADER_LEN>()?[4..8].fill(0);
+                let udp = upper_header.first_chunk_mut::<{ udp::HEADER_LEN }>()?;
+                *field::<{ udp::LEN_AT }, _, _>(udp) = [0; 2];
+                *field::<{ udp::CHECKSUM_AT }, _, _>(udp) = [0; 2];
                 PROTO_UDP
             }
             Upper::Opaque => return None,
@@ -128,50 +143,68 @@ impl Cut {
         }
     }
 
+    /// Makes the template that of the next segment, which has `len` bytes.
+    fn take_shape(&mut self, len: usize) -> Option<()> {
+        let len = u16::try_from(len).ok()?;
+        let upper_at = u16::try_from(self.packet.upper_at).ok()?;
+        let upper_len = len.checked_sub(upper_at)?;
+        let (ip, upper) = self.template.split_at_mut_checked(self.packet.upper_at)?;
+        if self.packet.flow.is_v6 {
+            // No underflow: the upper layer begins behind that header.
+            *field::<4, _, V6_HEADER_LEN>(ip.first_chunk_mut()?) = (len - V6_HEADER_LEN as u16).to_be_bytes();
+        } else {
+            *field::<2, _, V4_HEADER_LEN>(ip.first_chunk_mut()?) = len.to_be_bytes();
+            self.shape.ip_sum = self.fields.ip_sum.with_number(len);
+        }
+        let upper_sum = self.fields.upper_sum.with_number(upper_len);
+        self.shape.upper_sum = match self.packet.upper {
+            Upper::Tcp { .. } => {
+                let mut flags = self.fields.tcp_flags;
+                if self.next > 0 {
+                    flags &= !CWR;
+                }
+                if self.next + 1 < self.segments {
+                    flags &= !(FIN | PSH);
+                }
+                upper.first_chunk_mut::<{ tcp::HEADER_LEN }>()?[tcp::FLAGS_AT] = flags;
+                upper_sum.with_number(flags.into())
+            }
+            Upper::Udp => {
+                let udp = upper.first_chunk_mut::<{ udp::HEADER_LEN }>()?;
+                *field::<{ udp::LEN_AT }, _, _>(udp) = upper_len.to_be_bytes();
+                upper_sum.with_number(upper_len)
+            }
+            Upper::Opaque => return None,
+        };
+        Some(())
+    }
+
     /// Writes the headers of the next segment before its payload.
+    #[inline]
     fn write(&self, segment: &mut [u8]) -> Option<()> {
-        let len = u16::try_from(segment.len()).ok()?;
         let (header, payload) = segment.split_at_mut_checked(self.header_len)?;
         header.copy_from_slice(self.template.get(..self.header_len)?);
-        let upper_at = u16::try_from(self.packet.upper_at).ok()?;
         let (ip, upper) = header.split_at_mut_checked(self.packet.upper_at)?;
-        if self.packet.flow.is_v6 {
-            // No underflow: the header is at least that long.
-            let payload_len = len.checked_sub(V6_HEADER_LEN as u16)?;
-            ip.first_chunk_mut::<V6_HEADER_LEN>()?[4..6].copy_from_slice(&payload_len.to_be_bytes());
-        } else {
+        if !self.packet.flow.is_v6 {
             let id = self.fields.ip_id.wrapping_add(self.next as u16);
             let ip = ip.first_chunk_mut::<V4_HEADER_LEN>()?;
-            ip[2..4].copy_from_slice(&len.to_be_bytes());
-            ip[4..6].copy_from_slice(&id.to_be_bytes());
-            ip[10..12].copy_from_slice(&self.fields.ip_sum.with_number(len).with_number(id).finish());
+            *field::<4, _, _>(ip) = id.to_be_bytes();
+            *field::<10, _, _>(ip) = self.shape.ip_sum.with_number(id).finish();
         }
-        let upper_len = len.checked_sub(upper_at)?;
-        let sum = self.fields.upper_sum.with_number(upper_len).with(payload);
+        let sum = self.shape.upper_sum.with(payload);
         match self.packet.upper {
-            Upper::Tcp { .. } => self.write_tcp(upper.first_chunk_mut()?, sum),
+            Upper::Tcp { .. } => {
+                let tcp = upper.first_chunk_mut::<{ tcp::HEADER_LEN }>()?;
+                let sequence = self.fields.sequence.wrapping_add(self.begin as u32).to_be_bytes();
+                *field::<{ tcp::SEQUENCE_AT }, _, _>(tcp) = sequence;
+                *field::<{ tcp::CHECKSUM_AT }, _, _>(tcp) = sum.with_four(sequence).finish_nonzero();
+            }
             Upper::Udp => {
-                let udp = upper.first_chunk_mut::<UDP_HEADER_LEN>()?;
-                udp[4..6].copy_from_slice(&upper_len.to_be_bytes());
-                udp[6..8].copy_from_slice(&sum.with_number(upper_len).finish_nonzero());
+                let udp = upper.first_chunk_mut::<{ udp::HEADER_LEN }>()?;
+                *field::<{ udp::CHECKSUM_AT }, _, _>(udp) = sum.finish_nonzero();
             }
             Upper::Opaque => return None,
         }
         Some(())
-    }
-
-    fn write_tcp(&self, tcp: &mut [u8; TCP_HEADER_LEN], sum: Sum) {
-        let sequence = self.fields.sequence.wrapping_add((self.next * self.size) as u32).to_be_bytes();
-        let mut flags = self.fields.tcp_flags;
-        if self.next > 0 {
-            flags &= !CWR;
-        }
-        if self.next + 1 < self.segments {
-            flags &= !(FIN | PSH);
-        }
-        tcp[4..8].copy_from_slice(&sequence);
-        tcp[TCP_FLAGS_AT] = flags;
-        let sum = sum.with_four(sequence).with_number(flags.into());
-        tcp[TCP_CHECKSUM_AT..TCP_CHECKSUM_AT + 2].copy_from_slice(&sum.finish_nonzero());
     }
 }

@@ -36,7 +36,7 @@ fn oracle(recipe: &Recipe, size: u16) -> Vec<Vec<u8>> {
 
 /// Zero and 0xffff are one checksum to TCP.
 fn with_one_zero(mut segment: Vec<u8>, recipe: &Recipe) -> Vec<u8> {
-    let at = recipe.upper_at() + TCP_CHECKSUM_AT;
+    let at = recipe.upper_at() + tcp::CHECKSUM_AT;
     if recipe.is_tcp && segment[at..at + 2] == [0, 0] {
         segment[at..at + 2].fill(0xff);
     }
@@ -58,7 +58,7 @@ fn stream(recipe: &Recipe, segments: &[Vec<u8>]) -> Vec<u8> {
 }
 
 fn flags(segments: &[Vec<u8>]) -> Vec<u8> {
-    segments.iter().map(|segment| segment[20 + TCP_FLAGS_AT]).collect()
+    segments.iter().map(|segment| segment[20 + tcp::FLAGS_AT]).collect()
 }
 
 fn recipes() -> impl Strategy<Value = Recipe> {

@@ -32,7 +32,10 @@ fn check(bytes: &[u8]) {
         places.push(slab.len()..slab.len() + packet.len());
         slab.extend(packet);
     }
-    let taken = places.iter().take_while(|place| coalescer.push(&slab, (*place).clone()).is_ok()).count();
+    let mut take = |place: &Range<usize>| {
+        coalescer.follow(&slab, place) || coalescer.push(&slab, place.clone()).is_ok()
+    };
+    let taken = places.iter().take_while(|place| take(place)).count();
     let mut seen = vec![false; taken];
     coalescer.drain(&mut slab, &mut |header, slab, ranges| {
         let header = VnetHeader::parse(header).expect("a header");
