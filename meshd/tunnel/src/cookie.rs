@@ -42,6 +42,10 @@ impl CookieJar {
         source: SocketAddr,
         macs: &Macs<'_>,
     ) -> bool {
+        // Whoever has no cookie sends zeros, and a flood is made of them.
+        if macs.mac2 == &[0; MAC_LEN] {
+            return false;
+        }
         let cookie = self.cookie(now, rng, source);
         equal(&mac2(&cookie, macs.covered_by_mac2), macs.mac2)
     }

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::time::Duration;
 
-pub use action::{Action, To, TunnelEvent, TunnelStatus};
+pub use action::{Action, Precedence, To, TunnelEvent, TunnelStatus};
 pub use config::{EngineConfig, Psk, TunnelSpec, Via};
 
 use crate::engine::gate::Gate;
@@ -202,8 +202,7 @@ impl Engine {
         self.tell(now);
         self.begin(now, id);
         if let Some(attempt) = self.tunnels.get_mut(&id).and_then(|tunnel| tunnel.attempt.as_mut()) {
-            attempt.next_at = now;
-            attempt.has_slot = false;
+            attempt.initiate_at(now);
         }
         self.look(now, id);
     }

@@ -33,7 +33,7 @@ mod window;
 
 pub use activity::Activity;
 pub use engine::{
-    Action, AddKeyError, AddTunnelError, Engine, EngineConfig, Psk, To, TunnelEvent, TunnelSpec,
+    Action, AddKeyError, AddTunnelError, Engine, EngineConfig, Precedence, Psk, To, TunnelEvent, TunnelSpec,
     TunnelStatus, Via,
 };
 pub use id::{KeyId, PeerId, TunnelId};
@@ -41,8 +41,8 @@ pub use key::{BadKey, LocalKey};
 pub use message::Message;
 pub use refused::Refused;
 pub use session::{
-    HEADER_LEN, KEEPALIVE_LEN, OVERHEAD, Opened, PADDING, PADDING_SMALL, Reservation, RxSession, SealError,
-    SessionKeys, SessionSpec, TAG_LEN, TxSession, Unusable, padding, pair,
+    HEADER_LEN, Half, KEEPALIVE_LEN, OVERHEAD, Opened, Opening, PADDING, PADDING_SMALL, Reservation,
+    RxSession, SealError, Sealing, SessionKeys, SessionSpec, TAG_LEN, TxSession, Unusable, padding, pair,
 };
 pub use suite::Suite;
 pub use tai64n::Tai64n;

@@ -54,4 +54,13 @@ impl Pacer {
         self.next = slot.saturating_add(self.interval);
         slot
     }
+
+    /// Takes the slot that is free now, if nobody waits for one.
+    pub(crate) fn take_free_slot(&mut self, now: Duration) -> bool {
+        let is_free = self.next <= now;
+        if is_free {
+            self.slot(now);
+        }
+        is_free
+    }
 }

@@ -48,6 +48,15 @@ pub enum Action {
     Refused(Refused),
 }
 
+/// How soon a message that waits should be handled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Precedence {
+    /// An answer that this node waits for, or an initiation from an address that is proven.
+    First,
+    /// What anybody may send from anywhere.
+    Last,
+}
+
 /// Which way a message goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum To {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::bucket::Buckets;
 use crate::cookie::CookieJar;
-use crate::message::{Initiation, MAC_LEN, Message};
+use crate::message::{Initiation, MAC_LEN, Macs, Message, Response};
 use crate::rng::Rng;
 use crate::{Refused, Via};
 
@@ -71,9 +71,10 @@ impl Gate {
         if !self.is_loaded(now) && !self.claimed.is_empty(now, ip) {
             return Passage::Open { proven: false };
         }
-        if !self.cookies.is_proven(now, rng, via.source, &initiation.macs) {
-            let about = (via.source, initiation.sender, initiation.macs.mac1);
-            return Passage::Challenge(self.cookies.reply(now, rng, cookie_key, about));
+        if let Some(cookie) =
+            self.challenge(now, rng, (via, cookie_key), (initiation.sender, &initiation.macs))
+        {
+            return Passage::Challenge(cookie);
         }
         // Without load there is time for everybody; under it, an attacker behind the same translator as a peer
         // costs that peer its turn.
@@ -83,11 +84,36 @@ impl Gate {
         Passage::Open { proven: true }
     }
 
+    /// Gives a cookie for a response that may not pass: under load, one that follows another that did not verify.
+    /// The first is paid for by the initiation of ours that it answers, whose index nobody can guess.
+    pub(crate) fn challenge_response(
+        &mut self,
+        now: Duration,
+        rng: &mut Rng,
+        (via, cookie_key): (Via, &[u8; 32]),
+        response: &Response<'_>,
+    ) -> Option<Message> {
+        let about = (response.sender, &response.macs);
+        self.is_loaded(now).then(|| self.challenge(now, rng, (via, cookie_key), about)).flatten()
+    }
+
+    /// Whether a message shows that its sender got a cookie.
+    pub(crate) fn is_proven(&mut self, now: Duration, rng: &mut Rng, via: Via, macs: &Macs<'_>) -> bool {
+        self.cookies.is_proven(now, rng, via.source, macs)
+    }
+
     /// Whether this very initiation was looked at before: an honest sender tries several ways to us at once, and
     /// whoever replays what it saw shall not pay with our curve operations.
     pub(crate) fn is_copy(&mut self, mac1: &[u8; MAC_LEN]) -> bool {
-        let at = usize::from(u16::from_le_bytes([mac1[0], mac1[1]])) % RECENT;
-        std::mem::replace(&mut self.recent[at], *mac1) == *mac1
+        std::mem::replace(&mut self.recent[place(mac1)], *mac1) == *mac1
+    }
+
+    /// Lets an initiation be looked at again: it was good, and what stood against it may pass.
+    pub(crate) fn forget(&mut self, mac1: &[u8; MAC_LEN]) {
+        let recent = &mut self.recent[place(mac1)];
+        if *recent == *mac1 {
+            *recent = [0; MAC_LEN];
+        }
     }
 
     /// Notes that an initiation which passed did not verify.
@@ -96,7 +122,23 @@ impl Gate {
         buckets.take(now, via.source.ip());
     }
 
+    /// Gives a cookie for a message whose sender has not shown one.
+    fn challenge(
+        &mut self,
+        now: Duration,
+        rng: &mut Rng,
+        (via, cookie_key): (Via, &[u8; 32]),
+        (sender, macs): (u32, &Macs<'_>),
+    ) -> Option<Message> {
+        let proven = self.cookies.is_proven(now, rng, via.source, macs);
+        (!proven).then(|| self.cookies.reply(now, rng, cookie_key, (via.source, sender, macs.mac1)))
+    }
+
     fn is_loaded(&self, now: Duration) -> bool {
         self.loaded_at.is_some_and(|at| now.saturating_sub(at) < LOAD_LINGERS)
     }
+}
+
+fn place(mac1: &[u8; MAC_LEN]) -> usize {
+    usize::from(u16::from_le_bytes([mac1[0], mac1[1]])) % RECENT
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::cookie::Cookie;
 use crate::engine::gate::Passage;
 use crate::engine::tunnel::{Handshake, JITTER_MAX, Session};
-use crate::engine::{Action, Engine, To, TunnelEvent, Via};
+use crate::engine::{Action, Engine, Precedence, To, TunnelEvent, Via};
 use crate::mac::{Mac1, cookie_key};
 use crate::message::{CookieReply, Incoming, Initiation, Macs, Message, Response};
 use crate::noise::{Responder, Terms};
@@ -19,6 +19,21 @@ const INITIATION_INTERVAL_MIN: Duration = Duration::from_millis(20);
 const ANSWERS_MAX: usize = 2;
 
 impl Engine {
+    /// Tells how soon to handle a message, at the price of a few hashes at most: a crowd of strangers must not keep
+    /// those waiting who have shown that they are none.
+    pub fn precedence(&mut self, now: Duration, via: Via, message: &[u8]) -> Precedence {
+        self.tell(now);
+        let is_first = match Incoming::parse(message) {
+            Some(Incoming::Initiation(initiation)) => {
+                self.gate.is_proven(now, &mut self.rng, via, &initiation.macs)
+            }
+            Some(Incoming::Response(response)) => self.awaits(response.receiver),
+            Some(Incoming::CookieReply(reply)) => self.indices.owner(reply.receiver).is_some(),
+            None => false,
+        };
+        if is_first { Precedence::First } else { Precedence::Last }
+    }
+
     /// Takes a message that is no data message. `queue_depth` is how many more of them wait: it decides load.
     pub fn on_control(&mut self, now: Duration, via: Via, message: &[u8], queue_depth: usize) {
         self.tell(now);
@@ -49,10 +64,21 @@ impl Engine {
             return Err(Refused::HandshakeReplay);
         }
         let answered = self.answer(now, via, initiation, key, suite);
-        if answered.is_err() {
+        if let Err(refused) = answered {
             self.gate.failed(now, via, proven);
+            // The sender's next copy may come when this node knows more, or has rested.
+            if matches!(refused, Refused::NoPeer | Refused::SuiteMismatch | Refused::HandshakeTooSoon) {
+                self.gate.forget(initiation.macs.mac1);
+            }
         }
         answered
+    }
+
+    /// Whether the response to an initiation of ours may still come to this index.
+    fn awaits(&self, index: u32) -> bool {
+        let tunnel = self.indices.owner(index).and_then(|id| self.tunnels.get(&id));
+        let handshake = tunnel.and_then(|tunnel| tunnel.handshake.as_ref());
+        handshake.is_some_and(|handshake| handshake.index == index)
     }
 
     /// Finds the static key and the suite a message was made for, before any curve work.
@@ -153,7 +179,17 @@ impl Engine {
         // The index of a session: the response that made it has come again.
         let of_session = |handshake: &&mut Handshake| handshake.index == response.receiver;
         let handshake = tunnel.handshake.as_mut().filter(of_session).ok_or(Refused::HandshakeReplay)?;
-        let keys = handshake.noise.finish(response.noise).map_err(|_| Refused::BadHandshake)?;
+        if handshake.was_answered_badly {
+            let about = (via, &key.cookie_key);
+            if let Some(message) = self.gate.challenge_response(now, &mut self.rng, about, response) {
+                self.actions.push_back(Action::Send { tunnel: None, to: To::Reply(via), message });
+                return Err(Refused::RateLimited);
+            }
+        }
+        let Ok(keys) = handshake.noise.finish(response.noise) else {
+            handshake.was_answered_badly = true;
+            return Err(Refused::BadHandshake);
+        };
         tunnel.handshake = None;
         tunnel.activity.note_received(now, false);
         let indices = (response.receiver, response.sender);
@@ -204,10 +240,8 @@ impl Engine {
         let cookie = Cookie::open(now, &key, &tunnel.mac1_sent, reply).ok_or(Refused::BadCookie)?;
         tunnel.cookie = Some(cookie);
         // The next regular retry would be seconds away, which is long for whoever waits behind a flood of others.
-        if let Some(attempt) = tunnel.attempt.as_mut().filter(|attempt| !attempt.hurried) {
-            attempt.hurried = true;
-            attempt.has_slot = false;
-            attempt.next_at = now.saturating_add(self.rng.up_to(JITTER_MAX)).min(attempt.next_at);
+        if let Some(attempt) = &mut tunnel.attempt {
+            attempt.hurry(now, self.rng.up_to(JITTER_MAX));
         }
         self.set_timer(id);
         Ok(())

@@ -23,12 +23,7 @@ impl Engine {
         // Also after a response: it is on its way, and the peer will use the session it makes.
         let not_before = tunnel.handshake_sent.map_or(Duration::ZERO, |at| at.saturating_add(REKEY_TIMEOUT));
         tunnel.given_up = false;
-        tunnel.attempt = Some(Attempt {
-            since: now,
-            next_at: now.saturating_add(spread).max(not_before),
-            has_slot: false,
-            hurried: false,
-        });
+        tunnel.attempt = Some(Attempt::new(now, now.saturating_add(spread).max(not_before)));
     }
 
     /// Ends the initiations of a tunnel: they were answered, or given up.
@@ -57,13 +52,32 @@ impl Engine {
             return self.refuse(Refused::BadPeerKey);
         };
         let index = self.indices.allocate(&mut self.rng, id);
-        tunnel.handshake = Some(Handshake { noise, index });
-        self.send_handshake(now, id, To::Chosen, Message::initiation(index, &message));
+        let Some(message) = self.send_handshake(now, id, To::Chosen, Message::initiation(index, &message))
+        else {
+            return;
+        };
+        if let Some(tunnel) = self.tunnels.get_mut(&id) {
+            tunnel.handshake = Some(Handshake { noise, index, message, was_answered_badly: false });
+        }
     }
 
-    /// Puts both MACs on a handshake message and sends it.
-    pub(super) fn send_handshake(&mut self, now: Duration, id: TunnelId, to: To, mut message: Message) {
-        let Some(tunnel) = self.tunnels.get_mut(&id) else { return };
+    /// Sends the last initiation once more as it is.
+    pub(super) fn send_copy(&mut self, id: TunnelId) {
+        let handshake = self.tunnels.get(&id).and_then(|tunnel| tunnel.handshake.as_ref());
+        if let Some(message) = handshake.map(|handshake| handshake.message) {
+            self.actions.push_back(Action::Send { tunnel: Some(id), to: To::Chosen, message });
+        }
+    }
+
+    /// Puts both MACs on a handshake message and sends it; gives what was sent.
+    pub(super) fn send_handshake(
+        &mut self,
+        now: Duration,
+        id: TunnelId,
+        to: To,
+        mut message: Message,
+    ) -> Option<Message> {
+        let tunnel = self.tunnels.get_mut(&id)?;
         let mac1 = Mac1::new(tunnel.spec.suite, &tunnel.spec.peer_key);
         let cookie = tunnel.cookie.as_ref().and_then(|cookie| cookie.value(now));
         let second = |bytes: &[u8]| cookie.map_or([0; MAC_LEN], |cookie| mac2(cookie, bytes));
@@ -72,6 +86,7 @@ impl Engine {
         tunnel.jitter = self.rng.up_to(JITTER_MAX);
         tunnel.activity.note_sent(now, false);
         self.actions.push_back(Action::Send { tunnel: Some(id), to, message });
+        Some(message)
     }
 
     /// Sends an empty data message. False if no session can.

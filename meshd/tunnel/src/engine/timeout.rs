@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::TunnelId;
-use crate::engine::tunnel::{JITTER_MAX, KEEPALIVE_TIMEOUT, REKEY_TIMEOUT, SILENCE_MAX};
+use crate::engine::tunnel::{JITTER_MAX, KEEPALIVE_TIMEOUT, SILENCE_MAX};
 use crate::engine::{Action, Engine, TIMEOUTS_MAX, TunnelEvent};
 
 impl Engine {
@@ -72,6 +72,7 @@ impl Engine {
 
     fn drive_attempt(&mut self, now: Duration, id: TunnelId) {
         let Some(tunnel) = self.tunnels.get_mut(&id) else { return };
+        let has_session = tunnel.usable(now).is_some();
         let Some(attempt) = &mut tunnel.attempt else { return };
         if now >= attempt.gives_up_at() {
             // What was sent in vain so far asks for nothing; only what is sent from now on does.
@@ -85,6 +86,9 @@ impl Engine {
         if now < attempt.next_at {
             return;
         }
+        if attempt.wants_copy(now) {
+            return self.drive_copy(now, id);
+        }
         if !attempt.has_slot {
             attempt.has_slot = true;
             attempt.next_at = self.pacer.slot(now);
@@ -92,9 +96,19 @@ impl Engine {
                 return;
             }
         }
-        attempt.has_slot = false;
-        attempt.next_at = now.saturating_add(REKEY_TIMEOUT).saturating_add(self.rng.up_to(JITTER_MAX));
+        attempt.note_initiation(now, self.rng.up_to(JITTER_MAX), has_session);
         self.initiate(now, id);
+    }
+
+    /// Sends the copy that is due, unless initiations of other tunnels need the slot.
+    fn drive_copy(&mut self, now: Duration, id: TunnelId) {
+        let Some(attempt) = self.tunnels.get_mut(&id).and_then(|tunnel| tunnel.attempt.as_mut()) else {
+            return;
+        };
+        attempt.note_copy(now, self.rng.up_to(JITTER_MAX));
+        if self.pacer.take_free_slot(now) {
+            self.send_copy(id);
+        }
     }
 
     /// Sets the next look at the stamps that data threads write.

@@ -3,8 +3,8 @@
 //! ```text
 //!             want_session               slot free, not before 5 s after the last
 //!   resting ────────────────▶ attempting ───────────────▶ initiation out ──┐
-//!      ▲                        ▲  │ 90 s: give up            │            │ 5 s + jitter
-//!      │                        │  └──────────▶ resting       │ response   │
+//!      ▲                        ▲  │ 90 s: give up            │            │ 5 s + jitter, or a cookie;
+//!      │                        │  └──────────▶ resting       │ response   │ copies of it before that
 //!      │                        └─────────────────────────────┼────────────┘
 //!      │                                                      ▼
 //!      └───────────────────────────────────────────── current session
@@ -19,13 +19,24 @@ use std::time::Duration;
 
 use crate::cookie::Cookie;
 use crate::engine::config::{TunnelSpec, Via};
-use crate::message::MAC_LEN;
+use crate::message::{MAC_LEN, Message};
 use crate::noise::Initiator;
 use crate::session::REJECT_AFTER;
 use crate::{Activity, TunnelStatus, TxSession};
 
 /// An initiation without an answer is followed by another after this, and jitter.
 pub(super) const REKEY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Without any session, an initiation that is not answered is sent again as it is after this, and jitter.
+///
+/// WireGuard waits for [`REKEY_TIMEOUT`]. On the wire a copy is what a network that doubles datagrams makes: the other
+/// end answers one of both, and an answer to either is good however late it comes, which a new initiation would not
+/// allow. So the loss of one datagram costs a first contact a second instead of five.
+const COPY_AFTER: Duration = Duration::from_secs(1);
+/// Copies in one attempt: an absent peer gets two datagrams more than the eighteen of an attempt.
+const COPIES_MAX: u8 = 2;
+/// Cookies in one attempt that bring an initiation forward. One is enough unless it is lost; whoever sees initiations
+/// can forge cookies, and must not make this node send more than that.
+const HURRIES_MAX: u8 = 3;
 /// Keeps peers that lost their sessions together from trying again together.
 pub(super) const JITTER_MAX: Duration = Duration::from_millis(333);
 /// Initiations without an answer end after this.
@@ -73,17 +84,24 @@ pub(super) struct Tunnel {
 /// A run of initiations, until one is answered or 90 seconds are over.
 pub(super) struct Attempt {
     pub(super) since: Duration,
+    /// When to send: an initiation, or a copy of the last.
     pub(super) next_at: Duration,
+    /// When to send another initiation.
+    renew_at: Duration,
     /// Whether `next_at` is a slot of the pacer.
     pub(super) has_slot: bool,
-    /// Whether a cookie has already brought one retry forward.
-    pub(super) hurried: bool,
+    copies: u8,
+    hurries: u8,
 }
 
 /// An initiation that was sent.
 pub(super) struct Handshake {
     pub(super) noise: Initiator,
     pub(super) index: u32,
+    /// As it was sent.
+    pub(super) message: Message,
+    /// Whether a response to it has come that does not verify.
+    pub(super) was_answered_badly: bool,
 }
 
 /// Sessions that only open, the oldest first. The peer decides which of them it uses; their age ends all of them.
@@ -225,6 +243,51 @@ impl<const MAX: usize> Opening<MAX> {
 }
 
 impl Attempt {
+    /// An attempt that is made from now on, and whose first initiation is due at some time.
+    pub(super) fn new(now: Duration, at: Duration) -> Self {
+        Self { since: now, next_at: at, renew_at: at, has_slot: false, copies: 0, hurries: 0 }
+    }
+
+    /// Plans an initiation.
+    pub(super) fn initiate_at(&mut self, at: Duration) {
+        (self.next_at, self.renew_at, self.has_slot) = (at, at, false);
+    }
+
+    /// Brings the next initiation forward, because a cookie has come for the last one.
+    pub(super) fn hurry(&mut self, now: Duration, jitter: Duration) {
+        let at = now.saturating_add(jitter);
+        // Several cookies may come for one initiation, which went several ways.
+        let is_near = self.renew_at <= now.saturating_add(JITTER_MAX);
+        if self.hurries < HURRIES_MAX && !is_near {
+            self.hurries += 1;
+            self.initiate_at(at);
+        }
+    }
+
+    /// Whether what is due is a copy.
+    pub(super) fn wants_copy(&self, now: Duration) -> bool {
+        now < self.renew_at
+    }
+
+    pub(super) fn note_initiation(&mut self, now: Duration, jitter: Duration, has_session: bool) {
+        self.initiate_at(now.saturating_add(REKEY_TIMEOUT).saturating_add(jitter));
+        if !has_session {
+            self.plan_copy(now, jitter);
+        }
+    }
+
+    pub(super) fn note_copy(&mut self, now: Duration, jitter: Duration) {
+        self.copies += 1;
+        self.next_at = self.renew_at;
+        self.plan_copy(now, jitter);
+    }
+
+    fn plan_copy(&mut self, now: Duration, jitter: Duration) {
+        if self.copies < COPIES_MAX {
+            self.next_at = now.saturating_add(COPY_AFTER).saturating_add(jitter).min(self.renew_at);
+        }
+    }
+
     pub(super) fn gives_up_at(&self) -> Duration {
         self.since.saturating_add(REKEY_ATTEMPT_TIME)
     }

@@ -4,5 +4,6 @@ mod bugs;
 mod differential;
 mod handshake;
 mod impairment;
+mod load;
 mod node;
 mod world;

@@ -219,6 +219,17 @@ impl World {
         self.log.iter().filter(|sent| sent.from == from && sent.kind() == kind).map(|sent| sent.at).collect()
     }
 
+    /// When a node has sent initiations, without the copies of them.
+    pub(crate) fn begun_at(&self, node: usize) -> Vec<Duration> {
+        let from = self.nodes[node].address;
+        let initiations = self.log.iter().filter(|sent| sent.from == from && sent.kind() == 1);
+        let mut last = &Vec::new();
+        initiations
+            .filter(|sent| std::mem::replace(&mut last, &sent.bytes) != &sent.bytes)
+            .map(|sent| sent.at)
+            .collect()
+    }
+
     /// The last message of a type a node has sent.
     pub(crate) fn last_sent(&self, node: usize, kind: u8) -> Vec<u8> {
         let from = self.nodes[node].address;
