@@ -4,13 +4,15 @@ mod rx;
 mod tx;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-pub use rx::{Opened, RxSession};
-pub use tx::{Reservation, SealError, TxSession, Unusable};
+pub use rx::{Opened, Opening};
+pub use tx::{Reservation, SealError, Sealing, Unusable};
 
+use crate::aead::Aead;
 use crate::{Activity, PeerId, Suite, TunnelId};
 
 /// Bytes of a data message before its ciphertext: type, receiver index, counter.
@@ -75,11 +77,66 @@ pub struct SessionSpec {
     pub peer: PeerId,
 }
 
+/// Half of a session, with what both halves have in common.
+#[derive(Debug)]
+pub struct Half<Direction> {
+    aead: Aead,
+    renewal_wanted: AtomicBool,
+    spec: Arc<SessionSpec>,
+    direction: Direction,
+}
+
+/// Seals packets for one peer; shared by all threads that send to it.
+pub type TxSession = Half<Sealing>;
+
+/// Opens the messages of one peer; shared by all threads that receive from it.
+pub type RxSession = Half<Opening>;
+
 /// Makes the two halves of a session. The keys are used up: a second pair from them would repeat nonces.
 pub fn pair(keys: SessionKeys, spec: SessionSpec) -> (TxSession, RxSession) {
     let spec = Arc::new(spec);
-    let tx = TxSession::new(&keys.send, Arc::clone(&spec));
-    (tx, RxSession::new(&keys.receive, spec))
+    let tx = Half::new(&keys.send, Arc::clone(&spec), Sealing::to(spec.peer_index));
+    (tx, Half::new(&keys.receive, spec, Opening::default()))
+}
+
+impl<Direction> Half<Direction> {
+    fn new(key: &[u8; 32], spec: Arc<SessionSpec>, direction: Direction) -> Self {
+        let renewal_wanted = AtomicBool::new(false);
+        Self { aead: Aead::new(spec.suite, key), renewal_wanted, spec, direction }
+    }
+
+    /// Whether the session is young enough to seal and to open.
+    #[inline]
+    pub fn is_usable(&self, now: Duration) -> bool {
+        self.spec.age(now) < REJECT_AFTER
+    }
+
+    /// The receiver index by which messages to this end name the session.
+    #[inline]
+    pub fn index(&self) -> u32 {
+        self.spec.index
+    }
+
+    /// The tunnel of the session.
+    pub fn tunnel(&self) -> TunnelId {
+        self.spec.tunnel
+    }
+
+    /// The peer at the other end.
+    pub fn peer(&self) -> PeerId {
+        self.spec.peer
+    }
+
+    /// The cipher of the session.
+    pub fn suite(&self) -> Suite {
+        self.spec.suite
+    }
+
+    /// The stamps of the tunnel.
+    #[inline]
+    pub fn activity(&self) -> &Activity {
+        &self.spec.activity
+    }
 }
 
 impl SessionSpec {

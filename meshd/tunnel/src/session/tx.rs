@@ -1,23 +1,19 @@
 //! The sending half of a session.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::aead::{Aead, PADDING_MAX};
-use crate::session::{HEADER_LEN, OVERHEAD, REJECT_AFTER, REKEY_AFTER, SessionSpec, prefix_of};
-use crate::{Activity, PeerId, Suite, TunnelId};
+use crate::TxSession;
+use crate::aead::PADDING_MAX;
+use crate::session::{HEADER_LEN, OVERHEAD, REKEY_AFTER, prefix_of};
 
-/// Seals packets for one peer; shared by all threads that send to it.
+/// What only the sending half has.
 #[derive(Debug)]
-pub struct TxSession {
-    aead: Aead,
+pub struct Sealing {
     /// Type and receiver index as they stand at the start of every message.
     prefix: [u8; 8],
     /// The next counter that nobody reserved.
     counter: AtomicU64,
-    renewal_wanted: AtomicBool,
-    spec: Arc<SessionSpec>,
 }
 
 /// Says why a session takes no more packets; each of the two asks for a new one.
@@ -60,17 +56,14 @@ pub struct Reservation<'s> {
     end: u64,
 }
 
-impl TxSession {
-    pub(super) fn new(key: &[u8; 32], spec: Arc<SessionSpec>) -> Self {
-        Self {
-            aead: Aead::new(spec.suite, key),
-            prefix: prefix_of(spec.peer_index).to_le_bytes(),
-            counter: AtomicU64::new(0),
-            renewal_wanted: AtomicBool::new(false),
-            spec,
-        }
+impl Sealing {
+    /// Seals for whoever knows the session by this receiver index.
+    pub(super) fn to(peer_index: u32) -> Self {
+        Self { prefix: prefix_of(peer_index).to_le_bytes(), counter: AtomicU64::new(0) }
     }
+}
 
+impl TxSession {
     /// Takes `n` counters, all of them or none.
     pub fn reserve(&self, now: Duration, n: u32) -> Result<Reservation<'_>, Unusable> {
         if !self.is_usable(now) {
@@ -79,16 +72,10 @@ impl TxSession {
         let limit = self.spec.suite.reject_after_messages();
         // Not `fetch_add`: refused reservations would move the counter past the limit, and in the end around.
         let end = |next: u64| next.checked_add(n.into()).filter(|end| *end <= limit);
-        match self.counter.fetch_update(Ordering::Relaxed, Ordering::Relaxed, end) {
+        match self.direction.counter.fetch_update(Ordering::Relaxed, Ordering::Relaxed, end) {
             Ok(next) => Ok(Reservation { session: self, next, end: next.saturating_add(n.into()) }),
             Err(_) => Err(Unusable::Exhausted),
         }
-    }
-
-    /// Whether the session is young enough to seal.
-    #[inline]
-    pub fn is_usable(&self, now: Duration) -> bool {
-        self.spec.age(now) < REJECT_AFTER
     }
 
     /// True once: when the caller must ask the engine for the session that follows this one.
@@ -97,34 +84,14 @@ impl TxSession {
             return false;
         }
         let old = self.spec.is_initiator && self.spec.age(now) >= REKEY_AFTER;
-        let used = self.counter.load(Ordering::Relaxed) >= self.spec.suite.rekey_after_messages();
+        let used = self.direction.counter.load(Ordering::Relaxed) >= self.spec.suite.rekey_after_messages();
         (old || used) && !self.renewal_wanted.swap(true, Ordering::Relaxed)
     }
 
     /// Puts the counter where no test could send it.
     #[cfg(test)]
     pub(crate) fn preset_counter(&self, counter: u64) {
-        self.counter.store(counter, Ordering::Relaxed);
-    }
-
-    /// The tunnel of this session.
-    pub fn tunnel(&self) -> TunnelId {
-        self.spec.tunnel
-    }
-
-    /// The peer this session sends to.
-    pub fn peer(&self) -> PeerId {
-        self.spec.peer
-    }
-
-    /// The cipher of this session.
-    pub fn suite(&self) -> Suite {
-        self.spec.suite
-    }
-
-    /// The stamps of the tunnel.
-    pub fn activity(&self) -> &Activity {
-        &self.spec.activity
+        self.direction.counter.store(counter, Ordering::Relaxed);
     }
 }
 
@@ -144,7 +111,7 @@ impl Reservation<'_> {
         let (header, sealed) = out.split_first_chunk_mut::<HEADER_LEN>().ok_or(SealError::OutputTooShort)?;
         // The counter is gone before anything uses it: an error below never brings it back.
         let counter = self.take().ok_or(SealError::ReservationUsedUp)?;
-        header[..8].copy_from_slice(&self.session.prefix);
+        header[..8].copy_from_slice(&self.session.direction.prefix);
         header[8..].copy_from_slice(&counter.to_le_bytes());
         self.session.aead.seal(counter, packet, padding, sealed).map_err(|_| SealError::Cipher)?;
         Ok(len)
