@@ -9,6 +9,8 @@ mod desk;
 mod duties;
 mod entry;
 mod external;
+mod links;
+mod prefixes;
 mod publish;
 mod start;
 mod view;
@@ -27,7 +29,7 @@ use crate::clock::NodeClock;
 use crate::config::Suites;
 use crate::dataplane::{self, DataPlane, PeerConfig};
 use crate::discovery::keyspace::{Keyspace, Slot};
-use crate::discovery::{Discovery, Finding, Published};
+use crate::discovery::{Finding, Published};
 use crate::generations::Generations;
 use crate::membership::Membership;
 use crate::metrics::Counters;
@@ -38,13 +40,14 @@ use crate::tls::Admission;
 
 use clock_floor::ClockFloor;
 use external::ExternalsFile;
+use links::RegistryLink;
 
 pub use applied::MemberView;
 pub use clock_floor::forget_clock_floor;
 pub use duties::{Errand, Help, RenewalRequest};
 pub use entry::{Entry, Founding, forget_founding};
 pub use external::{Newcomer, Wanted, claim_error, forget_externals};
-pub use start::refuse_conflicts;
+pub use prefixes::refuse_conflicts;
 
 /// Records that came before what proves them, kept until it comes; a flood beyond is refused.
 const EARLY_MAX: usize = 1024;
@@ -59,19 +62,6 @@ pub enum News {
     Tunnels(dataplane::Event),
     /// From registries, by index.
     Registries(Vec<(usize, Finding)>),
-}
-
-/// A registry in use.
-pub struct RegistryLink {
-    /// Its address for people.
-    pub url: String,
-    /// Whether it answers; none until it was tried.
-    pub connected: Option<bool>,
-    /// Since when.
-    pub since: Timestamp,
-    /// The task; ends with the link.
-    #[expect(dead_code, reason = "held for its end, which is the task's end")]
-    pub discovery: Discovery,
 }
 
 /// A mesh in operation.
@@ -144,20 +134,6 @@ impl Mesh {
             }
         }
         self.absorb(values, counters);
-    }
-
-    fn on_link(&mut self, index: usize, connected: bool, reason: String) {
-        let now = self.clock.now();
-        let Some(link) = self.links.get_mut(index) else { return };
-        link.connected = Some(connected);
-        link.since = now;
-        let endpoint = link.url.clone();
-        tracing::info!(registry = endpoint, connected, reason, "registry");
-        self.emit(if connected {
-            EventKind::RegistryConnected { endpoint }
-        } else {
-            EventKind::RegistryDisconnected { endpoint, reason }
-        });
     }
 
     /// Verifies values in the order in which they prove each other, stores what is new, uses it.

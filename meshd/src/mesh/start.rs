@@ -1,17 +1,14 @@
 //! Brings a mesh up: tunnels first, then what serves others, then what asks others.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use ipnet::{IpNet, Ipv4Net};
 use meshd_api::{ApiError, ErrorCode, Event, StewardKeys};
-use meshd_registry::{Endpoint, EtcdTls, Registry};
 use meshd_trust::{Roster, address};
 use meshd_tunnel::Tai64n;
-use meshd_wire::enrol::RegistryHint;
 use meshd_wire::{NodeId, Timestamp};
 use tokio::sync::{broadcast, mpsc, watch};
 
@@ -19,17 +16,16 @@ use super::clock_floor::{ClockFloor, boot};
 use super::duties::Duties;
 use super::entry::{Entry, open_steward};
 use super::external::ExternalsFile;
-use super::{FINDINGS_MAX, Mesh, RegistryLink};
+use super::prefixes::{overlay_prefixes, refuse_conflicts};
+use super::{FINDINGS_MAX, Mesh};
 use crate::clock::{self, NodeClock};
-use crate::config::{Config, Offloads, RegistryConfig};
+use crate::config::{Config, Offloads};
 use crate::daemon::Inlets;
 use crate::dataplane::{DataPlane, DataPlaneConfig, DataPlaneError};
 use crate::discovery::keyspace::Keyspace;
-use crate::discovery::{Discovery, Finding};
 use crate::generations::Generations;
 use crate::io::{Switches, Tun, Udp};
 use crate::membership::{Membership, MembershipFile};
-use crate::os;
 use crate::role::control::ControlRole;
 use crate::role::registry::{Guard, Holders, Whereabouts};
 use crate::role::steward::Steward;
@@ -176,124 +172,6 @@ impl Mesh {
         }
         Ok(mesh)
     }
-
-    /// Starts to use the registries of the mesh.
-    async fn link(
-        &mut self,
-        config: &Config,
-        findings: &mpsc::Sender<(usize, Finding)>,
-    ) -> Result<(), ApiError> {
-        let mut endpoints = Vec::new();
-        let own_key = self.membership.secrets.transport().public().0;
-        if let Some(own) = self.control.as_ref().and_then(|control| control.own_registry(own_key)) {
-            endpoints.push((OWN_REGISTRY.to_owned(), own));
-        }
-        if let RegistryConfig::Etcd { endpoints: urls, ca, login } = &config.registry {
-            let endpoint =
-                Endpoint::Etcd { urls: urls.clone(), tls: etcd_tls(ca.as_deref(), login.as_ref())? };
-            endpoints.push((urls.join(","), endpoint));
-        } else {
-            for hint in &self.membership.registries {
-                endpoints.push((hint_text(hint), self.endpoint(hint)?));
-            }
-        }
-        for (url, endpoint) in endpoints {
-            let registry = Registry::connect(vec![endpoint]).await.map_err(|error| {
-                ApiError::new(ErrorCode::BadRequest, format!("registry `{url}` can't be used"))
-                    .with_cause(crate::chain::of(&error))
-            })?;
-            let discovery = Discovery::start(
-                self.links.len(),
-                registry,
-                self.keyspace.clone(),
-                self.published.subscribe(),
-                findings.clone(),
-            );
-            self.links.push(RegistryLink { url, connected: None, since: self.clock.now(), discovery });
-        }
-        Ok(())
-    }
-
-    fn endpoint(&self, hint: &RegistryHint) -> Result<Endpoint, ApiError> {
-        let Some(rest) = hint.url.strip_prefix("meshd://") else {
-            let urls: Vec<String> = hint.url.split(',').map(str::to_owned).collect();
-            return Ok(Endpoint::Etcd { urls, tls: None });
-        };
-        let bad = || ApiError::new(ErrorCode::BadRequest, format!("registry `{}` can't be used", hint.url));
-        let at: Vec<SocketAddr> =
-            rest.split(',').map(str::parse).collect::<Result<_, _>>().map_err(|_| bad())?;
-        let server = hint.tls_key.ok_or_else(bad)?;
-        let key = RawKey::from_seed(&self.membership.secrets.transport().seed()).map_err(|_| bad())?;
-        Ok(crate::role::registry::remote(hint.url.clone(), at, self.whereabouts.clone(), key, server))
-    }
-
-    /// Underlay addresses with the tunnels' port, as this host would publish them now.
-    pub fn host_addresses(&self, config: &Config) -> Vec<SocketAddr> {
-        let port = self.plane.local_port();
-        let advertised = config.advertise.iter().map(|at| match at.port() {
-            0 => SocketAddr::new(at.ip(), port),
-            _ => *at,
-        });
-        let local = match os::local_candidates(&self.overlay()) {
-            Ok(local) => local,
-            Err(error) => {
-                let error = crate::chain::of(&error);
-                tracing::warn!(error, "the host's addresses can't be read");
-                return self.duties.addresses().to_vec();
-            }
-        };
-        let mut all: Vec<SocketAddr> = advertised.collect();
-        for ip in local {
-            let at = SocketAddr::new(ip, port);
-            if !all.contains(&at) {
-                all.push(at);
-            }
-        }
-        all.truncate(meshd_core::path::CANDIDATES_MAX);
-        all
-    }
-
-    pub(super) fn overlay(&self) -> Vec<IpNet> {
-        overlay_prefixes(&self.roster)
-    }
-}
-
-/// Name of the registry that this host serves itself.
-pub const OWN_REGISTRY: &str = "embedded";
-
-/// A hint with its key, as another founder would write it.
-fn hint_text(hint: &RegistryHint) -> String {
-    match (hint.url.strip_prefix("meshd://"), hint.tls_key) {
-        (Some(at), Some(key)) => format!("meshd://{key}@{at}"),
-        (Some(_) | None, _) => hint.url.clone(),
-    }
-}
-
-/// All prefixes of the mesh.
-pub fn overlay_prefixes(roster: &Roster) -> Vec<IpNet> {
-    let (prefix6, len6) = address::mesh_prefix6(&roster.mesh());
-    let v4 = roster.agreement().into_iter().flat_map(|agreement| &agreement.members).filter_map(|member| {
-        let (addr, len) = member.prefix4.parts()?;
-        IpNet::new(addr, len).ok()
-    });
-    v4.chain(Ipv6Net::new(prefix6, len6).ok().map(IpNet::from)).collect()
-}
-
-/// Refuses a mesh whose prefix overlaps a route this host has: its traffic would go astray.
-pub fn refuse_conflicts(roster: &Roster, device: &str) -> Result<(), Box<ApiError>> {
-    for prefix in overlay_prefixes(roster) {
-        let conflict = os::conflicting_route(prefix, device).map_err(|error| {
-            ApiError::new(ErrorCode::DeviceFailed, "the host's routes can't be read")
-                .with_cause(crate::chain::of(&error))
-        })?;
-        if let Some(route) = conflict {
-            let error = format!("overlay prefix {prefix} overlaps a route of this host");
-            let hint = "found the mesh with another --prefix, or remove the route";
-            let error = ApiError::new(ErrorCode::PrefixConflict, error).with_cause(route).with_hint(hint);
-            return Err(Box::new(error));
-        }
-    }
-    Ok(())
 }
 
 fn open_externals(state: &StateDir, node: NodeId) -> Result<ExternalsFile, ApiError> {
@@ -400,22 +278,4 @@ fn steward_tls(steward: &Steward) -> Result<RawKey, ApiError> {
         ApiError::new(ErrorCode::Internal, "the steward's TLS key can't be used")
             .with_cause(crate::chain::of(&error))
     })
-}
-
-fn etcd_tls(
-    ca: Option<&std::path::Path>,
-    login: Option<&(std::path::PathBuf, std::path::PathBuf)>,
-) -> Result<Option<EtcdTls>, ApiError> {
-    let read = |path: &std::path::Path| {
-        std::fs::read(path).map_err(|error| {
-            ApiError::new(ErrorCode::BadRequest, format!("registry file {} can't be read", path.display()))
-                .with_cause(error.to_string())
-        })
-    };
-    let Some(ca) = ca else { return Ok(None) };
-    let identity = match login {
-        Some((cert, key)) => Some((read(cert)?, read(key)?)),
-        None => None,
-    };
-    Ok(Some(EtcdTls { ca: read(ca)?, identity }))
 }

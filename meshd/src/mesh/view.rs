@@ -10,8 +10,8 @@ use meshd_trust::{NodeView, Standing, address};
 use meshd_wire::NodeId;
 use meshd_wire::record::{NodeCert, Prefix};
 
-use super::start::OWN_REGISTRY;
-use super::{Mesh, RegistryLink};
+use super::Mesh;
+use super::links::{OWN_REGISTRY, RegistryLink};
 use crate::dataplane::PeerStats;
 use crate::metrics::Snapshot;
 

@@ -1,0 +1,121 @@
+//! The registries in use: how each is reached, and whether it answers.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use meshd_api::{ApiError, ErrorCode, EventKind};
+use meshd_registry::{Endpoint, EtcdTls, Registry};
+use meshd_wire::Timestamp;
+use meshd_wire::enrol::RegistryHint;
+use tokio::sync::mpsc;
+
+use super::Mesh;
+use crate::config::{Config, RegistryConfig};
+use crate::discovery::{Discovery, Finding};
+use crate::tls::RawKey;
+
+/// Name of the registry that this host serves itself.
+pub const OWN_REGISTRY: &str = "embedded";
+
+/// A registry in use.
+pub struct RegistryLink {
+    /// Its address for people.
+    pub url: String,
+    /// Whether it answers; none until it was tried.
+    pub connected: Option<bool>,
+    /// Since when.
+    pub since: Timestamp,
+    /// The task; ends with the link.
+    #[expect(dead_code, reason = "held for its end, which is the task's end")]
+    pub discovery: Discovery,
+}
+
+impl Mesh {
+    /// Starts to use the registries of the mesh.
+    pub(super) async fn link(
+        &mut self,
+        config: &Config,
+        findings: &mpsc::Sender<(usize, Finding)>,
+    ) -> Result<(), ApiError> {
+        let mut endpoints = Vec::new();
+        let own_key = self.membership.secrets.transport().public().0;
+        if let Some(own) = self.control.as_ref().and_then(|control| control.own_registry(own_key)) {
+            endpoints.push((OWN_REGISTRY.to_owned(), own));
+        }
+        if let RegistryConfig::Etcd { endpoints: urls, ca, login } = &config.registry {
+            let endpoint =
+                Endpoint::Etcd { urls: urls.clone(), tls: etcd_tls(ca.as_deref(), login.as_ref())? };
+            endpoints.push((urls.join(","), endpoint));
+        } else {
+            for hint in &self.membership.registries {
+                endpoints.push((hint_text(hint), self.endpoint(hint)?));
+            }
+        }
+        for (url, endpoint) in endpoints {
+            let registry = Registry::connect(vec![endpoint]).await.map_err(|error| {
+                ApiError::new(ErrorCode::BadRequest, format!("registry `{url}` can't be used"))
+                    .with_cause(crate::chain::of(&error))
+            })?;
+            let discovery = Discovery::start(
+                self.links.len(),
+                registry,
+                self.keyspace.clone(),
+                self.published.subscribe(),
+                findings.clone(),
+            );
+            self.links.push(RegistryLink { url, connected: None, since: self.clock.now(), discovery });
+        }
+        Ok(())
+    }
+
+    fn endpoint(&self, hint: &RegistryHint) -> Result<Endpoint, ApiError> {
+        let Some(rest) = hint.url.strip_prefix("meshd://") else {
+            let urls: Vec<String> = hint.url.split(',').map(str::to_owned).collect();
+            return Ok(Endpoint::Etcd { urls, tls: None });
+        };
+        let bad = || ApiError::new(ErrorCode::BadRequest, format!("registry `{}` can't be used", hint.url));
+        let at: Vec<SocketAddr> =
+            rest.split(',').map(str::parse).collect::<Result<_, _>>().map_err(|_| bad())?;
+        let server = hint.tls_key.ok_or_else(bad)?;
+        let key = RawKey::from_seed(&self.membership.secrets.transport().seed()).map_err(|_| bad())?;
+        Ok(crate::role::registry::remote(hint.url.clone(), at, self.whereabouts.clone(), key, server))
+    }
+
+    /// Notes whether a registry answers, and tells those who watch.
+    pub(super) fn on_link(&mut self, index: usize, connected: bool, reason: String) {
+        let now = self.clock.now();
+        let Some(link) = self.links.get_mut(index) else { return };
+        link.connected = Some(connected);
+        link.since = now;
+        let endpoint = link.url.clone();
+        tracing::info!(registry = endpoint, connected, reason, "registry");
+        self.emit(if connected {
+            EventKind::RegistryConnected { endpoint }
+        } else {
+            EventKind::RegistryDisconnected { endpoint, reason }
+        });
+    }
+}
+
+/// A hint with its key, as another founder would write it.
+fn hint_text(hint: &RegistryHint) -> String {
+    match (hint.url.strip_prefix("meshd://"), hint.tls_key) {
+        (Some(at), Some(key)) => format!("meshd://{key}@{at}"),
+        (Some(_) | None, _) => hint.url.clone(),
+    }
+}
+
+fn etcd_tls(ca: Option<&Path>, login: Option<&(PathBuf, PathBuf)>) -> Result<Option<EtcdTls>, ApiError> {
+    let read = |path: &Path| {
+        std::fs::read(path).map_err(|error| {
+            ApiError::new(ErrorCode::BadRequest, format!("registry file {} can't be read", path.display()))
+                .with_cause(error.to_string())
+        })
+    };
+    let Some(ca) = ca else { return Ok(None) };
+    let identity = match login {
+        Some((cert, key)) => Some((read(cert)?, read(key)?)),
+        None => None,
+    };
+    Ok(Some(EtcdTls { ca: read(ca)?, identity }))
+}
