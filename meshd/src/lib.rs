@@ -27,6 +27,7 @@ pub mod metrics;
 pub mod os;
 pub mod role;
 pub mod state_dir;
+mod stored;
 pub mod tls;
 
 pub use daemon::run;

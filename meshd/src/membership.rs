@@ -6,26 +6,16 @@ use meshd_trust::SigningKey;
 use meshd_tunnel::LocalKey;
 use meshd_wire::enrol::RegistryHint;
 use meshd_wire::record::{EpochKey, JoinRequest, NodeExternals, NodeKeys, NodeLeave, VERSION};
-use meshd_wire::{DecodeError, Envelope, MeshId, NodeId, OrgId, PublicKey, Timestamp, cbor};
+use meshd_wire::{Envelope, MeshId, NodeId, OrgId, PublicKey, Timestamp};
 use minicbor::{Decode, Encode};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::config::Suites;
 use crate::generations::{Generations, GenerationsError};
+use crate::stored::{self, Stored, StoredError};
 
 /// Format of the file.
 const FORMAT: u8 = 1;
-
-/// Reports a membership that can't be read or stored.
-#[derive(Debug, thiserror::Error)]
-pub enum MembershipError {
-    /// The file failed.
-    #[error(transparent)]
-    File(#[from] GenerationsError),
-    /// The file is sound but holds something else.
-    #[error("decode the membership")]
-    Decode(#[source] DecodeError),
-}
 
 /// Secrets of a node, made before it is admitted.
 #[derive(Clone, Encode, Decode, Zeroize, ZeroizeOnDrop)]
@@ -188,8 +178,17 @@ impl Membership {
     }
 
     /// Stores it in a state directory; when this returns, it is on disk.
-    pub fn store(&self, dir: &Path) -> Result<(), MembershipError> {
-        MembershipFile::open(dir)?.0.store(self)
+    pub fn store(&self, dir: &Path) -> Result<(), StoredError> {
+        Ok(MembershipFile::open(dir)?.0.store(self)?)
+    }
+}
+
+impl Stored for Membership {
+    const NAME: &'static str = "membership";
+    const FORMAT: u8 = FORMAT;
+
+    fn format(&self) -> u8 {
+        self.format
     }
 }
 
@@ -199,25 +198,18 @@ pub struct MembershipFile(Generations);
 
 impl MembershipFile {
     /// Opens the file and reads the membership, if the host has one.
-    pub fn open(dir: &Path) -> Result<(Self, Option<Membership>), MembershipError> {
-        let (file, bytes) = Generations::open(dir, "membership")?;
-        let Some(bytes) = bytes else { return Ok((Self(file), None)) };
-        let membership: Membership = cbor::decode(&bytes).map_err(MembershipError::Decode)?;
-        if membership.format != FORMAT {
-            let error = DecodeError::Malformed(format!("membership format {}", membership.format));
-            return Err(MembershipError::Decode(error));
-        }
-        Ok((Self(file), Some(membership)))
+    pub fn open(dir: &Path) -> Result<(Self, Option<Membership>), StoredError> {
+        let (file, membership) = stored::open(dir)?;
+        Ok((Self(file), membership))
     }
 
     /// Stores the membership; when this returns, it is on disk.
-    pub fn store(&mut self, membership: &Membership) -> Result<(), MembershipError> {
-        let bytes = Zeroizing::new(cbor::encode(membership));
-        Ok(self.0.write(&bytes)?)
+    pub fn store(&mut self, membership: &Membership) -> Result<(), GenerationsError> {
+        stored::write(&mut self.0, membership)
     }
 
     /// Removes it: the host belongs to no mesh any more.
-    pub fn remove(self) -> Result<(), MembershipError> {
-        Ok(self.0.remove()?)
+    pub fn remove(self) -> Result<(), GenerationsError> {
+        self.0.remove()
     }
 }

@@ -8,28 +8,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use meshd_tunnel::Tai64n;
-use meshd_wire::{DecodeError, cbor};
 use minicbor::{Decode, Encode};
 
 use crate::generations::{Generations, GenerationsError};
+use crate::stored::{self, Stored, StoredError};
 
-/// Name of the pair of files.
-const FILE: &str = "handshakes";
-/// Format of the file.
-const FORMAT: u8 = 1;
 /// How much time is reserved at once: one write in half of it. After a crash the timestamps are ahead by that much.
 const RESERVED: Duration = Duration::from_secs(10 * 60);
-
-/// Reports a floor that can't be read or stored.
-#[derive(Debug, thiserror::Error)]
-pub enum ClockFloorError {
-    /// The file failed.
-    #[error(transparent)]
-    File(#[from] GenerationsError),
-    /// The file is sound but holds something else.
-    #[error("decode the time of the last handshakes")]
-    Decode(#[source] DecodeError),
-}
 
 /// What the file holds.
 #[derive(Encode, Decode)]
@@ -40,6 +25,15 @@ struct Content {
     /// Seconds since 1970; no timestamp that was ever sent is later.
     #[n(1)]
     until_s: u64,
+}
+
+impl Stored for Content {
+    const NAME: &'static str = "handshakes";
+    const FORMAT: u8 = 1;
+
+    fn format(&self) -> u8 {
+        self.format
+    }
 }
 
 /// The floor of this run, and what is stored for the next.
@@ -55,17 +49,9 @@ pub struct ClockFloor {
 impl ClockFloor {
     /// Opens the file; `wall` is the time since 1970, `boot` that of [`boot`]. Before the first handshake comes
     /// [`Self::reserve`]: a start that fails changes nothing.
-    pub fn open(dir: &Path, wall: Duration, boot: Duration) -> Result<Self, ClockFloorError> {
-        let (file, bytes) = Generations::open(dir, FILE)?;
-        let mut stored = Duration::ZERO;
-        if let Some(bytes) = bytes {
-            let content: Content = cbor::decode(&bytes).map_err(ClockFloorError::Decode)?;
-            if content.format != FORMAT {
-                let error = DecodeError::Malformed(format!("handshakes format {}", content.format));
-                return Err(ClockFloorError::Decode(error));
-            }
-            stored = Duration::from_secs(content.until_s);
-        }
+    pub fn open(dir: &Path, wall: Duration, boot: Duration) -> Result<Self, StoredError> {
+        let (file, content) = stored::open::<Content>(dir)?;
+        let stored = Duration::from_secs(content.map_or(0, |content| content.until_s));
         Ok(Self { file, floor: wall.max(stored), started: boot, stored, failing: false })
     }
 
@@ -111,7 +97,7 @@ impl ClockFloor {
     fn store(&mut self, until: Duration) -> Result<(), GenerationsError> {
         // The next whole second: nothing is rounded down.
         let until = Duration::from_secs(until.as_secs().saturating_add(1));
-        self.file.write(&cbor::encode(&Content { format: FORMAT, until_s: until.as_secs() }))?;
+        stored::write(&mut self.file, &Content { format: Content::FORMAT, until_s: until.as_secs() })?;
         self.stored = until;
         Ok(())
     }
@@ -124,7 +110,7 @@ pub fn boot() -> Duration {
 
 /// Removes the file: a new membership has a new key.
 pub fn forget_clock_floor(dir: &Path) -> Result<(), GenerationsError> {
-    Generations::open(dir, FILE)?.0.remove()
+    Generations::open(dir, Content::NAME)?.0.remove()
 }
 
 #[cfg(test)]
@@ -196,13 +182,5 @@ mod tests {
         assert!(lost.failing);
         floor.reserve(BOOT + RESERVED);
         assert!(!floor.failing);
-    }
-
-    #[test]
-    fn what_is_no_floor_is_refused() {
-        let dir = tempfile::tempdir().expect("directory");
-        let (mut file, _) = Generations::open(dir.path(), FILE).expect("opens");
-        file.write(&cbor::encode(&Content { format: 2, until_s: 0 })).expect("writes");
-        assert!(matches!(ClockFloor::open(dir.path(), NOW, BOOT), Err(ClockFloorError::Decode(_))));
     }
 }

@@ -3,27 +3,12 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
-use meshd_wire::{DecodeError, NodeId, PublicKey, Timestamp, cbor};
+use meshd_wire::{NodeId, PublicKey, Timestamp};
 use minicbor::{Decode, Encode};
-use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::generations::{Generations, GenerationsError};
-
-/// Name of the pair of files.
-const FILE: &str = "externals";
-/// Format of the file.
-const FORMAT: u8 = 1;
-
-/// Reports externals that can't be read or stored.
-#[derive(Debug, thiserror::Error)]
-pub enum ExternalsError {
-    /// The file failed.
-    #[error(transparent)]
-    File(#[from] GenerationsError),
-    /// The file is sound but holds something else.
-    #[error("decode the externals")]
-    Decode(#[source] DecodeError),
-}
+use crate::stored::{self, Stored, StoredError};
 
 /// Preshared key of an external.
 #[derive(Clone, PartialEq, Eq, Encode, Decode, Zeroize, ZeroizeOnDrop)]
@@ -96,6 +81,15 @@ struct Content {
     externals: Vec<External>,
 }
 
+impl Stored for Content {
+    const NAME: &'static str = "externals";
+    const FORMAT: u8 = 1;
+
+    fn format(&self) -> u8 {
+        self.format
+    }
+}
+
 /// The externals of this node, and the file they are in.
 pub struct ExternalsFile {
     file: Generations,
@@ -107,19 +101,11 @@ pub struct ExternalsFile {
 
 impl ExternalsFile {
     /// Opens the file and reads the externals of a node.
-    pub fn open(dir: &Path, node: NodeId) -> Result<Self, ExternalsError> {
-        let (file, bytes) = Generations::open(dir, FILE)?;
-        let mut this = Self { file, node, seq: 0, externals: Vec::new() };
-        let Some(bytes) = bytes else { return Ok(this) };
-        let content: Content = cbor::decode(&bytes).map_err(ExternalsError::Decode)?;
-        if content.format != FORMAT {
-            let error = DecodeError::Malformed(format!("externals format {}", content.format));
-            return Err(ExternalsError::Decode(error));
-        }
-        if content.node == node {
-            (this.seq, this.externals) = (content.seq, content.externals);
-        }
-        Ok(this)
+    pub fn open(dir: &Path, node: NodeId) -> Result<Self, StoredError> {
+        let (file, content) = stored::open::<Content>(dir)?;
+        let own = content.filter(|content| content.node == node);
+        let (seq, externals) = own.map_or((0, Vec::new()), |own| (own.seq, own.externals));
+        Ok(Self { file, node, seq, externals })
     }
 
     /// The externals, sorted by name.
@@ -128,11 +114,10 @@ impl ExternalsFile {
     }
 
     /// Replaces them; when this returns, they are on disk, or nothing has changed.
-    pub fn replace(&mut self, mut externals: Vec<External>) -> Result<(), ExternalsError> {
+    pub fn replace(&mut self, mut externals: Vec<External>) -> Result<(), GenerationsError> {
         externals.sort_by(|a, b| a.name.cmp(&b.name));
-        let content = Content { format: FORMAT, node: self.node, seq: self.seq, externals };
-        let bytes = Zeroizing::new(cbor::encode(&content));
-        self.file.write(&bytes)?;
+        let content = Content { format: Content::FORMAT, node: self.node, seq: self.seq, externals };
+        stored::write(&mut self.file, &content)?;
         self.externals = content.externals;
         Ok(())
     }
@@ -140,7 +125,7 @@ impl ExternalsFile {
 
 /// Removes the file: the host serves nobody any more.
 pub fn forget_externals(dir: &Path) -> Result<(), GenerationsError> {
-    Generations::open(dir, FILE)?.0.remove()
+    Generations::open(dir, Content::NAME)?.0.remove()
 }
 
 #[cfg(test)]
@@ -172,14 +157,5 @@ mod tests {
         assert_eq!((other.seq, other.all().len()), (0, 0));
         forget_externals(dir.path()).expect("removed");
         assert_eq!(std::fs::read_dir(dir.path()).expect("directory").count(), 0);
-    }
-
-    #[test]
-    fn another_format_is_refused() {
-        let dir = tempfile::tempdir().expect("directory");
-        let (mut file, _) = Generations::open(dir.path(), FILE).expect("opens");
-        let content = Content { format: 2, node: NODE, seq: 0, externals: Vec::new() };
-        file.write(&cbor::encode(&content)).expect("writes");
-        assert!(matches!(ExternalsFile::open(dir.path(), NODE), Err(ExternalsError::Decode(_))));
     }
 }
