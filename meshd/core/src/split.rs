@@ -27,7 +27,7 @@ use crate::vnet::{Gso, VnetHeader};
 use cut::Cut;
 
 /// Segments of one super-packet: 64 KiB at the smallest segment size that Linux lets a connection have (48 B).
-pub const SEGMENTS_MAX: usize = 65_535 / 48;
+const SEGMENTS_MAX: usize = 65_535 / 48;
 /// All headers of a packet that is cut: IPv6 and TCP with full options, and 156 bytes of extension headers.
 const HEADER_LEN_MAX: usize = 256;
 
