@@ -88,6 +88,10 @@ words! {
         NameTaken = "name-taken",
         /// Another peer has the key.
         KeyTaken = "key-taken",
+        /// Another endpoint has the address.
+        AddressTaken = "address-taken",
+        /// The network has endpoints.
+        InUse = "in-use",
         /// No more of them are allowed.
         TooMany = "too-many",
         /// No address is left in the organisation's prefix.
@@ -131,6 +135,8 @@ impl ErrorCode {
             Self::Ambiguous => (409, Exit::Conflict),
             Self::NameTaken => (409, Exit::Conflict),
             Self::KeyTaken => (409, Exit::Conflict),
+            Self::AddressTaken => (409, Exit::Conflict),
+            Self::InUse => (409, Exit::Conflict),
             Self::TooMany => (409, Exit::Conflict),
             Self::NoAddress => (409, Exit::Conflict),
             Self::PrefixConflict => (409, Exit::Conflict),

@@ -13,6 +13,7 @@ mod admit;
 mod call;
 mod client;
 mod config;
+mod endpoint;
 mod error;
 mod events;
 mod exit;
@@ -21,6 +22,7 @@ mod invite;
 mod join;
 mod leave;
 mod mesh;
+mod network;
 mod peers;
 mod ping;
 mod status;
@@ -30,6 +32,10 @@ pub use admit::{AdmitReply, AdmitRequest};
 pub use call::{Body, Call, Document, Method};
 pub use client::{Answer, Client, ClientError, EVENT_BYTES_MAX, EventStream, RESPONSE_BYTES_MAX};
 pub use config::{ConfigReply, GetConfig};
+pub use endpoint::{
+    AttachRequest, Attachment, CheckReply, CheckRequest, DetachReply, DetachRequest, Endpoint, EndpointState,
+    Endpoints, GetEndpoints, KeepReply, KeepRequest, KeptAttachment, Namespace,
+};
 pub use error::{ApiError, ErrorCode};
 pub use events::{Event, EventKind, GetEvents};
 pub use exit::Exit;
@@ -41,6 +47,10 @@ pub use invite::{InviteReply, InviteRequest};
 pub use join::{ImportRequest, JoinFileReply, JoinFileRequest, JoinRequest, MemberReply};
 pub use leave::{LeaveReply, LeaveRequest};
 pub use mesh::{MeshCreateRequest, StewardKeys, StewardPrepareRequest};
+pub use network::{
+    Allocation, ClaimReply, ClaimRequest, Egress, GetNetworks, GetReady, Network, NetworkReply, Networks,
+    PutNetworkRequest, Ready, ReleaseReply, ReleaseRequest, RemoveNetworkReply, RemoveNetworkRequest,
+};
 pub use peers::{GetPeers, Peer, PeerState, Peers};
 pub use ping::{PingReply, PingRequest};
 pub use status::{
@@ -54,6 +64,9 @@ pub const REQUEST_BYTES_MAX: usize = 1024 * 1024;
 
 /// Where the daemon listens unless told otherwise.
 pub const SOCKET_DEFAULT: &str = "/run/meshd/api.sock";
+
+/// Where the daemon listens to plugins, which may only attach and detach.
+pub const PLUGIN_SOCKET_DEFAULT: &str = "/run/meshd/plugin.sock";
 
 /// Path of the Prometheus text on the same socket.
 pub const METRICS_PATH: &str = "/metrics";

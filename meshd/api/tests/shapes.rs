@@ -1,8 +1,8 @@
 //! What stands in JSON, and how errors, HTTP statuses and exit codes belong together.
 
 use meshd_api::{
-    ApiError, Document, ErrorCode, Event, EventKind, Exit, InviteReply, InviteRequest, JoinRequest,
-    LeaveReply, PeerState, Secret,
+    Allocation, ApiError, Document, Egress, ErrorCode, Event, EventKind, Exit, InviteReply, InviteRequest,
+    JoinRequest, LeaveReply, PeerState, PutNetworkRequest, Secret,
 };
 
 #[test]
@@ -81,6 +81,8 @@ fn every_error_has_a_status_and_an_exit_code() {
             "ambiguous 409 7",
             "name-taken 409 7",
             "key-taken 409 7",
+            "address-taken 409 7",
+            "in-use 409 7",
             "too-many 409 7",
             "no-address 409 7",
             "prefix-conflict 409 7",
@@ -91,6 +93,17 @@ fn every_error_has_a_status_and_an_exit_code() {
             "internal 500 1",
         ]
     );
+}
+
+#[test]
+fn a_network_says_how_addresses_are_chosen_and_a_typing_error_is_refused() {
+    let json = r#"{"network":{"runtime":"docker","network":"n","pool4":"10.91.128.0/20","allocation":"sequential"}}"#;
+    let request: PutNetworkRequest = serde_json::from_str(json).expect("a request");
+    assert_eq!(
+        (request.network.allocation, request.network.egress),
+        (Allocation::Sequential, Egress::Runtime)
+    );
+    assert!(serde_json::from_str::<PutNetworkRequest>(&json.replace("sequential", "sequentail")).is_err());
 }
 
 #[test]
