@@ -1,5 +1,6 @@
 //! Two data planes in two network namespaces. Needs root and /dev/net/tun.
 
+mod mistakes;
 mod paths;
 mod rig;
 mod tunnels;
@@ -66,7 +67,7 @@ fn a_source_address_of_somebody_else_is_dropped_and_counted() {
     b.set_peers(vec![pair.peer(0)]);
     wait_for("the tunnel to come up", || a.peers()[0].up && b.peers()[0].up);
 
-    pair.ip(0, &["address", "add", "10.91.0.99/32", "dev", "mesh-a"]);
+    pair.ip(0, "address add 10.91.0.99/32 dev mesh-a");
     let socket = pair.inside(0, || UdpSocket::bind("10.91.0.99:0")).unwrap();
     let listener = pair.inside(1, || UdpSocket::bind((addr4(1), 7000))).unwrap();
     socket.send_to(b"forged", (addr4(1), 7000)).unwrap();
@@ -163,7 +164,7 @@ fn what_is_taken_is_named_and_nothing_stays_behind() {
 #[test]
 fn a_route_of_somebody_else_is_never_replaced() {
     let Some(pair) = Pair::new() else { return };
-    pair.ip(0, &["route", "add", "10.91.0.0/16", "via", "192.168.77.2"]);
+    pair.ip(0, "route add 10.91.0.0/16 via 192.168.77.2");
     let refused = pair.inside(0, || DataPlane::start(pair.config(0))).expect_err("the prefix is routed");
     assert!(matches!(refused, DataPlaneError::Device(_)), "{refused}");
     pair.inside(0, || {
@@ -176,7 +177,7 @@ fn a_route_of_somebody_else_is_never_replaced() {
 #[test]
 fn a_persistent_device_left_behind_is_replaced() {
     let Some(pair) = Pair::new() else { return };
-    pair.ip(0, &["tuntap", "add", "mesh-a", "mode", "tun"]);
+    pair.ip(0, "tuntap add mesh-a mode tun");
     let a = pair.start(0);
     drop(a);
     pair.inside(0, || {
@@ -206,7 +207,7 @@ fn a_device_taken_away_is_reported() {
     let Some(pair) = Pair::new() else { return };
     let a = pair.start(0);
     let mut events = a.events();
-    pair.ip(0, &["link", "delete", "mesh-a"]);
+    pair.ip(0, "link delete mesh-a");
     wait_for("the loss to be reported", || events.try_recv() == Ok(Event::DeviceLost));
 }
 
@@ -240,9 +241,9 @@ fn a_node_that_moves_is_followed() {
     wait_for("the tunnel to come up", || a.peers()[0].up && b.peers()[0].up);
     let mut events = b.events();
 
-    pair.ip(0, &["address", "add", "192.168.77.100/24", "dev", "uplink"]);
-    pair.ip(0, &["address", "delete", "192.168.77.1/24", "dev", "uplink"]);
-    pair.ip(0, &["address", "replace", "192.168.77.100/24", "dev", "uplink"]);
+    pair.ip(0, "address add 192.168.77.100/24 dev uplink");
+    pair.ip(0, "address delete 192.168.77.1/24 dev uplink");
+    pair.ip(0, "address replace 192.168.77.100/24 dev uplink");
     a.greet_peers();
     let endpoint: SocketAddr = "192.168.77.100:51820".parse().unwrap();
     let moved = Event::PathChanged { node: node_id(0), endpoint };
@@ -254,7 +255,7 @@ fn a_node_that_moves_is_followed() {
 #[test]
 fn without_ipv6_in_the_kernel_the_overlay_carries_ipv4() {
     let Some(pair) = Pair::new() else { return };
-    pair.inside(0, || std::fs::write("/proc/sys/net/ipv6/conf/all/disable_ipv6", "1")).unwrap();
+    pair.host(0).set("/proc/sys/net/ipv6/conf/all/disable_ipv6", "1");
     let (a, b) = (pair.start(0), pair.start(1));
     assert!(!a.has_ipv6() && b.has_ipv6());
     a.set_peers(vec![pair.peer(1)]);
@@ -275,7 +276,7 @@ fn changes_of_addresses_are_noticed() {
     });
     drop(entered);
     let watch = watch.unwrap();
-    pair.ip(0, &["address", "add", "192.168.77.200/24", "dev", "uplink"]);
+    pair.ip(0, "address add 192.168.77.200/24 dev uplink");
     runtime.block_on(async { tokio::time::timeout(PATIENCE, watch.changed()).await }).unwrap().unwrap();
 }
 

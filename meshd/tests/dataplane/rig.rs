@@ -1,101 +1,72 @@
-//! Namespaces, the data planes in them, and what the tests ask of both.
+//! The data planes in two namespaces, and what the tests ask of both.
 
-use std::fs::File;
+#[path = "../rig/space.rs"]
+mod space;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
-use std::process::Command;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use ipnet::IpNet;
 use meshd::dataplane::{DataPlane, DataPlaneConfig, PeerConfig};
 use meshd::io::Switches;
 use meshd_tunnel::{LocalKey, Suite, Tai64n};
 use meshd_wire::{NodeId, OrgId};
-use nix::sched::{CloneFlags, setns};
 use zeroize::Zeroizing;
 
-/// Longest wait for anything; far beyond what a loaded machine needs.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) use space::{PATIENCE, wait_for};
+use space::{Space, link};
+
 pub(crate) const PORT: u16 = 51820;
 /// The organisation of both sides.
 pub(crate) const ORG: OrgId = OrgId([9; 32]);
 
-/// Two namespaces with one link between them; gone when dropped, also in a panic.
-///
-/// One at a time in a process: a program started by another test holds this test's sockets and devices for the
-/// moment between fork and exec.
+/// Two hosts, by their numbers 0 and 1.
 pub(crate) struct Pair {
-    names: [String; 2],
+    hosts: space::Pair,
     /// Namespaces on the way between the two.
-    between: Vec<String>,
-    _turn: MutexGuard<'static, ()>,
+    between: Vec<Space>,
 }
 
 impl Pair {
-    /// `None`, with a word why, where namespaces or devices cannot be made.
-    fn unlinked(width: Option<u16>) -> Option<Self> {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        static TURN: Mutex<()> = Mutex::new(());
-        if !nix::unistd::geteuid().is_root() || !std::path::Path::new("/dev/net/tun").exists() {
-            eprintln!("skipped: needs root and /dev/net/tun");
-            return None;
-        }
-        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-        let unique = format!("dp{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let names = [format!("{unique}a"), format!("{unique}b")];
-        let between =
-            if width.is_some() { vec![format!("{unique}m"), format!("{unique}n")] } else { Vec::new() };
-        let pair = Self { names, between, _turn: turn };
-        for name in pair.names.iter().chain(&pair.between) {
-            run("ip", &["netns", "add", name]);
-        }
-        Some(pair)
-    }
-
-    /// Two namespaces on one link.
+    /// Two hosts on one link; `None`, with a word why, where namespaces or devices cannot be made.
     pub(crate) fn new() -> Option<Self> {
-        let pair = Self::unlinked(None)?;
-        let [a, b] = &pair.names;
-        run("ip", &["-n", a, "link", "add", "uplink", "type", "veth", "peer", "name", "uplink", "netns", b]);
-        for side in 0..2 {
-            let address4 = format!("{}/24", underlay4(side));
-            let address6 = format!("{}/64", underlay6(side));
-            pair.ip(side, &["link", "set", "lo", "up"]);
-            pair.ip(side, &["link", "set", "uplink", "up"]);
-            pair.ip(side, &["address", "add", &address4, "dev", "uplink"]);
-            pair.ip(side, &["address", "add", &address6, "dev", "uplink", "nodad"]);
-        }
-        Some(pair)
+        Some(Self { hosts: space::Pair::new()?, between: Vec::new() })
     }
 
-    /// Two namespaces with two routers between them, whose link carries packets of `width` bytes. Nobody is told
-    /// of longer ones.
+    /// Two hosts with two routers between them, whose link carries packets of `width` bytes. Nobody is told of
+    /// longer ones.
     pub(crate) fn narrow(width: u16) -> Option<Self> {
-        let pair = Self::unlinked(Some(width))?;
-        let ([a, b], [m, n]) = (&pair.names, [&pair.between[0], &pair.between[1]]);
-        run("ip", &["-n", m, "link", "add", "inner", "type", "veth", "peer", "name", "inner", "netns", n]);
-        let sides = [(0, a, m, "10.255.0.1/30", "10.255.0.2"), (1, b, n, "10.255.0.2/30", "10.255.0.1")];
+        let hosts = space::Pair::unlinked()?;
+        let (near, far) = (Space::new(), Space::new());
+        link((&near, "inner"), (&far, "inner"));
+        let sides = [
+            (0, &hosts.left, &near, "10.255.0.1", "10.255.0.2"),
+            (1, &hosts.right, &far, "10.255.0.2", "10.255.0.1"),
+        ];
         for (side, host, router, inner, next) in sides {
-            let (own, far) = (format!("{}/32", underlay4(side)), format!("{}/32", underlay4(1 - side)));
-            let on = |name, arguments: &[&str]| run("ip", &[&["-n", name], arguments].concat());
-            on(host, &["link", "add", "uplink", "type", "veth", "peer", "name", "outer", "netns", router]);
-            on(host, &["link", "set", "lo", "up"]);
-            on(host, &["link", "set", "uplink", "up"]);
-            on(host, &["address", "add", &own, "dev", "uplink"]);
-            on(host, &["route", "add", "default", "dev", "uplink", "src", &underlay4(side).to_string()]);
-            on(router, &["link", "set", "outer", "up"]);
-            on(router, &["link", "set", "inner", "up", "mtu", &width.to_string()]);
-            on(router, &["address", "add", inner, "dev", "inner"]);
-            on(router, &["route", "add", &own, "dev", "outer"]);
-            on(router, &["route", "add", &far, "via", next, "onlink", "dev", "inner"]);
-            let exec = |program: &[&str]| run("ip", &[&["netns", "exec", router], program].concat());
-            exec(&["sysctl", "-q", "-w", "net.ipv4.ip_forward=1", "net.ipv4.conf.all.proxy_arp=1"]);
-            exec(&["nft", "add table ip silent"]);
-            exec(&["nft", "add chain ip silent out { type filter hook output priority 0; }"]);
-            exec(&["nft", "add rule ip silent out icmp type destination-unreachable drop"]);
+            let (own, other) = (underlay4(side), underlay4(1 - side));
+            link((host, "uplink"), (router, "outer"));
+            host.ip(&format!("address add {own}/32 dev uplink"));
+            host.ip(&format!("route add default dev uplink src {own}"));
+            router.ip(&format!("link set inner mtu {width}"));
+            router.ip(&format!("address add {inner}/30 dev inner"));
+            router.ip(&format!("route add {own}/32 dev outer"));
+            router.ip(&format!("route add {other}/32 via {next} onlink dev inner"));
+            router.set("/proc/sys/net/ipv4/ip_forward", "1");
+            router.set("/proc/sys/net/ipv4/conf/all/proxy_arp", "1");
+            router.run("nft", "add table ip silent");
+            router.run("nft", "add chain ip silent out { type filter hook output priority 0; }");
+            router.run("nft", "add rule ip silent out icmp type destination-unreachable drop");
         }
-        Some(pair)
+        Some(Self { hosts, between: vec![near, far] })
+    }
+
+    /// Nothing that was fragmented passes between the two any more.
+    pub(crate) fn swallow_fragments(&self) {
+        for router in &self.between {
+            router.run("nft", "add chain ip silent through { type filter hook forward priority 0; }");
+            router.run("nft", "add rule ip silent through ip frag-off & 0x3fff != 0 drop");
+        }
     }
 
     pub(crate) fn config(&self, side: u8) -> DataPlaneConfig {
@@ -115,7 +86,13 @@ impl Pair {
     }
 
     pub(crate) fn start(&self, side: u8) -> DataPlane {
-        self.inside(side, || DataPlane::start(self.config(side))).expect("data plane starts")
+        self.start_with(side, self.config(side))
+    }
+
+    pub(crate) fn start_with(&self, side: u8, config: DataPlaneConfig) -> DataPlane {
+        let plane = self.inside(side, || DataPlane::start(config)).expect("data plane starts");
+        self.host(side).settle();
+        plane
     }
 
     pub(crate) fn peer(&self, side: u8) -> PeerConfig {
@@ -134,26 +111,16 @@ impl Pair {
 
     /// Runs `act` on a thread that lives in the namespace of one side.
     pub(crate) fn inside<T: Send>(&self, side: u8, act: impl FnOnce() -> T + Send) -> T {
-        let path = format!("/run/netns/{}", self.names[usize::from(side)]);
-        std::thread::scope(|scope| {
-            let thread = scope.spawn(|| {
-                setns(File::open(path).expect("namespace exists"), CloneFlags::CLONE_NEWNET).expect("enter");
-                act()
-            });
-            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        })
+        self.host(side).inside(act)
     }
 
-    pub(crate) fn ip(&self, side: u8, arguments: &[&str]) {
-        run("ip", &[&["-n", &self.names[usize::from(side)]], arguments].concat());
+    /// Runs `ip` with these words in the namespace of one side.
+    pub(crate) fn ip(&self, side: u8, words: &str) {
+        self.host(side).ip(words);
     }
-}
 
-impl Drop for Pair {
-    fn drop(&mut self) {
-        for name in self.names.iter().chain(&self.between) {
-            let _ = Command::new("ip").args(["netns", "delete", name]).status();
-        }
+    pub(crate) fn host(&self, side: u8) -> &Space {
+        if side == 0 { &self.hosts.left } else { &self.hosts.right }
     }
 }
 
@@ -197,26 +164,13 @@ pub(crate) fn underlay4(side: u8) -> IpAddr {
 }
 
 pub(crate) fn underlay6(side: u8) -> IpAddr {
-    Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, u16::from(side) + 1).into()
+    Ipv6Addr::new(0x2001, 0xdb8, 0x77, 0, 0, 0, 0, u16::from(side) + 1).into()
 }
 
 pub(crate) fn counter(plane: &DataPlane, reason: &str) -> u64 {
     plane.counters().into_iter().find(|(name, _)| *name == reason).expect("counter exists").1
 }
 
-pub(crate) fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !holds() {
-        assert!(Instant::now() < deadline, "waited in vain for {what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
-
 pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime").block_on(future)
-}
-
-pub(crate) fn run(program: &str, arguments: &[&str]) {
-    let output = Command::new(program).args(arguments).output().expect("program runs");
-    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
 }

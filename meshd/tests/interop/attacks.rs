@@ -3,19 +3,26 @@
 use std::net::Ipv4Addr;
 use std::time::Instant;
 
+use meshd_tunnel::Suite;
+
 use crate::rig::{
-    Chain, Inbox, Ours, PATIENCE, Pair, Relay, Scripted, Side, Talk, external, key, overlay4, overlay6, peer,
-    public, udp4, udp6, v4, v6, wait_for,
+    Chain, Inbox, Ours, PATIENCE, Pair, Relay, Scripted, Side, Talk, external, in_both_suites, key, overlay4,
+    overlay6, peer, public, udp4, udp6, v4, v6, wait_for,
 };
 
 /// A mesh that ours knows nothing of.
 const OTHER_MESH: u8 = 200;
 
-#[test]
-fn repeated_data_is_dropped_wherever_it_comes_from() {
+in_both_suites!(
+    repeated_data_is_dropped_wherever_it_comes_from,
+    repeated_handshakes_change_nothing,
+    data_of_another_mesh_on_the_same_host_opens_nothing_here,
+);
+
+fn repeated_data_is_dropped_wherever_it_comes_from(suite: Suite) {
     let Some(chain) = Chain::new() else { return };
     let relay = Relay::start(&chain);
-    let (ours, theirs) = planes(&chain);
+    let (ours, theirs) = planes(&chain, suite);
     let ends = ((&chain.left, overlay4(1)), (&chain.right, overlay4(2)));
     let mut talk = Talk::new(ends.1, ends.0);
     talk.wait("the tunnel to carry traffic");
@@ -40,11 +47,10 @@ fn repeated_data_is_dropped_wherever_it_comes_from() {
     assert!(talk.round(64, PATIENCE));
 }
 
-#[test]
-fn repeated_handshakes_change_nothing() {
+fn repeated_handshakes_change_nothing(suite: Suite) {
     let Some(chain) = Chain::new() else { return };
     let relay = Relay::start(&chain);
-    let (ours, theirs) = planes(&chain);
+    let (ours, theirs) = planes(&chain, suite);
     let ends = ((&chain.left, overlay4(1)), (&chain.right, overlay4(2)));
     let mut talk = Talk::new(ends.0, ends.1);
     talk.wait("the tunnel to carry traffic");
@@ -223,12 +229,11 @@ fn messages_for_another_mesh_are_dropped() {
     assert!(confused.datagram(Instant::now()).is_none(), "a message for another mesh was answered");
 }
 
-#[test]
-fn data_of_another_mesh_on_the_same_host_opens_nothing_here() {
+fn data_of_another_mesh_on_the_same_host_opens_nothing_here(suite: Suite) {
     let Some(chain) = Chain::new() else { return };
     let relay = Relay::start(&chain);
     // Two meshes of the same two hosts. What is recorded in one is sent into the other.
-    let (ours, theirs) = planes(&chain);
+    let (ours, theirs) = planes(&chain, suite);
     let mut talk = Talk::new((&chain.left, overlay4(1)), (&chain.right, overlay4(2)));
     talk.wait("the tunnel to carry traffic");
     for len in 8..28 {
@@ -307,9 +312,9 @@ fn scene() -> Option<(Pair, Ours, Scripted)> {
 }
 
 /// Host 1, which calls, and host 2, with a relay between them.
-fn planes(chain: &Chain) -> (Ours, Ours) {
+fn planes(chain: &Chain, suite: Suite) -> (Ours, Ours) {
     let (ours, theirs) = (Ours::start(&chain.left, 1), Ours::start(&chain.right, 2));
-    theirs.set_peers(&[peer(1, &[])]);
-    ours.set_peers(&[peer(2, &[Relay::seen_from(Side::Left)])]);
+    theirs.set_peers(&[peer(suite, 1, &[])]);
+    ours.set_peers(&[peer(suite, 2, &[Relay::seen_from(Side::Left)])]);
     (ours, theirs)
 }

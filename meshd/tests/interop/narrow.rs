@@ -2,16 +2,21 @@
 
 use std::net::IpAddr;
 
-use crate::rig::{Chain, Ours, PATIENCE, Relay, Side, Space, Talk, overlay4, overlay6, peer, tcp, wait_for};
+use meshd_tunnel::Suite;
 
-#[test]
-fn transfers_and_pings_end_where_the_underlay_swallows_large_packets() {
+use crate::rig::{
+    Chain, Ours, PATIENCE, Relay, Side, Space, Talk, in_both_suites, overlay4, overlay6, peer, tcp, wait_for,
+};
+
+in_both_suites!(transfers_and_pings_end_where_the_underlay_swallows_large_packets);
+
+fn transfers_and_pings_end_where_the_underlay_swallows_large_packets(suite: Suite) {
     let Some(chain) = Chain::new() else { return };
     chain.route();
     black_hole(&chain);
     let (ours, theirs) = (Ours::start_mtu(&chain.left, 1, 1420), Ours::start_mtu(&chain.right, 2, 1420));
-    theirs.set_peers(&[peer(1, &[])]);
-    ours.set_peers(&[peer(2, &[Relay::end(Side::Right)])]);
+    theirs.set_peers(&[peer(suite, 1, &[])]);
+    ours.set_peers(&[peer(suite, 2, &[Relay::end(Side::Right)])]);
     let ends = ((&chain.left, overlay4(1)), (&chain.right, overlay4(2)));
     Talk::new(ends.0, ends.1).wait("small packets to pass");
     for (from, to) in [(ends.0, ends.1), (ends.1, ends.0)] {

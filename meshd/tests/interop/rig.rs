@@ -1,64 +1,51 @@
-//! Namespaces, links, peers of every kind, and traffic between them.
+//! Links, peers of every kind, and traffic between them.
 
 mod ours;
 mod program;
 mod relay;
 mod scripted;
+#[path = "../rig/space.rs"]
 mod space;
 mod traffic;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
 
 pub use ours::{Ours, external, peer, start_with_key};
 pub use program::{Program, ProgramPeer, Remote};
 pub use relay::{Relay, Side};
 pub use scripted::Scripted;
-pub use space::{Space, link};
+pub use space::{PATIENCE, Pair, Space, wait_for};
+use space::{Turn, link};
 pub use traffic::{Inbox, Talk, assert_reachable, ping, stream_while, tcp, udp4, udp6};
 
-/// Longest wait for anything; far beyond what a loaded machine needs.
-pub const PATIENCE: Duration = Duration::from_secs(40);
 /// UDP port of every tunnel.
 pub const PORT: u16 = 51820;
 
-/// Two namespaces with one link between them.
-pub struct Pair {
-    pub left: Space,
-    pub right: Space,
-    _turn: MutexGuard<'static, ()>,
+/// Makes two tests of each case: nodes speak either suite with each other. What is not a node speaks `wg` alone.
+macro_rules! in_both_suites {
+    ($($case:ident),+ $(,)?) => {
+        mod wg {
+            $(#[test] fn $case() { super::$case(meshd_tunnel::Suite::Wg); })+
+        }
+        mod aes {
+            $(#[test] fn $case() { super::$case(meshd_tunnel::Suite::Aes); })+
+        }
+    };
 }
+pub(crate) use in_both_suites;
 
 /// Two namespaces and a third between them that nothing crosses but what is forwarded on purpose.
 pub struct Chain {
     pub left: Space,
     pub middle: Space,
     pub right: Space,
-    _turn: MutexGuard<'static, ()>,
-}
-
-impl Pair {
-    /// `None`, with a word why, where namespaces or devices cannot be made.
-    pub fn new() -> Option<Self> {
-        let turn = turn()?;
-        let (left, right) = (Space::new(), Space::new());
-        link((&left, "uplink"), (&right, "uplink"));
-        for (space, host) in [(&left, 1), (&right, 2)] {
-            space.ip(&format!("address add 192.168.77.{host}/24 dev uplink"));
-            space.ip(&format!("address add 2001:db8:77::{host}/64 dev uplink nodad"));
-        }
-        for space in [&left, &right] {
-            space.settle();
-        }
-        Some(Self { left, right, _turn: turn })
-    }
+    _turn: Turn,
 }
 
 impl Chain {
     /// `None`, with a word why, where namespaces or devices cannot be made.
     pub fn new() -> Option<Self> {
-        let turn = turn()?;
+        let turn = Turn::take()?;
         let (left, middle, right) = (Space::new(), Space::new(), Space::new());
         link((&left, "uplink"), (&middle, "to-left"));
         link((&middle, "to-right"), (&right, "uplink"));
@@ -132,23 +119,4 @@ pub fn v4(address: IpAddr) -> Ipv4Addr {
 pub fn v6(address: IpAddr) -> Ipv6Addr {
     let IpAddr::V6(v6) = address else { panic!("{address} is not of IPv6") };
     v6
-}
-
-pub fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !holds() {
-        assert!(Instant::now() < deadline, "waited in vain for {what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
-
-/// One test at a time in a process: a program started by another test holds this test's sockets and devices for
-/// the moment between fork and exec.
-fn turn() -> Option<MutexGuard<'static, ()>> {
-    static TURN: Mutex<()> = Mutex::new(());
-    if !nix::unistd::geteuid().is_root() || !std::path::Path::new("/dev/net/tun").exists() {
-        eprintln!("skipped: needs root and /dev/net/tun");
-        return None;
-    }
-    Some(TURN.lock().unwrap_or_else(PoisonError::into_inner))
 }

@@ -101,7 +101,7 @@ fn config(host: u8) -> DataPlaneConfig {
 }
 
 /// A peer that runs our data plane, with the addresses of its host.
-pub fn peer(host: u8, candidates: &[SocketAddr]) -> PeerConfig {
+pub fn peer(suite: Suite, host: u8, candidates: &[SocketAddr]) -> PeerConfig {
     PeerConfig {
         node: NodeId(key(host)),
         org: OrgId([9; 32]),
@@ -110,12 +110,12 @@ pub fn peer(host: u8, candidates: &[SocketAddr]) -> PeerConfig {
         addrs: vec![IpNet::from(overlay4(host)), IpNet::from(overlay6(host))],
         candidates: candidates.to_vec(),
         psk: None,
-        suite: Suite::Wg,
+        suite,
         is_external: false,
     }
 }
 
 /// A peer that speaks WireGuard and nothing else.
 pub fn external(host: u8, candidates: &[SocketAddr]) -> PeerConfig {
-    PeerConfig { is_external: true, ..peer(host, candidates) }
+    PeerConfig { is_external: true, ..peer(Suite::Wg, host, candidates) }
 }

@@ -5,15 +5,19 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use meshd::dataplane::PeerConfig;
+use meshd_tunnel::Suite;
 use meshd_wire::NodeId;
 
 use crate::rig::{
     Inbox, Ours, PATIENCE, PORT, Pair, Program, ProgramPeer, Remote, Scripted, Talk, Underlay,
-    assert_reachable, external, key, overlay4, overlay6, peer, public, tcp, udp4, udp6, v4, v6, wait_for,
+    assert_reachable, external, in_both_suites, key, overlay4, overlay6, peer, public, tcp, udp4, udp6, v4,
+    v6, wait_for,
 };
 
 /// Peers of one host, each with four prefixes.
 const PEERS: u16 = 300;
+
+in_both_suites!(a_route_that_leads_the_tunnel_into_itself_ends);
 
 #[test]
 fn hundreds_of_peers_talk_to_one_host() {
@@ -96,7 +100,7 @@ fn a_peer_may_own_everything_that_nobody_else_owns() {
 }
 
 #[test]
-fn a_narrow_prefix_of_one_peer_is_not_covered_by_a_wide_one_of_another() {
+fn bug16_the_owner_of_a_wide_prefix_cannot_speak_for_a_narrow_one_of_another() {
     let Some(pair) = Pair::new() else { return };
     let ours = Ours::start(&pair.left, 1);
     let mut wide = external(2, &[]);
@@ -177,14 +181,13 @@ fn a_datagram_from_inside_the_overlay_is_dropped() {
     assert!(!ours.stats(2).up);
 }
 
-#[test]
-fn a_route_that_leads_the_tunnel_into_itself_ends() {
+fn a_route_that_leads_the_tunnel_into_itself_ends(suite: Suite) {
     let Some(pair) = Pair::new() else { return };
     let (ours, theirs) = (Ours::start(&pair.left, 1), Ours::start(&pair.right, 2));
-    let mut gateway = peer(2, &[Underlay::V4.endpoint(2)]);
+    let mut gateway = peer(suite, 2, &[Underlay::V4.endpoint(2)]);
     gateway.addrs.push("192.168.77.2/32".parse().unwrap());
     ours.set_peers(&[gateway]);
-    theirs.set_peers(&[peer(1, &[])]);
+    theirs.set_peers(&[peer(suite, 1, &[])]);
     let mut talk = Talk::new((&pair.left, overlay4(1)), (&pair.right, overlay4(2)));
     talk.wait("the tunnel to carry traffic");
     pair.left.ip("route add 192.168.77.2/32 dev mesh");

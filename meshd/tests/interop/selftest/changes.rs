@@ -5,15 +5,22 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use meshd::dataplane::PeerConfig;
+use meshd_tunnel::Suite;
 
 use crate::rig::{
     Chain, Inbox, Ours, PATIENCE, PORT, Pair, Program, ProgramPeer, Relay, Remote, Scripted, Side, Talk,
-    Underlay, assert_reachable, external, key, overlay4, overlay6, peer, public, stream_while, tcp, udp4, v4,
-    wait_for,
+    Underlay, assert_reachable, external, in_both_suites, key, overlay4, overlay6, peer, public,
+    stream_while, tcp, udp4, v4, wait_for,
 };
 
 /// An address that wanders from peer to peer.
 const WANDERER: Ipv4Addr = Ipv4Addr::new(10, 91, 0, 50);
+
+in_both_suites!(
+    nothing_leaves_for_a_removed_peer_and_nothing_of_it_enters,
+    a_device_that_goes_down_and_up_carries_traffic_again,
+    an_underlay_that_goes_down_and_up_carries_traffic_again,
+);
 
 #[test]
 fn a_peer_that_changes_its_port_is_followed() {
@@ -122,14 +129,13 @@ fn a_program_with_a_new_key_is_a_new_peer() {
     }
 }
 
-#[test]
-fn nothing_leaves_for_a_removed_peer_and_nothing_of_it_enters() {
+fn nothing_leaves_for_a_removed_peer_and_nothing_of_it_enters(suite: Suite) {
     let Some(chain) = Chain::new() else { return };
     let relay = Relay::start(&chain);
     let (ours, theirs) = (Ours::start(&chain.left, 1), Ours::start(&chain.right, 2));
-    let peers = [peer(2, &[Relay::seen_from(Side::Left)])];
+    let peers = [peer(suite, 2, &[Relay::seen_from(Side::Left)])];
     ours.set_peers(&peers);
-    theirs.set_peers(&[peer(1, &[])]);
+    theirs.set_peers(&[peer(suite, 1, &[])]);
     let ends = ((&chain.left, overlay4(1)), (&chain.right, overlay4(2)));
     let (mut there, mut back) = (Talk::new(ends.0, ends.1), Talk::new(ends.1, ends.0));
     there.wait("the tunnel to carry traffic");
@@ -174,13 +180,12 @@ fn peers_come_and_go_beside_a_transfer_that_loses_nothing() {
     });
 }
 
-#[test]
-fn a_device_that_goes_down_and_up_carries_traffic_again() {
+fn a_device_that_goes_down_and_up_carries_traffic_again(suite: Suite) {
     let Some(pair) = Pair::new() else { return };
     let (ours, theirs) = (Ours::start(&pair.left, 1), Ours::start(&pair.right, 2));
     let mut events = ours.plane.events();
-    ours.set_peers(&[peer(2, &[Underlay::V4.endpoint(2)])]);
-    theirs.set_peers(&[peer(1, &[Underlay::V4.endpoint(1)])]);
+    ours.set_peers(&[peer(suite, 2, &[Underlay::V4.endpoint(2)])]);
+    theirs.set_peers(&[peer(suite, 1, &[Underlay::V4.endpoint(1)])]);
     let ends = ((&pair.left, overlay4(1)), (&pair.right, overlay4(2)));
     Talk::new(ends.0, ends.1).wait("the tunnel to carry traffic");
     for _ in 0..3 {
@@ -198,12 +203,11 @@ fn a_device_that_goes_down_and_up_carries_traffic_again() {
     }
 }
 
-#[test]
-fn an_underlay_that_goes_down_and_up_carries_traffic_again() {
+fn an_underlay_that_goes_down_and_up_carries_traffic_again(suite: Suite) {
     let Some(pair) = Pair::new() else { return };
     let (ours, theirs) = (Ours::start(&pair.left, 1), Ours::start(&pair.right, 2));
-    ours.set_peers(&[peer(2, &[Underlay::V4.endpoint(2)])]);
-    theirs.set_peers(&[peer(1, &[Underlay::V4.endpoint(1)])]);
+    ours.set_peers(&[peer(suite, 2, &[Underlay::V4.endpoint(2)])]);
+    theirs.set_peers(&[peer(suite, 1, &[Underlay::V4.endpoint(1)])]);
     let mut talk = Talk::new((&pair.left, overlay4(1)), (&pair.right, overlay4(2)));
     talk.wait("the tunnel to carry traffic");
     for side in [&pair.left, &pair.right] {

@@ -2,48 +2,56 @@
 
 use std::time::Duration;
 
+use meshd_tunnel::Suite;
+
 use crate::rig::{
     Chain, Ours, PATIENCE, PORT, Pair, Program, ProgramPeer, Relay, Remote, Side, Talk, Underlay,
-    assert_reachable, external, overlay4, overlay6, peer, ping, stream_while, tcp, wait_for,
+    assert_reachable, external, in_both_suites, overlay4, overlay6, peer, ping, stream_while, tcp, wait_for,
 };
 
 /// Bytes of a transfer: some thousand segments.
 const TRANSFER_LEN: usize = 4 << 20;
 
-#[test]
-fn everything_arrives_over_an_ipv4_underlay_at_the_least_mtu() {
-    everything_arrives(Underlay::V4, 1280, 1500);
+in_both_suites!(
+    everything_arrives_over_an_ipv4_underlay_at_the_least_mtu,
+    everything_arrives_over_an_ipv4_underlay,
+    everything_arrives_over_an_ipv6_underlay,
+    everything_arrives_over_an_ipv4_underlay_of_jumbo_frames,
+    everything_arrives_over_an_ipv6_underlay_of_jumbo_frames,
+    everything_arrives_at_the_greatest_mtu,
+    the_mtu_may_change_during_a_transfer,
+    a_route_with_an_mtu_of_its_own_is_obeyed,
+    both_ends_count_the_same,
+    many_streams_at_once_arrive_unmixed,
+);
+
+fn everything_arrives_over_an_ipv4_underlay_at_the_least_mtu(suite: Suite) {
+    everything_arrives(suite, Underlay::V4, 1280, 1500);
 }
 
-#[test]
-fn everything_arrives_over_an_ipv4_underlay() {
-    everything_arrives(Underlay::V4, 1420, 1500);
+fn everything_arrives_over_an_ipv4_underlay(suite: Suite) {
+    everything_arrives(suite, Underlay::V4, 1420, 1500);
 }
 
-#[test]
-fn everything_arrives_over_an_ipv6_underlay() {
-    everything_arrives(Underlay::V6, 1420, 1500);
+fn everything_arrives_over_an_ipv6_underlay(suite: Suite) {
+    everything_arrives(suite, Underlay::V6, 1420, 1500);
 }
 
-#[test]
-fn everything_arrives_over_an_ipv4_underlay_of_jumbo_frames() {
-    everything_arrives(Underlay::V4, 8920, 9000);
+fn everything_arrives_over_an_ipv4_underlay_of_jumbo_frames(suite: Suite) {
+    everything_arrives(suite, Underlay::V4, 8920, 9000);
 }
 
-#[test]
-fn everything_arrives_over_an_ipv6_underlay_of_jumbo_frames() {
-    everything_arrives(Underlay::V6, 8920, 9000);
+fn everything_arrives_over_an_ipv6_underlay_of_jumbo_frames(suite: Suite) {
+    everything_arrives(suite, Underlay::V6, 8920, 9000);
 }
 
-#[test]
-fn everything_arrives_at_the_greatest_mtu() {
-    everything_arrives(Underlay::V6, 65_440, 65_535);
+fn everything_arrives_at_the_greatest_mtu(suite: Suite) {
+    everything_arrives(suite, Underlay::V6, 65_440, 65_535);
 }
 
-#[test]
-fn the_mtu_may_change_during_a_transfer() {
+fn the_mtu_may_change_during_a_transfer(suite: Suite) {
     let Some(pair) = Pair::new() else { return };
-    let _planes = connected(&pair, Underlay::V4, 1420);
+    let _planes = connected(&pair, suite, Underlay::V4, 1420);
     let mut round = 0;
     stream_while((&pair.left, overlay4(1)), (&pair.right, overlay4(2)), || {
         round += 1;
@@ -59,10 +67,9 @@ fn the_mtu_may_change_during_a_transfer() {
     ping(&pair.left, overlay4(2), 1420 - 28);
 }
 
-#[test]
-fn a_route_with_an_mtu_of_its_own_is_obeyed() {
+fn a_route_with_an_mtu_of_its_own_is_obeyed(suite: Suite) {
     let Some(pair) = Pair::new() else { return };
-    let _planes = connected(&pair, Underlay::V4, 1420);
+    let _planes = connected(&pair, suite, Underlay::V4, 1420);
     pair.left.ip("route add 10.91.0.2/32 dev mesh mtu 1300");
     for len in 1240..=1300 - 28 {
         ping(&pair.left, overlay4(2), len);
@@ -70,10 +77,9 @@ fn a_route_with_an_mtu_of_its_own_is_obeyed() {
     tcp((&pair.left, overlay4(1)), (&pair.right, overlay4(2)), TRANSFER_LEN);
 }
 
-#[test]
-fn both_ends_count_the_same() {
+fn both_ends_count_the_same(suite: Suite) {
     let Some(pair) = Pair::new() else { return };
-    let (ours, theirs) = connected(&pair, Underlay::V4, 1420);
+    let (ours, theirs) = connected(&pair, suite, Underlay::V4, 1420);
     let before = (ours.stats(2), theirs.stats(1));
     pair.left.run("ping", "-n -q -c 10 -i 0.01 -W 20 -s 92 10.91.0.2");
     wait_for("the last answer to be counted", || ours.stats(2).rx_packets == before.0.rx_packets + 10);
@@ -84,10 +90,9 @@ fn both_ends_count_the_same() {
     }
 }
 
-#[test]
-fn many_streams_at_once_arrive_unmixed() {
+fn many_streams_at_once_arrive_unmixed(suite: Suite) {
     let Some(pair) = Pair::new() else { return };
-    let _planes = connected(&pair, Underlay::V4, 1420);
+    let _planes = connected(&pair, suite, Underlay::V4, 1420);
     let (left, right) = (&pair.left, &pair.right);
     std::thread::scope(|scope| {
         for address in [overlay4, overlay6] {
@@ -147,23 +152,23 @@ fn silence(ours: &Ours) -> Duration {
 }
 
 /// Two hosts with a tunnel that is up.
-fn connected(pair: &Pair, underlay: Underlay, mtu: u16) -> (Ours, Ours) {
+fn connected(pair: &Pair, suite: Suite, underlay: Underlay, mtu: u16) -> (Ours, Ours) {
     let (ours, theirs) = (Ours::start_mtu(&pair.left, 1, mtu), Ours::start_mtu(&pair.right, 2, mtu));
     // Only one calls: two handshakes at once may cost a datagram.
-    theirs.set_peers(&[peer(1, &[])]);
-    ours.set_peers(&[peer(2, &[underlay.endpoint(2)])]);
+    theirs.set_peers(&[peer(suite, 1, &[])]);
+    ours.set_peers(&[peer(suite, 2, &[underlay.endpoint(2)])]);
     ours.wait_up(2);
     theirs.wait_up(1);
     (ours, theirs)
 }
 
-fn everything_arrives(underlay: Underlay, mtu: u16, link_mtu: u32) {
+fn everything_arrives(suite: Suite, underlay: Underlay, mtu: u16, link_mtu: u32) {
     let Some(pair) = Pair::new() else { return };
     assert_eq!(underlay.endpoint(1).port(), PORT);
     for space in [&pair.left, &pair.right] {
         space.ip(&format!("link set uplink mtu {link_mtu}"));
     }
-    let planes = connected(&pair, underlay, mtu);
+    let planes = connected(&pair, suite, underlay, mtu);
     let ends = |host: u8| if host == 1 { &pair.left } else { &pair.right };
     let largest = usize::from(mtu);
     for (from, to) in [(1, 2), (2, 1)] {
