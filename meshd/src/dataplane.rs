@@ -37,6 +37,7 @@ mod tunnels;
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::AsFd;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -47,7 +48,7 @@ use meshd_wire::{NodeId, OrgId};
 use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
-use crate::io::{BindError, Switches, TunError, TunGroup, UdpGroup, UdpTally};
+use crate::io::{BindError, PacketDevice, Switches, TunError, TunGroup, TunQueue, UdpGroup, UdpTally};
 use crate::os::{Device, DeviceError, DeviceSettings, NetlinkError, underlay_mtu};
 
 pub use events::Event;
@@ -186,6 +187,14 @@ impl DataPlane {
     ///
     /// What was made is unmade when a later step fails.
     pub fn start(config: DataPlaneConfig) -> Result<Self, DataPlaneError> {
+        Self::start_on(config, |_, queue| queue)
+    }
+
+    /// Starts with what `queue` makes of each numbered queue of the device: tests watch it there.
+    fn start_on<D: PacketDevice + AsFd + 'static>(
+        config: DataPlaneConfig,
+        queue: impl Fn(usize, TunQueue) -> D,
+    ) -> Result<Self, DataPlaneError> {
         let mtu = match config.mtu {
             Some(mtu) if (MTU_MIN..=MTU_MAX).contains(&mtu) => mtu,
             Some(mtu) => return Err(DataPlaneError::Mtu(mtu)),
@@ -217,7 +226,8 @@ impl DataPlane {
             "data plane is up"
         );
         let (commands, inbox) = sync_channel(COMMANDS_MAX);
-        let (shared, running) = threads::start(&config, (mtu, device.has_ipv6), tun, udp, inbox)?;
+        let queues = tun.queues.into_iter().enumerate().map(|(number, taken)| queue(number, taken)).collect();
+        let (shared, running) = threads::start(&config, (mtu, device.has_ipv6), queues, udp, inbox)?;
         Ok(Self { shared, commands, running: Mutex::new(Some(running)), udp: tally, port })
     }
 

@@ -16,7 +16,7 @@ use super::shared::Shared;
 use super::supervisor::supervise;
 use super::tunnels::{BACKLOG_LOADED, Command, OWN_KEY, Tunnels};
 use super::{DataPlaneConfig, DataPlaneError};
-use crate::io::{DatagramSocket, Events, GroupSocket, Interest, TunGroup, TunQueue, UdpGroup, Waker};
+use crate::io::{DatagramSocket, Events, GroupSocket, Interest, PacketDevice, UdpGroup, Waker};
 
 /// Data threads of each direction at most: beyond, one network device is the limit.
 const SHARDS_MAX: usize = 16;
@@ -35,18 +35,21 @@ pub(super) struct Running {
     threads: Vec<JoinHandle<()>>,
 }
 
-/// Number of data threads of each direction: a power of two, as the low bits of an index name one.
+/// Number of data threads of each direction on this host.
 pub(super) fn shards(wanted: Option<usize>) -> usize {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let shards = wanted.unwrap_or(cores / 2).clamp(1, SHARDS_MAX);
-    1 << shards.ilog2()
+    shards_on(std::thread::available_parallelism().map_or(1, usize::from), wanted)
+}
+
+/// As many as are wanted, or one for every two processors; a power of two, as the low bits of an index name one.
+fn shards_on(cores: usize, wanted: Option<usize>) -> usize {
+    1 << wanted.unwrap_or(cores / 2).clamp(1, SHARDS_MAX).ilog2()
 }
 
 /// Starts everything.
-pub(super) fn start(
+pub(super) fn start<D: PacketDevice + AsFd + 'static>(
     config: &DataPlaneConfig,
     (mtu, has_ipv6): (u16, bool),
-    tun: TunGroup,
+    queues: Vec<D>,
     udp: UdpGroup,
     commands: Receiver<Command>,
 ) -> Result<(Arc<Shared>, Running), DataPlaneError> {
@@ -65,19 +68,19 @@ pub(super) fn start(
         Shared::new(config, (mtu, has_ipv6), (data, Arc::<GroupSocket>::clone(&control)), waker.clone());
     let shared = Arc::new(shared);
     let mut running = Running { shared: Arc::clone(&shared), wakers: Vec::new(), threads: Vec::new() };
-    for (number, (queue, socket)) in tun.queues.into_iter().zip(sockets).enumerate() {
+    for (number, (queue, socket)) in queues.into_iter().zip(sockets).enumerate() {
         let queue = Arc::new(queue);
         let waker = Waker::new().map_err(failed(TX))?;
         let thread = (Arc::clone(&shared), Arc::clone(&queue), Arc::clone(&socket), waker.clone());
         running.spawn(format!("{TX}-{number}"), waker, move || {
             let (shared, queue, socket, waker) = thread;
-            supervise(&shared, TX, || report(TX, run_outbound(&shared, &queue, &socket, &waker)));
+            supervise(&shared, TX, || report(TX, run_outbound(&shared, &*queue, &socket, &waker)));
         })?;
         let waker = Waker::new().map_err(failed(RX))?;
         let thread = (Arc::clone(&shared), queue, socket, waker.clone());
         running.spawn(format!("{RX}-{number}"), waker, move || {
             let (shared, queue, socket, waker) = thread;
-            supervise(&shared, RX, || report(RX, run_inbound(&shared, &queue, &socket, &waker)));
+            supervise(&shared, RX, || report(RX, run_inbound(&shared, &*queue, &socket, &waker)));
         })?;
     }
     let thread = Arc::clone(&shared);
@@ -115,7 +118,12 @@ fn engine(config: &DataPlaneConfig, shards: usize) -> io::Result<(Engine, [u8; 3
 }
 
 /// From one queue of the device to one socket, until the end.
-fn run_outbound(shared: &Shared, queue: &TunQueue, socket: &GroupSocket, waker: &Waker) -> io::Result<()> {
+fn run_outbound<D: PacketDevice + AsFd>(
+    shared: &Shared,
+    queue: &D,
+    socket: &GroupSocket,
+    waker: &Waker,
+) -> io::Result<()> {
     let events = Events::new(waker, &[(queue.as_fd(), Interest::Readable)])?;
     let room = Events::new(waker, &[(socket.as_fd(), Interest::Writable)])?;
     let mut outbound = Outbound::new(shared, queue, socket, Some(&room));
@@ -134,7 +142,12 @@ fn run_outbound(shared: &Shared, queue: &TunQueue, socket: &GroupSocket, waker: 
 }
 
 /// From one socket to one queue of the device, until the end.
-fn run_inbound(shared: &Shared, queue: &TunQueue, socket: &GroupSocket, waker: &Waker) -> io::Result<()> {
+fn run_inbound<D: PacketDevice>(
+    shared: &Shared,
+    queue: &D,
+    socket: &GroupSocket,
+    waker: &Waker,
+) -> io::Result<()> {
     let events = Events::new(waker, &[(socket.as_fd(), Interest::Readable)])?;
     let room = Events::new(waker, &[(socket.as_fd(), Interest::Writable)])?;
     let mut inbound = Inbound::new(shared, queue, socket, Some(&room));
@@ -188,3 +201,6 @@ impl Drop for Running {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

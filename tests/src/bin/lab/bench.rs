@@ -3,6 +3,7 @@
 mod flood;
 pub mod instructions;
 mod overload;
+mod peers;
 mod scale;
 mod study;
 mod traffic;
@@ -31,6 +32,8 @@ pub struct Options {
     #[command(flatten)]
     instructions: instructions::Options,
     #[command(flatten)]
+    peers: peers::Options,
+    #[command(flatten)]
     tunnel: tunnel::Options,
 }
 
@@ -41,7 +44,7 @@ struct Bench {
     measure: fn(&Options) -> Result<Vec<Row>>,
 }
 
-const BENCHES: [Bench; 6] = [
+const BENCHES: [Bench; 7] = [
     Bench {
         name: "instructions",
         about: "instructions of the packet path, without its ciphers",
@@ -51,6 +54,11 @@ const BENCHES: [Bench; 6] = [
         name: "scale",
         about: "33 hosts join one mesh; memory of a daemon",
         measure: |_| scale::measure(),
+    },
+    Bench {
+        name: "peers",
+        about: "one node with 10,000 peers: memory, handshakes, the price of a change",
+        measure: |options| peers::measure(&options.peers),
     },
     Bench {
         name: "study",

@@ -178,7 +178,7 @@ fn workers() -> Result<Vec<Case>> {
 }
 
 /// Builds one program of a kind, and what it needs, and gives its path.
-fn build(what: &[&str], kind: &str) -> Result<String> {
+pub fn build(what: &[&str], kind: &str) -> Result<String> {
     let line = [what, &["--release", "--jobs", "2", "--message-format", "json"]].concat();
     let messages = cargo::output(&line)?;
     let messages = messages.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
