@@ -102,10 +102,8 @@ impl Sum {
     /// The checksum of an upper layer: never zero, which UDP reads as "none" and which is the same number as 0xffff.
     #[inline]
     pub fn finish_nonzero(self) -> [u8; 2] {
-        match self.finish() {
-            [0, 0] => [0xff, 0xff],
-            checksum => checksum,
-        }
+        let checksum = u16::from_ne_bytes(self.finish());
+        if checksum == 0 { [0xff, 0xff] } else { checksum.to_ne_bytes() }
     }
 
     /// Adds the first `N` bytes if there are as many; gives what is left.

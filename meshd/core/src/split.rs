@@ -15,7 +15,6 @@
 mod cut;
 
 use std::net::IpAddr;
-use std::ops::Range;
 
 use crate::checksum::Sum;
 use crate::flow::{FlowKey, NoPorts};
@@ -265,11 +264,11 @@ impl Splitter {
         }
     }
 
-    /// Finishes the next packet and says where it is. It stays intact until the next call, which overwrites its end.
+    /// Finishes the next packet and gives it. It stays intact until the next call, which overwrites its end.
     ///
     /// `packet` is the one that was parsed; of another one the result is useless, but nothing else happens.
     #[inline]
-    pub fn next(&mut self, packet: &mut [u8]) -> Option<Range<usize>> {
+    pub fn next<'p>(&mut self, packet: &'p mut [u8]) -> Option<&'p mut [u8]> {
         match &mut self.0 {
             Plan::Whole(whole) => whole.next(packet),
             Plan::Cut(cut) => cut.next(packet),
@@ -300,7 +299,7 @@ impl Whole {
         Self { len: packet.len, checksum: packet.checksum, syn, is_given: false }
     }
 
-    fn next(&mut self, packet: &mut [u8]) -> Option<Range<usize>> {
+    fn next<'p>(&mut self, packet: &'p mut [u8]) -> Option<&'p mut [u8]> {
         if self.is_given {
             return None;
         }
@@ -312,7 +311,7 @@ impl Whole {
         if let Some((at, mss_max)) = self.syn {
             mss::clamp(packet.get_mut(at..)?, mss_max);
         }
-        Some(0..self.len)
+        Some(packet)
     }
 }
 

@@ -38,6 +38,16 @@ struct Passed {
     rules: u64,
 }
 
+/// What the verdict on a packet depends on, beside its headers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Circumstances {
+    peer: u32,
+    ecn: u8,
+    snapshot: u64,
+    /// Generation of the rules.
+    pub(super) rules: u64,
+}
+
 /// Where a packet came from and when.
 #[derive(Clone, Copy)]
 pub(super) struct Arrival<'p> {
@@ -66,6 +76,14 @@ struct OverMtu {
 impl<'a, S: DatagramSocket> Delivery<'a, S> {
     pub(super) fn new(shared: &'a Shared, train: TrainSender<'a, S>) -> Self {
         Self { shared, train, verdicts: Verdicts::new(&shared.rules), last: None }
+    }
+
+    /// Under which circumstances packets arrive. A packet passes as the one before did if these and its headers are
+    /// the same: also its congestion mark, because carrying over a mark twice is carrying it over once.
+    pub(super) fn circumstances(&self, arrival: Arrival<'_>) -> Circumstances {
+        let Arrival { snapshot, peer, ecn, .. } = arrival;
+        let rules = self.shared.rules.generation();
+        Circumstances { peer: peer.id.0, ecn, snapshot: snapshot.generation, rules }
     }
 
     /// Judges the packet in `slab[range]`. Gives its place if it is for the host; all else is dealt with here.

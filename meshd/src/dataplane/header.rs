@@ -5,6 +5,7 @@
 use std::net::IpAddr;
 
 use meshd_core::checksum;
+pub(super) use meshd_core::ip::ecn;
 
 const NOT_ECT: u8 = 0;
 const ECT_1: u8 = 1;
@@ -38,12 +39,6 @@ pub(super) fn take_hop(packet: &mut [u8], destination: IpAddr) -> bool {
     let Some(hops) = packet.get(at).copied().filter(|hops| *hops > 1) else { return false };
     replace(packet, at, hops - 1);
     true
-}
-
-/// Congestion mark of a packet.
-pub(super) fn ecn(packet: &[u8]) -> Option<u8> {
-    let (first, second) = (*packet.first()?, *packet.get(1)?);
-    Some(if first >> 4 == 4 { second & 3 } else { (second >> 4) & 3 })
 }
 
 fn set_ecn(packet: &mut [u8], ecn: u8) {

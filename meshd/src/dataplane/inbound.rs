@@ -12,7 +12,7 @@ use meshd_core::path::is_overlay;
 use meshd_tunnel::KEEPALIVE_LEN;
 
 use super::counters::{Counters, Reason};
-use super::delivery::{Arrival, Delivery};
+use super::delivery::{Arrival, Circumstances, Delivery};
 use super::notes::{Stray, Wants};
 use super::outbound::Burst;
 use super::sessions::Receiving;
@@ -32,6 +32,8 @@ const PART_LEN: usize = 65_536 + 1_088;
 const RUN_MAX: usize = 64;
 /// Type of a data message.
 const DATA: [u8; 4] = [4, 0, 0, 0];
+/// The type and the receiver index behind it.
+const PREFIX_LEN: usize = 8;
 /// Failures of the socket in a row after which the thread gives up.
 const FAILURES_MAX: u32 = 1000;
 
@@ -54,6 +56,8 @@ struct InPath<'a, D, S> {
     device: &'a D,
     delivery: Delivery<'a, S>,
     coalescer: Coalescer,
+    /// Circumstances under which the last packet passed.
+    passed: Option<Circumstances>,
     run: Run,
     /// Session of the last datagram.
     last: Option<Arc<Receiving>>,
@@ -61,6 +65,8 @@ struct InPath<'a, D, S> {
 
 /// Opened messages of one session that still may be copies.
 struct Run {
+    /// First bytes of all of them: type and receiver index.
+    prefix: [u8; PREFIX_LEN],
     len: usize,
     counters: [u64; RUN_MAX],
     fresh: [bool; RUN_MAX],
@@ -83,6 +89,7 @@ impl<'a, D: PacketDevice, S: DatagramSocket> Inbound<'a, D, S> {
                 device,
                 delivery: Delivery::new(shared, TrainSender::new(shared, socket, room)),
                 coalescer: Coalescer::new(coalescing),
+                passed: None,
                 run: Run::new(),
                 last: None,
             },
@@ -121,7 +128,9 @@ impl<'a, D: PacketDevice, S: DatagramSocket> Inbound<'a, D, S> {
         }
         self.path.delivery.flush();
         deliver(&mut self.path.coalescer, &mut self.slab, self.path.device, &self.path.shared.counters);
-        Burst::More
+        // A single datagram was handled before another could come, and a call that finds nothing costs as much as a
+        // wait. While a train is handled more of it come, and finding them spares the wait.
+        if received == 1 && !has_train { Burst::Drained } else { Burst::More }
     }
 }
 
@@ -155,6 +164,7 @@ impl<D: PacketDevice, S: DatagramSocket> InPath<'_, D, S> {
     }
 
     /// Opens one datagram and adds it to the run; the run before ends if it is of another session.
+    #[inline]
     fn open(
         &mut self,
         snapshot: &Snapshot,
@@ -164,34 +174,50 @@ impl<D: PacketDevice, S: DatagramSocket> InPath<'_, D, S> {
         now: Duration,
     ) {
         let datagram = slab.get_mut(at.clone()).unwrap_or_default();
-        let Some(&[kind @ .., i0, i1, i2, i3]) = datagram.first_chunk::<8>() else {
-            return self.shared.counters.add(Reason::TooShort);
-        };
-        if kind != DATA || datagram.len() < KEEPALIVE_LEN {
-            return self.stray(datagram, meta);
+        if !self.run.takes(datagram) && !self.begin_run(snapshot, slab, at.clone(), meta, now) {
+            return;
         }
-        let index = u32::from_le_bytes([i0, i1, i2, i3]);
-        let known =
-            self.last.as_ref().is_some_and(|last| last.session.index() == index && !last.is_retired());
-        if !known || self.run.is_full() {
-            self.settle(snapshot, slab, meta, now);
-        }
-        if !known {
-            self.last = self.shared.sessions.find(index);
-        }
-        let Some(receiving) = &self.last else {
-            return self.shared.counters.add(Reason::UnknownIndex);
-        };
-        if !receiving.session.is_usable(now) {
-            return self.shared.counters.add(Reason::UnknownIndex);
-        }
-        match receiving.session.open(slab.get_mut(at.clone()).unwrap_or_default()) {
+        let datagram = slab.get_mut(at.clone()).unwrap_or_default();
+        let Some(receiving) = &self.last else { return };
+        match receiving.session.open(datagram) {
             Ok(opened) => {
                 let plaintext = at.start + opened.plaintext.start..at.start + opened.plaintext.end;
                 self.run.push(opened.counter, plaintext);
             }
             Err(refused) => self.shared.counters.add(refused.into()),
         }
+    }
+
+    /// Ends the run and turns to the session of a datagram; false if it has none.
+    #[inline(never)]
+    fn begin_run(
+        &mut self,
+        snapshot: &Snapshot,
+        slab: &mut [u8],
+        at: Range<usize>,
+        meta: &ReceiveMeta,
+        now: Duration,
+    ) -> bool {
+        let datagram = slab.get(at).unwrap_or_default();
+        let Some(&prefix @ [kind @ .., i0, i1, i2, i3]) = datagram.first_chunk::<PREFIX_LEN>() else {
+            self.shared.counters.add(Reason::TooShort);
+            return false;
+        };
+        if kind != DATA || datagram.len() < KEEPALIVE_LEN {
+            self.stray(datagram, meta);
+            return false;
+        }
+        self.settle(snapshot, slab, meta, now);
+        let index = u32::from_le_bytes([i0, i1, i2, i3]);
+        if !self.last.as_ref().is_some_and(|last| last.session.index() == index && !last.is_retired()) {
+            self.last = self.shared.sessions.find(index);
+        }
+        if !self.last.as_ref().is_some_and(|last| last.session.is_usable(now)) {
+            self.shared.counters.add(Reason::UnknownIndex);
+            return false;
+        }
+        self.run.prefix = prefix;
+        true
     }
 
     /// Checks the run for copies, and hands on what is fresh.
@@ -204,11 +230,24 @@ impl<D: PacketDevice, S: DatagramSocket> InPath<'_, D, S> {
 
         let (mut packets, mut bytes, mut fresh_count) = (0u64, 0u64, 0);
         let arrival = Arrival { snapshot, peer, ecn: meta.ecn, now };
+        let mut circumstances = self.delivery.circumstances(arrival);
+        if self.passed != Some(circumstances) {
+            self.coalescer.interrupt();
+        }
         for (fresh, plaintext) in fresh.iter().zip(&self.run.plaintexts) {
             if !fresh {
                 continue;
             }
             fresh_count += 1;
+            // Before anything is asked under them: rules that change meanwhile are seen at the next packet.
+            let rules = self.shared.rules.generation();
+            if std::mem::replace(&mut circumstances.rules, rules) != rules {
+                self.coalescer.interrupt();
+            }
+            if self.coalescer.follow(slab, plaintext) {
+                (packets, bytes) = (packets + 1, bytes + plaintext.len() as u64);
+                continue;
+            }
             if plaintext.is_empty() {
                 continue;
             }
@@ -225,6 +264,7 @@ impl<D: PacketDevice, S: DatagramSocket> InPath<'_, D, S> {
                 Err(reason) => self.shared.counters.add(reason),
             }
         }
+        self.passed = Some(circumstances);
         self.shared.counters.add_many(Reason::Replay, len - fresh_count);
         if fresh_count > 0 {
             peer.count_received(packets, bytes);
@@ -283,6 +323,7 @@ fn note_received(shared: &Shared, receiving: &Receiving, source: SocketAddr, dat
 impl Run {
     fn new() -> Self {
         Self {
+            prefix: [0; PREFIX_LEN],
             len: 0,
             counters: [0; RUN_MAX],
             fresh: [false; RUN_MAX],
@@ -290,10 +331,13 @@ impl Run {
         }
     }
 
-    fn is_full(&self) -> bool {
-        self.len >= RUN_MAX
+    /// Whether the datagram is of the session whose run this is, and there is room.
+    #[inline]
+    fn takes(&self, datagram: &[u8]) -> bool {
+        (1..RUN_MAX).contains(&self.len) && datagram.first_chunk() == Some(&self.prefix)
     }
 
+    #[inline]
     fn push(&mut self, counter: u64, plaintext: Range<usize>) {
         let places = self.counters.get_mut(self.len).zip(self.plaintexts.get_mut(self.len));
         if let Some((counter_at, plaintext_at)) = places {

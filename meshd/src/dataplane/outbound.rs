@@ -165,9 +165,9 @@ impl<D: PacketDevice, S: DatagramSocket> OutPath<'_, D, S> {
         let count = u32::try_from(splitter.segments()).unwrap_or(u32::MAX);
         let Ok(mut reservation) = way.session.reserve(now, count) else { return false };
         let mut bytes = 0;
-        while let Some(range) = splitter.next(packet) {
-            let segment = packet.get(range).unwrap_or_default();
-            self.train.add(way, &mut reservation, segment, outgoing.ecn);
+        self.train.turn_to(way, outgoing.ecn);
+        while let Some(segment) = splitter.next(packet) {
+            self.train.add_more(&mut reservation, segment);
             bytes += segment.len() as u64;
         }
         note_sent(self.shared, peer, way, now);
@@ -192,8 +192,8 @@ impl<D: PacketDevice, S: DatagramSocket> OutPath<'_, D, S> {
             self.shared.counters.add(Reason::TooBig);
             return self.shared.answer_too_big(self.device, packet, self.shared.mtu, now);
         };
-        while let Some(range) = splitter.next(packet) {
-            stage(self.shared, peer, packet.get(range).unwrap_or_default());
+        while let Some(segment) = splitter.next(packet) {
+            stage(self.shared, peer, segment);
         }
     }
 }

@@ -1,11 +1,13 @@
 //! The data threads' work between fakes: what they cost, and what becomes of packets.
 
-use meshd_core::coalesce::CoalesceSwitches;
-use std::collections::VecDeque;
-use std::io::{self, IoSlice};
+mod mistakes;
+
+mod fakes;
+mod within_a_train;
+
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use meshd_tunnel::{
@@ -22,7 +24,8 @@ use super::shared::Shared;
 use super::snapshot::{Known, Snapshot};
 use super::supervisor::supervise;
 use super::{DataPlaneConfig, PeerIdentity, Switches};
-use crate::io::{DatagramSocket, PacketDevice, ReceiveMeta, Waker};
+use crate::io::{DatagramSocket, Waker};
+use fakes::{FakeDevice, FakeSocket, ip, packet, super_packet, tcp};
 
 const MTU: u16 = 1420;
 const NOW: Duration = Duration::from_secs(100);
@@ -64,25 +67,25 @@ fn a_train_costs_two_system_calls_and_no_allocation_on_its_way_in() {
     let node = Node::new();
     let device = FakeDevice::reading(Vec::new());
     let rounds = 10;
-    {
-        let mut incoming = node.socket.incoming.lock().unwrap();
-        for round in 0..=rounds {
-            incoming.push_back(node.sealed_train(round));
-        }
-    }
+    let mut trains = (0..=rounds).map(|round| node.sealed_train(round)).collect::<Vec<_>>().into_iter();
+    let mut arrive = || {
+        let (train, stride) = trains.next().unwrap();
+        node.socket.give(train, stride);
+    };
     let mut inbound = Inbound::new(&node.shared, &device, &node.socket, None);
+    arrive();
     assert_eq!(inbound.burst(NOW), Burst::More);
 
     node.socket.calls.store(0, Ordering::Relaxed);
     device.calls.store(0, Ordering::Relaxed);
     let allocated = allocation_counter::measure(|| {
         for _ in 0..rounds {
+            arrive();
             assert_eq!(inbound.burst(NOW), Burst::More);
         }
     });
-    assert_eq!(inbound.burst(NOW), Burst::Drained);
     assert_eq!(allocated.count_total, 0);
-    assert_eq!(node.socket.calls.load(Ordering::Relaxed), rounds + 1);
+    assert_eq!(node.socket.calls.load(Ordering::Relaxed), rounds);
     assert_eq!(device.calls.load(Ordering::Relaxed), rounds, "one write for each train");
     assert_eq!(device.written.load(Ordering::Relaxed), (rounds + 1) * (40 + SEGMENTS * MSS));
     assert_eq!(node.drops(), Vec::new());
@@ -118,10 +121,9 @@ fn copies_truncations_and_flipped_bits_are_dropped_and_counted() {
     let stranger = node.sealed(&packet(Ipv4Addr::new(10, 91, 0, 9), OWN, b"forged"));
     let astray = node.sealed(&packet(OTHER, Ipv4Addr::new(10, 91, 0, 9), b"astray"));
     for datagram in [good.clone(), good, flipped, cut, stranger, astray, vec![9; 60], vec![4, 0, 0, 0]] {
-        node.socket.incoming.lock().unwrap().push_back((datagram.clone(), datagram.len()));
+        node.arrives(datagram);
     }
-    let mut inbound = Inbound::new(&node.shared, &device, &node.socket, None);
-    while inbound.burst(NOW) == Burst::More {}
+    node.receives_all(&device);
     let mut drops = node.drops();
     drops.sort_unstable();
     let expected = [
@@ -149,13 +151,24 @@ fn an_error_in_the_name_of_another_is_refused_also_within_a_known_flow() {
     let forged = ip(Ipv4Addr::new(10, 91, 0, 9), OWN, 1, &quoting);
     let honest = ip(OTHER, OWN, 1, &quoting);
     for packet in [known, forged, honest] {
-        let datagram = node.sealed(&packet);
-        node.socket.incoming.lock().unwrap().push_back((datagram.clone(), datagram.len()));
+        node.arrives(node.sealed(&packet));
     }
-    let mut inbound = Inbound::new(&node.shared, &device, &node.socket, None);
-    while inbound.burst(NOW) == Burst::More {}
+    node.receives_all(&device);
     assert_eq!(node.drops(), [("bad-source", 1)]);
     assert_eq!(device.calls.load(Ordering::Relaxed), 2);
+}
+
+#[test]
+fn one_datagram_costs_one_call_to_receive_it() {
+    let node = Node::new();
+    let device = FakeDevice::reading(Vec::new());
+    let mut inbound = Inbound::new(&node.shared, &device, &node.socket, None);
+    node.arrives(node.sealed(&packet(OTHER, OWN, b"alone")));
+    assert_eq!(inbound.burst(NOW), Burst::Drained);
+    for _ in 0..2 {
+        node.arrives(node.sealed(&packet(OTHER, OWN, b"more may follow")));
+    }
+    assert_eq!(inbound.burst(NOW), Burst::More);
 }
 
 #[test]
@@ -189,10 +202,9 @@ fn a_plain_wireguard_peer_reaches_the_others_through_this_node() {
     let forged = node.sealed(&packet(phone, OWN, b"not from there"));
     let own = node.sealed(&packet(OTHER, OTHER, b"back"));
     for datagram in [to_phone, forged, own] {
-        node.socket.incoming.lock().unwrap().push_back((datagram.clone(), datagram.len()));
+        node.arrives(datagram);
     }
-    let mut inbound = Inbound::new(&node.shared, &device, &node.socket, None);
-    while inbound.burst(NOW) == Burst::More {}
+    node.receives_all(&device);
     assert_eq!(node.drops(), [("bad-source", 1), ("bad-destination", 1)]);
     assert_eq!(device.calls.load(Ordering::Relaxed), 0, "nothing is for this host");
     let mut sent = node.socket.last.lock().unwrap().clone();
@@ -213,17 +225,13 @@ fn an_external_that_is_too_far_or_that_nobody_lets_in_is_not_reached() {
     assert!((0..63).all(|_| super::header::take_hop(&mut last_hop, phone.into())));
     let mut marked = packet(OTHER, OWN, b"no ecn");
     marked[1] = 0;
-    for datagram in [node.sealed(&last_hop), node.sealed(&marked)] {
-        node.socket.incoming.lock().unwrap().push_back((datagram.clone(), datagram.len()));
-    }
     node.socket.ecn.store(3, Ordering::Relaxed);
-    let mut inbound = Inbound::new(&node.shared, &device, &node.socket, None);
-    inbound.burst(NOW);
-    assert_eq!(node.drops(), [("congested", 1)]);
-    node.socket.incoming.lock().unwrap().push_front((node.sealed(&last_hop), last_hop.len() + 32));
+    node.arrives(node.sealed(&marked));
+    node.arrives(node.sealed(&last_hop));
     node.socket.ecn.store(0, Ordering::Relaxed);
-    inbound.burst(NOW);
-    assert_eq!(node.drops(), [("congested", 1), ("hop-limit", 1)]);
+    node.arrives(node.sealed(&last_hop));
+    node.receives_all(&device);
+    assert_eq!(node.drops(), [("congested", 2), ("hop-limit", 1)]);
 }
 
 #[test]
@@ -233,8 +241,8 @@ fn who_sends_too_much_to_an_external_is_told_how_much_it_takes() {
     let phone = Ipv4Addr::new(10, 91, 0, 3);
     let _onward = node.add_external(phone);
     let long = node.sealed(&packet(OTHER, phone, &[0; 1300]));
-    node.socket.incoming.lock().unwrap().push_back((long.clone(), long.len()));
-    Inbound::new(&node.shared, &device, &node.socket, None).burst(NOW);
+    node.arrives(long);
+    node.receives_all(&device);
 
     assert_eq!(node.drops(), [("too-big", 1)]);
     let mut sent = node.socket.last.lock().unwrap().clone();
@@ -341,6 +349,18 @@ impl Node {
         out
     }
 
+    /// Has a datagram to receive.
+    fn arrives(&self, datagram: Vec<u8>) {
+        let len = datagram.len();
+        self.socket.give(datagram, len);
+    }
+
+    /// Receives what has arrived.
+    fn receives_all(&self, device: &FakeDevice) {
+        let mut inbound = Inbound::new(&self.shared, device, &*self.socket, None);
+        while inbound.burst(NOW) == Burst::More {}
+    }
+
     /// A train as the peer would send it, and the length of its datagrams.
     fn sealed_train(&self, round: usize) -> (Vec<u8>, usize) {
         let mut train = Vec::new();
@@ -375,163 +395,4 @@ fn session((send, receive): (u8, u8), index: u32, peer: PeerId) -> (TxSession, R
         peer,
     };
     pair(keys, spec)
-}
-
-/// A device that reads the same packet `left` times, and counts.
-struct FakeDevice {
-    packet: Vec<u8>,
-    left: AtomicUsize,
-    calls: AtomicUsize,
-    written: AtomicUsize,
-    panics: AtomicBool,
-}
-
-impl FakeDevice {
-    fn reading(packet: Vec<u8>) -> Self {
-        Self {
-            packet,
-            left: AtomicUsize::new(0),
-            calls: AtomicUsize::new(0),
-            written: AtomicUsize::new(0),
-            panics: AtomicBool::new(false),
-        }
-    }
-}
-
-impl PacketDevice for FakeDevice {
-    // Calls of their own, as of a kernel: `cargo lab bench instructions` counts what the threads do between them.
-    #[inline(never)]
-    fn read(&self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
-        self.calls.fetch_add(1, Ordering::Relaxed);
-        let left = self.left.load(Ordering::Relaxed);
-        if left == 0 {
-            return Ok(None);
-        }
-        self.left.store(left - 1, Ordering::Relaxed);
-        if self.panics.swap(false, Ordering::Relaxed) {
-            std::panic::resume_unwind(Box::new("a fault"));
-        }
-        buffer[..self.packet.len()].copy_from_slice(&self.packet);
-        Ok(Some(self.packet.len()))
-    }
-
-    #[inline(never)]
-    fn write(&self, slices: &[IoSlice<'_>]) -> io::Result<()> {
-        self.calls.fetch_add(1, Ordering::Relaxed);
-        let len: usize = slices.iter().map(|slice| slice.len()).sum();
-        self.written.fetch_add(len - 10, Ordering::Relaxed);
-        Ok(())
-    }
-
-    fn coalescing(&self) -> CoalesceSwitches {
-        CoalesceSwitches { tcp: true, udp: true }
-    }
-}
-
-/// A socket that keeps the last train sent, and receives what it was given.
-struct FakeSocket {
-    calls: AtomicUsize,
-    last: Mutex<Vec<u8>>,
-    incoming: Mutex<VecDeque<(Vec<u8>, usize)>>,
-    /// Congestion mark of what is received.
-    ecn: AtomicU8,
-}
-
-impl Default for FakeSocket {
-    fn default() -> Self {
-        let last = Mutex::new(Vec::with_capacity(1 << 16));
-        Self { calls: AtomicUsize::new(0), last, incoming: Mutex::default(), ecn: AtomicU8::new(0) }
-    }
-}
-
-impl DatagramSocket for FakeSocket {
-    fn send(&self, train: &[u8], _: usize, to: SocketAddr, _: u8) -> io::Result<()> {
-        assert_eq!(to, ELSEWHERE);
-        self.calls.fetch_add(1, Ordering::Relaxed);
-        let mut last = self.last.lock().unwrap();
-        last.clear();
-        last.extend_from_slice(train);
-        Ok(())
-    }
-
-    fn receive(&self, slab: &mut [u8], metas: &mut [ReceiveMeta]) -> io::Result<usize> {
-        self.calls.fetch_add(1, Ordering::Relaxed);
-        let mut incoming = self.incoming.lock().unwrap();
-        let Some((train, stride)) = incoming.front() else { return Ok(0) };
-        slab[..train.len()].copy_from_slice(train);
-        metas[0] = ReceiveMeta {
-            len: train.len(),
-            stride: *stride,
-            source: ELSEWHERE,
-            ecn: self.ecn.load(Ordering::Relaxed),
-            truncated: false,
-        };
-        // The queue is the test's; what it frees is no allocation of the path.
-        incoming.pop_front();
-        Ok(1)
-    }
-}
-
-impl DatagramSocket for Arc<FakeSocket> {
-    fn send(&self, train: &[u8], segment: usize, to: SocketAddr, ecn: u8) -> io::Result<()> {
-        (**self).send(train, segment, to, ecn)
-    }
-
-    fn receive(&self, slab: &mut [u8], metas: &mut [ReceiveMeta]) -> io::Result<usize> {
-        (**self).receive(slab, metas)
-    }
-}
-
-/// A UDP packet.
-fn packet(source: Ipv4Addr, destination: Ipv4Addr, payload: &[u8]) -> Vec<u8> {
-    let mut udp = vec![0x1f, 0x90, 0x1f, 0x91];
-    udp.extend(((payload.len() + 8) as u16).to_be_bytes());
-    udp.extend([0, 0]);
-    udp.extend(payload);
-    ip(source, destination, 17, &udp)
-}
-
-/// A TCP segment whose checksum its sender completed.
-fn tcp(source: Ipv4Addr, destination: Ipv4Addr, seq: u32, payload: &[u8]) -> Vec<u8> {
-    let mut tcp = vec![0x1f, 0x90, 0x1f, 0x91];
-    tcp.extend(seq.to_be_bytes());
-    tcp.extend([0, 0, 0, 1, 0x50, 0x10, 0xff, 0xff, 0, 0, 0, 0]);
-    tcp.extend(payload);
-    let mut pseudo = [source.octets(), destination.octets()].concat();
-    pseudo.extend([0, 6]);
-    pseudo.extend((tcp.len() as u16).to_be_bytes());
-    pseudo.extend(&tcp);
-    let sum = meshd_core::checksum::Sum::of(&pseudo).finish();
-    tcp[16..18].copy_from_slice(&sum);
-    ip(source, destination, 6, &tcp)
-}
-
-fn ip(source: Ipv4Addr, destination: Ipv4Addr, protocol: u8, payload: &[u8]) -> Vec<u8> {
-    let mut packet = vec![0x45, 0];
-    packet.extend(((payload.len() + 20) as u16).to_be_bytes());
-    packet.extend([0, 7, 0x40, 0, 64, protocol, 0, 0]);
-    packet.extend(source.octets());
-    packet.extend(destination.octets());
-    let sum = meshd_core::checksum::Sum::of(&packet).finish();
-    packet[10..12].copy_from_slice(&sum);
-    packet.extend(payload);
-    packet
-}
-
-/// What the device reads: a header and a TCP super-packet to the peer.
-fn super_packet() -> Vec<u8> {
-    let payload: Vec<u8> = (0..SEGMENTS * MSS).map(|at| at as u8).collect();
-    let mut packet = tcp(OWN, OTHER, 7, &payload);
-    // The sum of the pseudo header alone, as the kernel leaves it.
-    let mut pseudo = [OWN.octets(), OTHER.octets()].concat();
-    pseudo.extend([0, 6]);
-    pseudo.extend(((packet.len() - 20) as u16).to_be_bytes());
-    let [high, low] = meshd_core::checksum::Sum::of(&pseudo).finish();
-    packet[36..38].copy_from_slice(&[!high, !low]);
-    let mut read = vec![1, 1];
-    for number in [40u16, MSS as u16, 20, 16] {
-        read.extend(number.to_ne_bytes());
-    }
-    read.extend(packet);
-    read
 }

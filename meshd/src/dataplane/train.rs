@@ -15,6 +15,8 @@ use crate::io::{DatagramSocket, Events, SEGMENTS_MAX, TRAIN_LEN_MAX};
 /// a second is down.
 const ROOM_WAIT: Duration = Duration::from_millis(100);
 const ROOM_WAITS_MAX: u32 = 10;
+/// A packet of no bytes gets no padding.
+const NOTHING: (usize, usize) = (0, 0);
 
 /// Collects sealed packets of equal length for one address and sends them together.
 ///
@@ -32,8 +34,11 @@ pub(super) struct TrainSender<'a, S: ?Sized> {
     count: usize,
     /// Length of all datagrams but the last.
     segment: usize,
-    is_closed: bool,
+    /// Length that the next datagram may have at most: the length of the others, or zero if the train is complete.
+    segment_next_max: usize,
     to: Option<Towards>,
+    /// Length of the last packet and its padding there: in a train all are as long.
+    padded: (usize, usize),
 }
 
 /// What all datagrams of a train have in common.
@@ -42,6 +47,7 @@ struct Towards {
     endpoint: SocketAddr,
     ecn: u8,
     fragments: bool,
+    mtu: u16,
 }
 
 impl<'a, S: DatagramSocket + ?Sized> TrainSender<'a, S> {
@@ -55,26 +61,47 @@ impl<'a, S: DatagramSocket + ?Sized> TrainSender<'a, S> {
             len: 0,
             count: 0,
             segment: 0,
-            is_closed: false,
+            segment_next_max: 0,
             to: None,
+            padded: NOTHING,
         }
     }
 
     /// Seals a packet onto the train; sends the train first if the packet does not belong to it.
     pub(super) fn add(&mut self, way: &Way, reservation: &mut Reservation<'_>, packet: &[u8], ecn: u8) {
-        let padding = padding(packet.len(), usize::from(way.mtu));
-        let sealed_len = OVERHEAD + packet.len() + padding;
-        let towards = Towards { endpoint: way.endpoint, ecn, fragments: way.fragments };
-        if !self.takes(towards, sealed_len) {
+        self.turn_to(way, ecn);
+        self.add_more(reservation, packet);
+    }
+
+    /// Says where the next packets go; sends the train first if it goes elsewhere.
+    pub(super) fn turn_to(&mut self, way: &Way, ecn: u8) {
+        let to = Towards { endpoint: way.endpoint, ecn, fragments: way.fragments, mtu: way.mtu };
+        if self.to != Some(to) {
             self.flush();
-            (self.to, self.segment) = (Some(towards), sealed_len);
+            (self.to, self.padded) = (Some(to), NOTHING);
+        }
+    }
+
+    /// Seals a packet that goes where the train goes.
+    #[inline]
+    pub(super) fn add_more(&mut self, reservation: &mut Reservation<'_>, packet: &[u8]) {
+        if packet.len() != self.padded.0 {
+            let mtu = self.to.map_or(0, |to| to.mtu.into());
+            self.padded = (packet.len(), padding(packet.len(), mtu));
+        }
+        let padding = self.padded.1;
+        let sealed_len = OVERHEAD + packet.len() + padding;
+        if sealed_len > self.segment_next_max || self.len + sealed_len > self.bytes.len() {
+            self.flush();
+            self.segment = sealed_len;
         }
         let out = self.bytes.get_mut(self.len..).unwrap_or_default();
         match reservation.seal(packet, padding, out) {
             Ok(len) => {
                 self.len += len;
                 self.count += 1;
-                self.is_closed = len < self.segment;
+                let is_complete = len < self.segment || self.count >= SEGMENTS_MAX;
+                self.segment_next_max = if is_complete { 0 } else { self.segment };
             }
             Err(error) => {
                 tracing::debug!(%error, "packet not sealed");
@@ -85,7 +112,7 @@ impl<'a, S: DatagramSocket + ?Sized> TrainSender<'a, S> {
 
     /// Sends what was collected.
     pub(super) fn flush(&mut self) {
-        if let Some(to) = self.to.take()
+        if let Some(to) = self.to
             && self.len > 0
         {
             let train = self.bytes.get(..self.len).unwrap_or_default();
@@ -102,7 +129,7 @@ impl<'a, S: DatagramSocket + ?Sized> TrainSender<'a, S> {
                 self.shared.counters.add_many(Reason::UdpSendFailed, self.count);
             }
         }
-        (self.len, self.count, self.is_closed) = (0, 0, false);
+        (self.len, self.count, self.segment_next_max) = (0, 0, 0);
     }
 
     /// Backpressure: while the socket is full the device's queue fills, and the kernel drops there.
@@ -119,13 +146,5 @@ impl<'a, S: DatagramSocket + ?Sized> TrainSender<'a, S> {
                 (sent, _) => return sent,
             }
         }
-    }
-
-    fn takes(&self, towards: Towards, sealed_len: usize) -> bool {
-        self.to == Some(towards)
-            && !self.is_closed
-            && sealed_len <= self.segment
-            && self.count < SEGMENTS_MAX
-            && self.len + sealed_len <= self.bytes.len()
     }
 }

@@ -62,8 +62,8 @@ fn cut(written: &[(VnetHeader, Vec<u8>)]) -> Vec<Vec<u8>> {
     for (vnet, packet) in written {
         let mut packet = packet.clone();
         let mut splitter = split::parse(vnet, &packet).unwrap().splitter(65_535).unwrap();
-        while let Some(range) = splitter.next(&mut packet) {
-            packets.push(packet[range].to_vec());
+        while let Some(segment) = splitter.next(&mut packet) {
+            packets.push(segment.to_vec());
         }
     }
     packets

@@ -1,7 +1,6 @@
 //! The rolling header.
 
 use std::net::IpAddr;
-use std::ops::Range;
 
 use crate::checksum::Sum;
 use crate::ip::{PROTO_TCP, PROTO_UDP, V4_HEADER_LEN, V6_HEADER_LEN};
@@ -17,6 +16,9 @@ pub(super) struct Cut {
     size: usize,
     segments: usize,
     next: usize,
+    /// How many of the next segments have the length and the flags of the template, and that length.
+    alike: usize,
+    len: usize,
     /// Where the headers of the next segment begin.
     begin: usize,
     /// All headers as the next segment has them, with zeros where every segment differs from the one before:
@@ -51,6 +53,8 @@ impl Cut {
             size,
             segments,
             next: 0,
+            alike: 0,
+            len: 0,
             begin: 0,
             template: [0; HEADER_LEN_MAX],
             fields: Fields::default(),
@@ -66,23 +70,34 @@ impl Cut {
         self.header_len + self.size
     }
 
-    #[inline]
-    pub(super) fn next(&mut self, packet: &mut [u8]) -> Option<Range<usize>> {
-        if self.next == self.segments {
-            return None;
+    pub(super) fn next<'p>(&mut self, packet: &'p mut [u8]) -> Option<&'p mut [u8]> {
+        if self.alike == 0 {
+            self.turn(packet)?;
         }
-        let begin = self.begin;
-        let end = (begin + self.len_max()).min(self.packet.len);
-        if self.next <= 1 || self.next + 1 == self.segments {
-            if self.next == 0 {
-                self.learn(packet)?;
-            }
-            self.take_shape(end.checked_sub(begin)?)?;
-        }
-        self.write(packet.get_mut(begin..end)?)?;
+        let segment = packet.get_mut(self.begin..)?.get_mut(..self.len)?;
+        self.write(segment)?;
+        self.alike -= 1;
         self.next += 1;
         self.begin += self.size;
-        Some(begin..end)
+        Some(segment)
+    }
+
+    /// Gets ready for the next segments that are alike; none if there are no more.
+    #[inline(never)]
+    fn turn(&mut self, packet: &[u8]) -> Option<()> {
+        if self.next == 0 {
+            self.learn(packet)?;
+        }
+        // Only the first may carry CWR, only the last FIN and PSH, and only the last may be shorter.
+        let alike = match (self.next, self.segments.checked_sub(self.next)?) {
+            (_, 0) => return None,
+            (0, _) | (_, 1) => 1,
+            (_, left) => left - 1,
+        };
+        self.len = self.packet.len.checked_sub(self.begin)?.min(self.len_max());
+        self.take_shape(self.len)?;
+        self.alike = alike;
+        Some(())
     }
 
     /// Takes the headers out of the packet before the first segment changes them.

@@ -24,8 +24,7 @@ fn check(bytes: &[u8]) {
     let original = IpPacket::parse(packet).expect("it was parsed before");
     let (mut rest, mut count) = (packet.to_vec(), 0);
     let mut content = Vec::new();
-    while let Some(range) = splitter.next(&mut rest) {
-        let segment = &rest[range.clone()];
+    while let Some(segment) = splitter.next(&mut rest) {
         assert!(segment.len() <= splitter.len_max());
         let parsed = IpPacket::parse(segment).expect("a segment is a packet");
         assert_eq!(parsed.bytes().len(), segment.len());
@@ -35,7 +34,7 @@ fn check(bytes: &[u8]) {
         }
         count += 1;
         // Sealed: nobody may need it again.
-        rest[range].fill(0xee);
+        segment.fill(0xee);
     }
     assert_eq!(count, splitter.segments());
     if count > 1 {
