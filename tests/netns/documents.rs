@@ -6,6 +6,8 @@
 
 #[path = "documents/blocks.rs"]
 mod blocks;
+#[path = "documents/named.rs"]
+mod named;
 #[path = "documents/reader.rs"]
 mod reader;
 
@@ -18,6 +20,7 @@ use anyhow::{Context, Result, ensure};
 use mesh_lab::{program, repository, story};
 
 use blocks::{Block, Document, Line};
+use named::Row;
 use reader::Reader;
 
 /// Deadline of a program that only reads its arguments or a script.
@@ -98,6 +101,31 @@ fn links_lead_to_files_and_headings() {
         }
     }
     assert!(broken.is_empty(), "{broken:#?}");
+}
+
+#[test]
+fn every_listed_bug_and_mistake_has_its_tests() {
+    let root = repository().expect("the repository");
+    let text = fs::read_to_string(root.join("docs/testing.md")).expect("the document");
+    let (rows, tests) = (named::rows(&text), named::tests_below(&root));
+    for row in &rows {
+        let missing: Vec<&String> = row.tests.iter().filter(|name| !tests.contains(*name)).collect();
+        assert!(!row.tests.is_empty() && missing.is_empty(), "{} {}: {missing:?}", row.kind, row.subject);
+    }
+    for (kind, count) in [("bug", 22), ("mistake", 19)] {
+        let numbered: Vec<(String, &Row)> =
+            rows.iter().filter(|row| row.kind == kind).filter_map(|row| Some((row.prefix()?, row))).collect();
+        let expected: Vec<String> = (1..=count).map(|number| format!("{kind}{number:02}_")).collect();
+        assert!(numbered.iter().map(|(prefix, _)| prefix).eq(&expected), "{kind}s are listed in their order");
+        let own = |name: &&String| {
+            name.strip_prefix(kind)
+                .is_some_and(|rest| rest.starts_with(|letter: char| letter.is_ascii_digit()))
+        };
+        for name in tests.iter().filter(own) {
+            let row = numbered.iter().find(|(prefix, _)| name.starts_with(prefix.as_str()));
+            assert!(row.is_some_and(|(_, row)| row.tests.contains(name)), "{name} is not in its row");
+        }
+    }
 }
 
 #[test]
