@@ -110,6 +110,27 @@ fn what_was_sealed_is_opened_as_it_was() {
 }
 
 #[test]
+fn packets_of_one_length_are_padded_as_each_path_takes_it() {
+    let node = Node::new();
+    let mut read = vec![0; meshd_core::vnet::LEN];
+    read.extend(packet(OWN, OTHER, &[0; 1416 - 28]));
+    let device = FakeDevice::reading(read);
+    let mut outbound = Outbound::new(&node.shared, &device, &node.socket, None);
+    for (mtu, padded_len) in [(MTU, 1420), (MTU + 80, 1424), (MTU, 1420)] {
+        let way = node.peer.way().as_ref().map(|way| Way {
+            session: Arc::clone(&way.session),
+            endpoint: way.endpoint,
+            mtu,
+            fragments: way.fragments,
+        });
+        node.peer.set_way(way);
+        device.left.store(1, Ordering::Relaxed);
+        outbound.burst(NOW);
+        assert_eq!(node.socket.last.lock().unwrap().len(), padded_len + 32, "mtu {mtu}");
+    }
+}
+
+#[test]
 fn copies_truncations_and_flipped_bits_are_dropped_and_counted() {
     let node = Node::new();
     let device = FakeDevice::reading(Vec::new());
