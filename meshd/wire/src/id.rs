@@ -3,20 +3,25 @@
 use std::fmt;
 use std::str::FromStr;
 
-use data_encoding::BASE32_NOPAD;
+use data_encoding::{BASE32_NOPAD, HEXLOWER_PERMISSIVE};
 use minicbor::{Decode, Encode};
 use sha2::{Digest, Sha256};
 
 /// Reports a text that is not an identifier.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("not an identifier: expected {expected} base32 characters")]
+#[error("not an identifier: expected {expected} {coding} characters")]
 pub struct ParseIdError {
     /// Number of characters an identifier of this type has.
     pub expected: usize,
+    /// How its bytes are written.
+    pub coding: &'static str,
 }
 
 macro_rules! bytes_newtype {
     ($(#[$doc:meta])* $name:ident, $len:literal, $chars:literal) => {
+        bytes_newtype!($(#[$doc])* $name, $len, $chars, BASE32_NOPAD, "base32");
+    };
+    ($(#[$doc:meta])* $name:ident, $len:literal, $chars:literal, $spec:ident, $coding:literal) => {
         $(#[$doc])*
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name(pub [u8; $len]);
@@ -30,7 +35,7 @@ macro_rules! bytes_newtype {
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&BASE32_NOPAD.encode(&self.0).to_ascii_lowercase())
+                f.write_str(&$spec.encode(&self.0).to_ascii_lowercase())
             }
         }
 
@@ -44,10 +49,11 @@ macro_rules! bytes_newtype {
             type Err = ParseIdError;
 
             fn from_str(text: &str) -> Result<Self, ParseIdError> {
-                let bytes = BASE32_NOPAD
+                let error = ParseIdError { expected: $chars, coding: $coding };
+                let bytes = $spec
                     .decode(text.trim().to_ascii_uppercase().as_bytes())
-                    .map_err(|_| ParseIdError { expected: $chars })?;
-                bytes.try_into().map(Self).map_err(|_| ParseIdError { expected: $chars })
+                    .map_err(|_| error.clone())?;
+                bytes.try_into().map(Self).map_err(|_| error)
             }
         }
 
@@ -105,9 +111,31 @@ bytes_newtype!(
     PublicKey, 32, 52
 );
 bytes_newtype!(
+    /// Names an endpoint at its node; in hexadecimal, because links of the host are named after it.
+    EndpointId, 32, 64, HEXLOWER_PERMISSIVE, "hexadecimal"
+);
+bytes_newtype!(
+    /// SHA-256 of an image.
+    ImageDigest, 32, 64, HEXLOWER_PERMISSIVE, "hexadecimal"
+);
+bytes_newtype!(
     /// 64 bytes of an Ed25519 signature.
     SignatureBytes, 64, 103
 );
+
+impl EndpointId {
+    /// Id of what a runtime attaches: the same four words always name the same endpoint.
+    pub fn of(runtime: &str, network: &str, container: &str, ifname: &str) -> Self {
+        let mut hash = Sha256::new();
+        hash.update(b"meshd-v1/endpoint\0");
+        for word in [runtime, network, container, ifname] {
+            // Lengths keep two lists of words apart that read alike when they are put together.
+            hash.update((word.len() as u64).to_be_bytes());
+            hash.update(word);
+        }
+        Self(hash.finalize().into())
+    }
+}
 
 /// Algorithm byte of Ed25519 inside a key id.
 const ALG_ED25519: u8 = 0x01;

@@ -17,7 +17,7 @@ pub mod token;
 pub use bundle::PeerBundle;
 pub use cbor::DecodeError;
 pub use envelope::{Envelope, Signature};
-pub use id::{KeyId, MeshId, NodeId, OrgId, PublicKey, RecordId, TokenId};
+pub use id::{EndpointId, ImageDigest, KeyId, MeshId, NodeId, OrgId, PublicKey, RecordId, TokenId};
 pub use kind::Kind;
 pub use record::Record;
 pub use time::Timestamp;

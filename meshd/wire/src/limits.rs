@@ -10,3 +10,5 @@ pub const DEPTH_MAX: usize = 8;
 pub const FRAME_BYTES_MAX: usize = 1024 * 1024;
 /// Longest name of a mesh, organisation or node, and of a label's key or value.
 pub const NAME_BYTES_MAX: usize = 63;
+/// Longest name of an endpoint: a pod's name and its namespace, with the dot between them.
+pub const ENDPOINT_NAME_BYTES_MAX: usize = 2 * NAME_BYTES_MAX + 1;

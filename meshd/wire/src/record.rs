@@ -1,6 +1,7 @@
 //! The payloads of signed records, one kind a file. A released version is frozen.
 
 mod delegation;
+mod endpoint;
 mod genesis;
 mod join_request;
 mod node_cert;
@@ -13,6 +14,7 @@ mod org_state;
 mod revocations;
 
 pub use delegation::{Roles, StewardDelegation};
+pub use endpoint::Endpoint;
 pub use genesis::{AgreementBody, Member, MeshGenesis};
 pub use join_request::JoinRequest;
 pub use node_cert::{Label, NodeCert, Prefix};

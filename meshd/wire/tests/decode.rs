@@ -8,13 +8,13 @@ use meshd_wire::enrol::{EnrolReply, EnrolRequest, ExternalAddress, Refused, Regi
 use meshd_wire::id::SignatureBytes;
 use meshd_wire::limits::{ARRAY_LEN_MAX, DEPTH_MAX, FRAME_BYTES_MAX, RECORD_BYTES_MAX};
 use meshd_wire::record::{
-    AgreementBody, Candidate, CandidateKind, EpochKey, JoinRequest, Label, Member, MeshGenesis, NodeCert,
-    NodeExternals, NodeKeys, NodeLeave, NodePaths, OrgRoot, OrgState, Prefix, Revocations, Roles,
+    AgreementBody, Candidate, CandidateKind, Endpoint, EpochKey, JoinRequest, Label, Member, MeshGenesis,
+    NodeCert, NodeExternals, NodeKeys, NodeLeave, NodePaths, OrgRoot, OrgState, Prefix, Revocations, Roles,
     StewardDelegation, Versioned,
 };
 use meshd_wire::{
-    DecodeError, Envelope, KeyId, Kind, MeshId, NodeId, OrgId, PeerBundle, PublicKey, Record, RecordId,
-    Signature, Timestamp, TokenId,
+    DecodeError, EndpointId, Envelope, ImageDigest, KeyId, Kind, MeshId, NodeId, OrgId, PeerBundle,
+    PublicKey, Record, RecordId, Signature, Timestamp, TokenId,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -48,7 +48,9 @@ proptest! {
         externals in (node(), any::<u64>(), time(), vec(text(), 0..4)).prop_map(
             |(node, seq, issued_at, names)| NodeExternals { version: 1, node, seq, issued_at, names }
         ),
+        endpoint in endpoint(),
     ) {
+        survives(&endpoint)?;
         survives(&revocations)?;
         survives(&state)?;
         survives(&request)?;
@@ -368,6 +370,7 @@ fn decode_all(bytes: &[u8]) -> Vec<(&'static str, Encoded)> {
         ("NodeCert", record::<NodeCert>(bytes)),
         ("NodeKeys", record::<NodeKeys>(bytes)),
         ("NodePaths", record::<NodePaths>(bytes)),
+        ("Endpoint", record::<Endpoint>(bytes)),
         ("Revocations", record::<Revocations>(bytes)),
         ("OrgState", record::<OrgState>(bytes)),
         ("JoinRequest", record::<JoinRequest>(bytes)),
@@ -472,6 +475,7 @@ fn valid_bytes() -> impl Strategy<Value = Vec<u8>> {
         node_cert().prop_map(|record| record.encode_payload()),
         node_keys().prop_map(|record| record.encode_payload()),
         node_paths().prop_map(|record| record.encode_payload()),
+        endpoint().prop_map(|record| record.encode_payload()),
         revocations().prop_map(|record| record.encode_payload()),
         org_state().prop_map(|record| record.encode_payload()),
         join_request().prop_map(|record| record.encode_payload()),
@@ -617,6 +621,25 @@ fn node_paths() -> impl Strategy<Value = NodePaths> {
             relays,
             nat,
             control_port,
+        },
+    )
+}
+
+fn endpoint() -> impl Strategy<Value = Endpoint> {
+    let label = (text(), text()).prop_map(|(key, value)| Label { key, value });
+    let said = (vec(prefix(), 0..3), vec(label, 0..3), option::of(text()));
+    (node(), any::<([u8; 32], u64, bool, Option<[u8; 32]>)>(), time(), said).prop_map(
+        |(node, (endpoint, seq, withdrawn, image), issued_at, (addresses, labels, name))| Endpoint {
+            version: 1,
+            node,
+            endpoint: EndpointId(endpoint),
+            seq,
+            issued_at,
+            withdrawn,
+            addresses,
+            labels,
+            name,
+            image: image.map(ImageDigest),
         },
     )
 }

@@ -6,14 +6,14 @@ use data_encoding::HEXLOWER;
 use meshd_wire::enrol::{EnrolReply, EnrolRequest, ExternalAddress, Refused, RegistryHint};
 use meshd_wire::id::SignatureBytes;
 use meshd_wire::record::{
-    AgreementBody, Candidate, CandidateKind, EpochKey, JoinRequest, Label, Member, MeshGenesis, NodeCert,
-    NodeExternals, NodeKeys, NodeLeave, NodePaths, OrgRoot, OrgState, Prefix, Revocations, Roles,
+    AgreementBody, Candidate, CandidateKind, Endpoint, EpochKey, JoinRequest, Label, Member, MeshGenesis,
+    NodeCert, NodeExternals, NodeKeys, NodeLeave, NodePaths, OrgRoot, OrgState, Prefix, Revocations, Roles,
     StewardDelegation, Versioned,
 };
 use meshd_wire::token::TokenSecret;
 use meshd_wire::{
-    Envelope, JoinToken, KeyId, Kind, MeshId, NodeId, OrgId, PeerBundle, PublicKey, Record, RecordId,
-    Signature, Timestamp, TokenId,
+    EndpointId, Envelope, ImageDigest, JoinToken, KeyId, Kind, MeshId, NodeId, OrgId, PeerBundle, PublicKey,
+    Record, RecordId, Signature, Timestamp, TokenId,
 };
 
 #[test]
@@ -180,6 +180,50 @@ fn node_paths_has_its_bytes() {
 }
 
 #[test]
+fn endpoint_has_its_bytes() {
+    let attached = Endpoint {
+        version: 1,
+        node: NodeId([1; 32]),
+        endpoint: EndpointId([2; 32]),
+        seq: 3,
+        issued_at: NOW,
+        withdrawn: false,
+        addresses: vec![
+            Prefix::host(Ipv4Addr::new(10, 91, 128, 5).into()),
+            Prefix::host("fd01:203:405:1::5".parse().unwrap()),
+        ],
+        labels: vec![Label { key: "app".into(), value: "db".into() }],
+        name: Some("web.prod".into()),
+        image: Some(ImageDigest([4; 32])),
+    };
+    assert!(!attached.is_block());
+    assert_payload(
+        &attached,
+        "\
+        8a0158200101010101010101010101010101010101010101010101010101010101010101582002020202020202020202\
+        02020202020202020202020202020202020202020202031a6b49d200f48282440a5b800518208250fd01020304050001\
+        0000000000000005188081826361707062646268776562\
+        2e70726f6458200404040404040404040404040404040404040404040404040404040404040404",
+    );
+    let block = Endpoint {
+        seq: 4,
+        withdrawn: true,
+        addresses: vec![Prefix::v4(Ipv4Addr::new(10, 91, 128, 64), 26)],
+        labels: Vec::new(),
+        name: None,
+        image: None,
+        ..attached
+    };
+    assert!(block.is_block());
+    assert_payload(
+        &block,
+        "\
+        880158200101010101010101010101010101010101010101010101010101010101010101582002020202020202020202\
+        02020202020202020202020202020202020202020202041a6b49d200f58182440a5b8040181a80",
+    );
+}
+
+#[test]
 fn revocations_has_its_bytes() {
     let revocations = Revocations {
         version: 1,
@@ -320,6 +364,11 @@ fn ids_have_their_bytes() {
         "\
         f6888d314d4443627becfd4eaf12a4764f7e193cabcdb2c6bf301c7036525a35",
     );
+    let endpoint = EndpointId::of("docker", "net", "web", "eth0");
+    let text = "47544ac6f015bb579307282cf832d0a34a2f1832117e27605c78be729fd0dabb";
+    assert_eq!(endpoint.to_string(), text);
+    assert_eq!(text.parse(), Ok(endpoint));
+    assert_ne!(EndpointId::of("docker", "ne", "tweb", "eth0"), endpoint);
     assert_eq!(key(1).to_string(), "aeaqcaibaeaqcaibaeaqcaibaeaqcaibaeaqcaibaeaqcaibaeaq");
 }
 

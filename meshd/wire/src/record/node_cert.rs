@@ -27,6 +27,14 @@ impl Prefix {
         Self { addr: addr.octets().to_vec(), len }
     }
 
+    /// Makes the prefix of one address.
+    pub fn host(addr: IpAddr) -> Self {
+        match addr {
+            IpAddr::V4(v4) => Self { addr: v4.octets().to_vec(), len: 32 },
+            IpAddr::V6(v6) => Self { addr: v6.octets().to_vec(), len: 128 },
+        }
+    }
+
     /// Address and length, if the address has a valid size, the length fits and host bits are zero.
     pub fn parts(&self) -> Option<(IpAddr, u8)> {
         if let Ok(v4) = <[u8; 4]>::try_from(self.addr.as_slice()) {
