@@ -222,7 +222,9 @@ pub fn ping_error(name: &str, error: &PingError) -> ApiError {
     let code = match error {
         PingError::UnknownPeer | PingError::NoAddress => ErrorCode::NotFound,
         PingError::TooLong { .. } => ErrorCode::BadRequest,
-        PingError::TooMany | PingError::Unreachable | PingError::NotSent => ErrorCode::Unavailable,
+        PingError::TooMany | PingError::Unreachable | PingError::Denied | PingError::NotSent => {
+            ErrorCode::Unavailable
+        }
         PingError::TimedOut => ErrorCode::TimedOut,
     };
     ApiError::new(code, format!("{name} does not answer")).with_cause(error.to_string())

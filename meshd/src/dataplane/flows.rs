@@ -67,6 +67,13 @@ impl Rules {
         self.generation.fetch_add(1, Ordering::AcqRel);
     }
 
+    /// Whether a flow with this peer may begin, asked for a packet that no data thread sees.
+    pub(super) fn allow(&self, flow: &Flow, peer: &Peer) -> bool {
+        let generation = self.generation();
+        let decide = |flow: &Flow| self.filter.load().0.decide(flow, &peer.identity);
+        self.table.begin(flow, generation, decide) == Verdict::Allow
+    }
+
     pub(super) fn generation(&self) -> u64 {
         self.generation.load(Ordering::Acquire)
     }

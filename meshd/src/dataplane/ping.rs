@@ -1,13 +1,14 @@
 //! The tunnel-level ping: an ICMP echo that no program of the host sees.
 
-use std::collections::HashMap;
+mod pending;
+
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicU16, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use meshd_core::IpPacket;
-use meshd_core::echo::{self, EchoId};
+use meshd_core::echo;
+use meshd_core::flow::{Direction, Flow, FlowKey};
 use meshd_tunnel::{OVERHEAD, padding};
 use meshd_wire::NodeId;
 use tokio::sync::oneshot;
@@ -19,12 +20,12 @@ use super::peer::{Peer, Reach};
 use super::random_u64;
 use super::shared::Shared;
 
-/// Pings in flight: each waits at most [`TIMEOUT`].
-const PENDING_MAX: usize = 1024;
+use pending::{NONCE_LEN, Pending};
+
+pub(super) use pending::Pings;
+
 /// Longest wait for an answer; a handshake may have to come first.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// First bytes of the payload, which tell our answers from those of the host's ping programs.
-const NONCE_LEN: usize = 8;
 /// Bytes of the longer IP header and the ICMP header.
 const HEADERS_LEN: usize = 48;
 
@@ -60,6 +61,9 @@ pub enum PingError {
     /// No address is known that the node could be reached at, or it has not answered for long.
     #[error("the node cannot be reached")]
     Unreachable,
+    /// The rules do not let this node ask that one.
+    #[error("the rules do not allow it")]
+    Denied,
     /// The tunnel or the socket refused the packet.
     #[error("the packet could not be sent")]
     NotSent,
@@ -68,78 +72,7 @@ pub enum PingError {
     TimedOut,
 }
 
-/// Pings that wait for their answers.
-#[derive(Debug)]
-pub(super) struct Pings {
-    id: u16,
-    next: AtomicU16,
-    pending: Mutex<HashMap<u16, Pending>>,
-}
-
-#[derive(Debug)]
-struct Pending {
-    nonce: [u8; NONCE_LEN],
-    from: IpAddr,
-    answered: oneshot::Sender<Duration>,
-}
-
-/// Removes the entry also when the caller stops waiting.
-struct PendingGuard<'a> {
-    pings: &'a Pings,
-    sequence: u16,
-}
-
-impl Default for Pings {
-    fn default() -> Self {
-        let random = random_u64();
-        Self {
-            id: (random >> 16) as u16,
-            next: AtomicU16::new(random as u16),
-            pending: Mutex::new(HashMap::new()),
-        }
-    }
-}
-
-impl Pings {
-    /// Takes the packet if it is the answer to a ping of ours.
-    pub(super) fn take_reply(&self, packet: &IpPacket<'_>, now: Duration) -> bool {
-        let Some((EchoId { id, sequence }, payload)) = echo::reply(packet) else { return false };
-        if id != self.id {
-            return false;
-        }
-        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
-        let ours = pending
-            .get(&sequence)
-            .is_some_and(|ping| ping.from == packet.source() && payload.starts_with(&ping.nonce));
-        if ours && let Some(ping) = pending.remove(&sequence) {
-            // The receiver may have stopped waiting just now.
-            let _ = ping.answered.send(now);
-        }
-        ours
-    }
-
-    /// Ends every wait: no answer will come.
-    pub(super) fn give_up(&self) {
-        self.pending.lock().unwrap_or_else(PoisonError::into_inner).clear();
-    }
-
-    fn register(&self, pending: Pending) -> Result<PendingGuard<'_>, PingError> {
-        let mut all = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
-        let sequence = self.next.fetch_add(1, Ordering::Relaxed);
-        if all.len() >= PENDING_MAX || all.contains_key(&sequence) {
-            return Err(PingError::TooMany);
-        }
-        all.insert(sequence, pending);
-        Ok(PendingGuard { pings: self, sequence })
-    }
-}
-
-impl Drop for PendingGuard<'_> {
-    fn drop(&mut self) {
-        self.pings.pending.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.sequence);
-    }
-}
-
+/// Sends an echo to a node and waits for the answer.
 pub(super) async fn ping(shared: &Shared, node: &NodeId, payload_len: u16) -> Result<PingReply, PingError> {
     let known = shared.snapshot.load().by_node.get(node).cloned().ok_or(PingError::UnknownPeer)?;
     let (source, destination) = match (known.v4, known.v6, shared.addr6) {
@@ -155,10 +88,18 @@ pub(super) async fn ping(shared: &Shared, node: &NodeId, payload_len: u16) -> Re
     payload[..NONCE_LEN].copy_from_slice(&nonce);
 
     let (answered, answer) = oneshot::channel();
-    let guard = shared.pings.register(Pending { nonce, from: destination, answered })?;
-    let echo = EchoId { id: shared.pings.id, sequence: guard.sequence };
-    let packet = echo::request(source, destination, echo, &payload)
+    let waiting = Pending { nonce, from: destination, answered };
+    let place = shared.pings.register(waiting).ok_or(PingError::TooMany)?;
+    let packet = echo::request(source, destination, place.echo(), &payload)
         .map_err(|_| PingError::TooLong { mtu: shared.mtu })?;
+    let key = IpPacket::parse(&packet).ok().and_then(|packet| FlowKey::of(&packet).ok());
+    let key = key.ok_or(PingError::NotSent)?;
+    let flow = Flow { key, direction: Direction::Out, peer: known.peer.id.0, fragment: None };
+    // No data thread sees the request, but one of them judges the answer.
+    if !shared.rules.allow(&flow, &known.peer) {
+        shared.counters.add(Reason::Denied);
+        return Err(PingError::Denied);
+    }
     let sent_at = clock::now();
     send(shared, &known.peer, &packet, sent_at)?;
     match tokio::time::timeout(TIMEOUT, answer).await {

@@ -5,7 +5,7 @@ use std::net::{IpAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use meshd::dataplane::{AllowAll, FlowFilter, PeerConfig, PeerIdentity};
+use meshd::dataplane::{AllowAll, FlowFilter, PeerConfig, PeerIdentity, PingError};
 use meshd_core::flow::{Direction, Flow, Verdict};
 use meshd_tunnel::{Psk, Suite};
 use meshd_wire::OrgId;
@@ -128,4 +128,21 @@ fn a_filter_is_told_who_the_other_end_is() {
     a.set_peers(vec![PeerConfig { org: other_org, ..pair.peer(1) }]);
     send(&here, 1);
     wait_for("the flow to be refused", || counter(&a, "denied") == 5);
+}
+
+#[test]
+fn a_ping_needs_leave_to_ask_and_none_for_the_answer() {
+    let Some(pair) = Pair::new() else { return };
+    let (a, b) = (pair.start(0), pair.start(1));
+    a.set_peers(vec![pair.peer(1)]);
+    b.set_peers(vec![pair.peer(0)]);
+    wait_for("the tunnel to come up", || a.peers()[0].up && b.peers()[0].up);
+
+    a.set_filter(Arc::new(Only(Direction::Out)));
+    assert!(block_on(a.ping(&node_id(1), 8)).is_ok());
+    assert_eq!(block_on(b.ping(&node_id(0), 8)), Err(PingError::TimedOut));
+    a.set_filter(Arc::new(Only(Direction::In)));
+    assert_eq!(block_on(a.ping(&node_id(1), 8)), Err(PingError::Denied));
+    assert!(block_on(b.ping(&node_id(0), 8)).is_ok());
+    assert_eq!(counter(&a, "denied"), 2);
 }

@@ -25,6 +25,16 @@ impl FlowTable {
         Self { stripes, seed }
     }
 
+    /// Whether the rules of `generation`, which `decide` speaks for, let a flow begin; then its answers pass as well.
+    /// For the few packets that meet no [`FlowCache`](crate::flow::FlowCache).
+    pub fn begin(&self, flow: &Flow, generation: u64, decide: impl Fn(&Flow) -> Verdict) -> Verdict {
+        let verdict = decide(flow);
+        if verdict == Verdict::Allow {
+            self.remember(flow, generation);
+        }
+        verdict
+    }
+
     /// Notes that the rules of `generation` allowed a flow to begin.
     pub(super) fn remember(&self, flow: &Flow, generation: u64) {
         let key = Words::of_flow(flow, 0);

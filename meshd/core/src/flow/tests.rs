@@ -133,6 +133,17 @@ fn the_flows_of_two_peers_are_two() {
 }
 
 #[test]
+fn what_meets_no_cache_is_answered_if_the_rules_let_it_begin() {
+    let table = Arc::new(FlowTable::new(1));
+    let mut inward = FlowCache::new(2, Arc::clone(&table));
+    let filter = Ports::new(&[443]);
+    for (port, verdict) in [(443, Verdict::Allow), (22, Verdict::Deny)] {
+        assert_eq!(table.begin(&flow(1, port), 1, filter.rules()), verdict);
+        assert_eq!(inward.verdict(&flow(1, port).reversed(), NOW, 1, filter.rules()), verdict);
+    }
+}
+
+#[test]
 fn a_flood_of_refused_flows_pushes_out_no_permission() {
     let [mut cache, _] = threads();
     let filter = Ports::new(&[443]);
