@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 
-use super::{WINDOW_LEN, Window};
+use super::{FIRST_LEN, Seen, WINDOW_LEN, Window};
 
 /// What a window is: the set of everything accepted, and a highest one that bounds what is too old.
 #[derive(Default)]
@@ -77,12 +77,44 @@ fn even_the_highest_number_there_is_does_not_wrap_the_window() {
     assert!(!accept(&mut window, 0));
 }
 
+/// Bytes of the bitmap.
+fn size(window: &Window) -> usize {
+    match &window.seen {
+        Seen::Nothing => 0,
+        Seen::First(seen) => size_of_val(&**seen),
+        Seen::All(seen) => size_of_val(&**seen),
+    }
+}
+
 #[test]
-fn a_session_that_received_nothing_has_no_bitmap() {
+fn the_bitmap_is_no_larger_than_the_counters_ask_for() {
     let mut window = Window::default();
-    assert!(window.seen.is_none());
-    accept(&mut window, 0);
-    assert_eq!(window.seen.map(|seen| size_of_val(&*seen)), Some(2048));
+    assert_eq!(size(&window), 0);
+    for (counter, bytes) in [(0, 128), (FIRST_LEN - 1, 128), (FIRST_LEN, 2048), (1, 2048)] {
+        assert!(accept(&mut window, counter));
+        assert_eq!(size(&window), bytes, "after {counter}");
+    }
+}
+
+#[test]
+fn a_bitmap_that_grows_forgets_nothing() {
+    for last in [FIRST_LEN, FIRST_LEN + 1, WINDOW_LEN - 1] {
+        let mut window = Window::default();
+        for counter in (0..FIRST_LEN).step_by(3) {
+            assert!(accept(&mut window, counter));
+        }
+        // What makes it grow may stand anywhere in a train.
+        let mut fresh = [false; 3];
+        window.accept(&[1, last, 4], &mut fresh);
+        assert_eq!(fresh, [true; 3]);
+        for counter in 0..FIRST_LEN {
+            assert_eq!(
+                accept(&mut window, counter),
+                counter % 3 != 0 && ![1, 4].contains(&counter),
+                "{counter}"
+            );
+        }
+    }
 }
 
 /// Steps of a counter: mostly small, both ways, sometimes around the length of the window and beyond.
@@ -100,7 +132,10 @@ fn steps() -> impl Strategy<Value = Vec<i64>> {
 
 proptest! {
     #[test]
-    fn a_window_accepts_exactly_what_a_set_of_everything_accepts(start in 0..200_000_u64, steps in steps()) {
+    fn a_window_accepts_exactly_what_a_set_of_everything_accepts(
+        start in prop_oneof![0..200_000_u64, 0..2 * FIRST_LEN],
+        steps in steps(),
+    ) {
         let (mut window, mut model) = (Window::default(), Model::default());
         let mut counter = start;
         for step in steps {
