@@ -41,8 +41,5 @@ fn measure(peers: u32) {
     eprintln!("{} of {} peers connected, {:?} answered", seen.connected, seen.peers, seen.answered);
     eprintln!("echoes lost: {} of {}", seen.stream.lost(), seen.stream.sent());
     eprintln!("dropped: {}", seen.drops);
-    for number in seen.numbers {
-        let kind = if number.is_least { "least" } else { "most" };
-        println!("{}\t{}\t{}\t{kind}\t{}", number.name, number.value, number.unit, number.limit);
-    }
+    seen.numbers.iter().for_each(|number| println!("{number}"));
 }
