@@ -5,8 +5,10 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+
+use meshd_tunnel::PeerId;
 
 use super::peer::Peer;
 use crate::io::Waker;
@@ -84,6 +86,9 @@ impl Wants {
 #[derive(Debug)]
 pub(super) struct Notes {
     queue: Mutex<Queue>,
+    /// One more than the number of the peer whose trains this host's own link has refused; zero for none. Another
+    /// peer waits for its next train.
+    refused: AtomicU64,
     waker: Waker,
 }
 
@@ -95,7 +100,7 @@ struct Queue {
 
 impl Notes {
     pub(super) fn new(waker: Waker) -> Self {
-        Self { queue: Mutex::default(), waker }
+        Self { queue: Mutex::default(), refused: AtomicU64::new(0), waker }
     }
 
     /// Notes a wish of a peer.
@@ -108,6 +113,19 @@ impl Notes {
     /// Notes the first packet of a session.
     pub(super) fn confirm(&self, index: u32) {
         self.push(Note::Confirmed { index });
+    }
+
+    /// Notes that this host's link takes no train as long as the path to a peer was believed to carry.
+    pub(super) fn refused(&self, peer: PeerId) {
+        if self.refused.swap(u64::from(peer.0) + 1, Ordering::Relaxed) == 0 {
+            self.waker.wake();
+        }
+    }
+
+    /// The peer noted so, once.
+    pub(super) fn take_refused(&self) -> Option<PeerId> {
+        let number = self.refused.swap(0, Ordering::Relaxed).checked_sub(1)?;
+        u32::try_from(number).ok().map(PeerId)
     }
 
     /// Hands a control message on; false if too many wait.

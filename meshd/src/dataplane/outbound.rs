@@ -95,6 +95,9 @@ impl<'a, D: PacketDevice, S: DatagramSocket> Outbound<'a, D, S> {
             }
         }
         self.path.train.flush();
+        if let Some(peer) = self.path.train.take_refused() {
+            self.path.shared.notes.refused(peer);
+        }
         burst
     }
 }

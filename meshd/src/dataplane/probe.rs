@@ -3,8 +3,11 @@
 //! ```text
 //! Full ──answered──> Known(full)
 //!   └──silence──> Floor ──answered──> Between … ──> Known(what was answered)
-//!                   └──silence──> Known(floor), outer packets fragmented
+//!                   └──silence──> Fragments ──answered──> Known(floor), outer packets fragmented
+//!                                    └──silence──> Below … ──> Known(what was answered), too narrow for IPv6
 //! ```
+//!
+//! The link of this host needs no silence: it says at once that a datagram is too long for it, and nobody can forge that.
 //!
 //! Every probe travels with a short one. Silence says something about the length only if the short one was
 //! answered; otherwise the path is down, nothing is learnt, and the search starts again later.
@@ -16,6 +19,8 @@ use std::time::Duration;
 
 use super::MTU_MIN;
 
+/// The shortest packet any path carries: what every IPv4 host takes, less the headers outside.
+const BELOW_MIN: u16 = 576 - super::OVERHEAD;
 /// Bytes of an answer, and of a probe without padding.
 pub(super) const MESSAGE_LEN: usize = 16;
 /// First wait for an answer; doubled while not even short probes are answered.
@@ -109,7 +114,17 @@ enum State {
     /// Nothing to do until then.
     Resting { until: Duration },
     /// A probe is under way. `low` is carried or the floor, `high` is not carried.
-    Asking { len: u16, low: u16, high: u16, tries: u8, short_answered: bool, until: Duration, unsent: bool },
+    Asking { asked: Asked, tries: u8, short_answered: bool, until: Duration, unsent: bool },
+}
+
+/// What a probe asks.
+#[derive(Debug, Clone, Copy)]
+struct Asked {
+    len: u16,
+    low: u16,
+    high: u16,
+    /// Whether the datagram may be fragmented on its way.
+    in_fragments: bool,
 }
 
 impl PathMtu {
@@ -126,8 +141,8 @@ impl PathMtu {
 
     /// Starts over: the path or the session is new. What was known stays in use until it is refuted.
     pub(super) fn start(&mut self, now: Duration) {
-        self.search = self.search.wrapping_add(1);
-        self.ask(self.full, MTU_MIN, self.full.saturating_add(1), now);
+        let high = self.full.saturating_add(1);
+        self.ask_anew(Asked { len: self.full, low: MTU_MIN, high, in_fragments: false }, now);
     }
 
     /// Longest inner packet.
@@ -151,27 +166,38 @@ impl PathMtu {
     /// The probe to send now, and with it a short one of [`MESSAGE_LEN`].
     pub(super) fn poll(&mut self) -> Option<Probe> {
         match &mut self.state {
-            State::Asking { len, unsent, .. } => {
-                let probe = Probe { search: self.search, len: *len };
+            State::Asking { asked, unsent, .. } => {
+                let probe = Probe { search: self.search, len: asked.len };
                 std::mem::take(unsent).then_some(probe)
             }
             State::Resting { .. } | State::Off => None,
         }
     }
 
+    /// Whether the probe to send now may be fragmented.
+    pub(super) fn asks_in_fragments(&self) -> bool {
+        matches!(self.state, State::Asking { asked: Asked { in_fragments: true, .. }, .. })
+    }
+
     /// Takes an answer; returns whether the way to send has changed.
     pub(super) fn on_ack(&mut self, ack: Ack, now: Duration) -> bool {
-        let State::Asking { len, low, high, short_answered, .. } = &mut self.state else { return false };
+        let State::Asking { asked, short_answered, .. } = &mut self.state else { return false };
         if ack.search != self.search || ack.len > self.full {
             return false;
         }
         *short_answered = true;
         self.wait = WAIT_MIN;
-        if ack.len < *len {
+        if ack.len < asked.len {
             return false;
         }
-        let (low, high) = ((*low).max(ack.len), *high);
+        let Asked { low, high, in_fragments, .. } = *asked;
         let before = (self.mtu, self.fragments);
+        if in_fragments {
+            (self.mtu, self.fragments) = (MTU_MIN, true);
+            self.state = State::Resting { until: now + AGAIN_AFTER };
+            return before != (self.mtu, self.fragments);
+        }
+        let low = low.max(ack.len);
         (self.mtu, self.fragments) = (self.mtu.max(low), false);
         if self.mtu >= high {
             // What was in use before this search is no longer carried.
@@ -192,10 +218,9 @@ impl PathMtu {
                 false
             }
             State::Asking { until, .. } if now < until => false,
-            State::Asking { len, low, high, tries, short_answered, .. } if tries < TRIES_MAX => {
+            State::Asking { asked, tries, short_answered, .. } if tries < TRIES_MAX => {
                 let until = now + self.wait;
-                let tries = tries + 1;
-                self.state = State::Asking { len, low, high, tries, short_answered, until, unsent: true };
+                self.state = State::Asking { asked, tries: tries + 1, short_answered, until, unsent: true };
                 false
             }
             State::Asking { short_answered: false, .. } => {
@@ -203,23 +228,52 @@ impl PathMtu {
                 self.state = State::Resting { until: now + RETRY_AFTER };
                 false
             }
-            State::Asking { len, low, .. } => self.refuse(len, low, now),
+            State::Asking { asked, .. } => self.refuse(asked, now),
         }
     }
 
-    /// `len` is not carried.
-    fn refuse(&mut self, len: u16, low: u16, now: Duration) -> bool {
+    /// The link of this host did not take the probe that was sent last; returns whether the way to send has changed.
+    pub(super) fn on_probe_refused(&mut self, now: Duration) -> bool {
+        match self.state {
+            State::Asking { asked, unsent: false, .. } => self.refuse(asked, now),
+            State::Asking { .. } | State::Resting { .. } | State::Off => false,
+        }
+    }
+
+    /// The link of this host did not take a packet as long as the path was believed to carry; returns whether the way
+    /// to send has changed. Every path carries the floor, at worst in fragments; a search finds out what more.
+    pub(super) fn on_data_refused(&mut self, now: Duration) -> bool {
+        if matches!(self.state, State::Off) {
+            return false;
+        }
         let before = (self.mtu, self.fragments);
-        if len <= MTU_MIN {
-            (self.mtu, self.fragments) = (MTU_MIN, true);
-            self.state = State::Resting { until: now + AGAIN_AFTER };
+        (self.mtu, self.fragments) = (MTU_MIN, self.mtu <= MTU_MIN);
+        self.start(now);
+        before != (self.mtu, self.fragments)
+    }
+
+    /// What was asked for is not carried.
+    fn refuse(&mut self, asked: Asked, now: Duration) -> bool {
+        let before = (self.mtu, self.fragments);
+        let Asked { len, low, in_fragments, .. } = asked;
+        if in_fragments {
+            if self.fragments {
+                (self.mtu, self.fragments) = (BELOW_MIN, false);
+            }
+            let len = BELOW_MIN + (MTU_MIN - BELOW_MIN) / 2;
+            self.ask_anew(Asked { len, low: BELOW_MIN, high: MTU_MIN, in_fragments: false }, now);
+        } else if len == MTU_MIN {
+            if self.mtu >= MTU_MIN {
+                (self.mtu, self.fragments) = (MTU_MIN, true);
+            }
+            self.ask_anew(Asked { len: MTU_MIN, low: MTU_MIN, high: MTU_MIN, in_fragments: true }, now);
         } else {
             if self.mtu >= len {
                 self.mtu = low;
             }
             if len == self.full {
                 // The floor is an assumption so far.
-                self.ask(MTU_MIN, MTU_MIN, len, now);
+                self.ask(Asked { len: MTU_MIN, low: MTU_MIN, high: len, in_fragments: false }, now);
             } else {
                 self.narrow(low, len, now);
             }
@@ -233,13 +287,19 @@ impl PathMtu {
             self.mtu = low;
             self.state = State::Resting { until: now + AGAIN_AFTER };
         } else {
-            self.ask(low + (high - low) / 2, low, high, now);
+            self.ask(Asked { len: low + (high - low) / 2, low, high, in_fragments: false }, now);
         }
     }
 
-    fn ask(&mut self, len: u16, low: u16, high: u16, now: Duration) {
+    /// Asks so that a late answer to anything before is none.
+    fn ask_anew(&mut self, asked: Asked, now: Duration) {
+        self.search = self.search.wrapping_add(1);
+        self.ask(asked, now);
+    }
+
+    fn ask(&mut self, asked: Asked, now: Duration) {
         let until = now + self.wait;
-        self.state = State::Asking { len, low, high, tries: 1, short_answered: false, until, unsent: true };
+        self.state = State::Asking { asked, tries: 1, short_answered: false, until, unsent: true };
     }
 }
 
@@ -249,16 +309,41 @@ mod tests {
 
     const FULL: u16 = 1420;
 
+    /// What carries the probes.
+    #[derive(Clone, Copy)]
+    struct Underlay {
+        width: u16,
+        /// Whether longer packets pass in fragments.
+        fragments: bool,
+        /// What the first link takes, which says so.
+        link: u16,
+    }
+
+    impl Underlay {
+        const fn of(width: u16) -> Self {
+            Self { width, fragments: width > 0, link: u16::MAX }
+        }
+    }
+
     /// Runs a search on a path that carries `width`, or nothing; returns the time it took.
-    fn search(path: &mut PathMtu, width: Option<u16>, mut now: Duration) -> Duration {
-        let started = now;
+    fn search(path: &mut PathMtu, width: Option<u16>, now: Duration) -> Duration {
         path.start(now);
+        finish(path, Underlay::of(width.unwrap_or(0)), now)
+    }
+
+    /// Runs a search to its end; returns the time it took.
+    fn finish(path: &mut PathMtu, underlay: Underlay, mut now: Duration) -> Duration {
+        let started = now;
         while matches!(path.state, State::Asking { .. }) {
             if let Some(probe) = path.poll() {
-                for len in [MESSAGE_LEN as u16, probe.len] {
-                    if width.is_some_and(|width| len <= width) {
-                        path.on_ack(Ack { search: probe.search, len }, now);
-                    }
+                let in_fragments = path.asks_in_fragments();
+                if !in_fragments && probe.len > underlay.link {
+                    path.on_probe_refused(now);
+                    continue;
+                }
+                let passes = |len| len <= underlay.width || (in_fragments && underlay.fragments);
+                for len in [MESSAGE_LEN as u16, probe.len].into_iter().filter(|len| passes(*len)) {
+                    path.on_ack(Ack { search: probe.search, len }, now);
                 }
             } else {
                 now = path.next_timeout().unwrap();
@@ -294,6 +379,61 @@ mod tests {
         assert_eq!((path.mtu(), path.fragments()), (MTU_MIN, true));
         search(&mut path, Some(FULL), Duration::from_secs(60));
         assert_eq!((path.mtu(), path.fragments()), (FULL, false));
+    }
+
+    #[test]
+    fn a_path_below_the_floor_that_carries_no_fragments_is_measured_too() {
+        for width in (BELOW_MIN..MTU_MIN).step_by(31) {
+            let underlay = Underlay { fragments: false, ..Underlay::of(width) };
+            let mut path = PathMtu::new(FULL);
+            path.start(Duration::ZERO);
+            finish(&mut path, underlay, Duration::ZERO);
+            assert!(path.mtu() <= width && path.mtu() + STEP >= width, "{} of {width}", path.mtu());
+            assert!(!path.fragments());
+            // What works stays in use while it is measured again.
+            let known = path.mtu();
+            path.start(Duration::from_secs(600));
+            for _ in 0..3 * u32::from(TRIES_MAX) {
+                assert_eq!((path.mtu(), path.fragments()), (known, false));
+                let (probe, now) = (path.poll().unwrap(), path.next_timeout().unwrap());
+                path.on_ack(Ack { search: probe.search, len: MESSAGE_LEN as u16 }, now);
+                path.on_timeout(now);
+            }
+            finish(&mut path, underlay, Duration::from_secs(600));
+            assert!(path.mtu().abs_diff(known) <= STEP, "{} after {known}", path.mtu());
+        }
+    }
+
+    #[test]
+    fn a_link_that_refuses_takes_no_time_to_measure() {
+        for link in [1281, 1300, 1419] {
+            let mut path = PathMtu::new(FULL);
+            path.start(Duration::ZERO);
+            let underlay = Underlay { link, ..Underlay::of(link) };
+            assert_eq!(finish(&mut path, underlay, Duration::ZERO), Duration::ZERO);
+            assert!(path.mtu() <= link && path.mtu() + STEP >= link, "{} of {link}", path.mtu());
+        }
+        let mut path = PathMtu::new(FULL);
+        path.start(Duration::ZERO);
+        let underlay = Underlay { link: 1240, ..Underlay::of(1240) };
+        assert_eq!(finish(&mut path, underlay, Duration::ZERO), Duration::ZERO);
+        assert_eq!((path.mtu(), path.fragments()), (MTU_MIN, true));
+    }
+
+    #[test]
+    fn packets_that_the_link_refuses_go_by_the_floor_at_once_and_start_a_search() {
+        let now = Duration::from_secs(60);
+        let mut path = PathMtu::new(FULL);
+        assert!(!path.on_data_refused(now), "no way to send yet");
+        search(&mut path, Some(FULL), Duration::ZERO);
+        assert!(path.on_data_refused(now));
+        assert_eq!((path.mtu(), path.fragments()), (MTU_MIN, false));
+        finish(&mut path, Underlay { link: 1400, ..Underlay::of(1400) }, now);
+        assert!((1392..=1400).contains(&path.mtu()), "{}", path.mtu());
+
+        assert!(path.on_data_refused(now));
+        assert!(path.on_data_refused(now), "the floor is refused as well");
+        assert_eq!((path.mtu(), path.fragments()), (MTU_MIN, true));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use meshd_tunnel::{OVERHEAD, Reservation, padding};
+use meshd_tunnel::{OVERHEAD, PeerId, Reservation, padding};
 
 use super::counters::Reason;
 use super::peer::Way;
@@ -39,11 +39,14 @@ pub(super) struct TrainSender<'a, S: ?Sized> {
     to: Option<Towards>,
     /// Length of the last packet and its padding there: in a train all are as long.
     padded: (usize, usize),
+    /// A peer whose train this host's own link did not take, because its packets are too long.
+    refused: Option<PeerId>,
 }
 
 /// What all datagrams of a train have in common.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Towards {
+    peer: PeerId,
     endpoint: SocketAddr,
     ecn: u8,
     fragments: bool,
@@ -64,6 +67,7 @@ impl<'a, S: DatagramSocket + ?Sized> TrainSender<'a, S> {
             segment_next_max: 0,
             to: None,
             padded: NOTHING,
+            refused: None,
         }
     }
 
@@ -75,7 +79,8 @@ impl<'a, S: DatagramSocket + ?Sized> TrainSender<'a, S> {
 
     /// Says where the next packets go; sends the train first if it goes elsewhere.
     pub(super) fn turn_to(&mut self, way: &Way, ecn: u8) {
-        let to = Towards { endpoint: way.endpoint, ecn, fragments: way.fragments, mtu: way.mtu };
+        let Way { session, endpoint, mtu, fragments } = way;
+        let to = Towards { peer: session.peer(), endpoint: *endpoint, ecn, fragments: *fragments, mtu: *mtu };
         if self.to != Some(to) {
             self.flush();
             (self.to, self.padded) = (Some(to), NOTHING);
@@ -126,10 +131,18 @@ impl<'a, S: DatagramSocket + ?Sized> TrainSender<'a, S> {
             };
             if let Err(error) = sent {
                 tracing::trace!(%error, "train not sent");
+                if error.raw_os_error() == Some(libc::EMSGSIZE) {
+                    self.refused = Some(to.peer);
+                }
                 self.shared.counters.add_many(Reason::UdpSendFailed, self.count);
             }
         }
         (self.len, self.count, self.segment_next_max) = (0, 0, 0);
+    }
+
+    /// The peer whose path this host's own link makes narrower than it was believed, once.
+    pub(super) fn take_refused(&mut self) -> Option<PeerId> {
+        self.refused.take()
     }
 
     /// Backpressure: while the socket is full the device's queue fills, and the kernel drops there.

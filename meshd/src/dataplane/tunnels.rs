@@ -4,34 +4,38 @@
 //! carries out what the engine asks for, and publishes the result to the data threads as a [`Way`] for each
 //! peer. Every deadline stands in a queue; nothing looks at all peers.
 
+mod backlog;
 mod paths;
 mod roster;
 mod track;
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender};
 use std::time::Duration;
 
 use meshd_tunnel::{Action, Engine, KEEPALIVE_LEN, Message, PeerId, To, TunnelEvent, TunnelId, Via};
 
+use self::backlog::Backlog;
 pub(super) use self::roster::OWN_KEY;
 use self::track::Tracked;
-use super::PeerConfig;
 use super::clock;
 use super::counters::Reason;
 use super::events::Event;
 use super::notes::{Note, Stray, Wants};
 use super::shared::Shared;
 use super::train::TrainSender;
+use super::{MTU_MIN, PeerConfig};
 use crate::io::{DatagramSocket, ReceiveMeta};
 
-/// Control messages read ahead of their handling: their number says how loaded the node is.
-const BACKLOG_MAX: usize = 1024;
-/// Backlog from which on initiators must prove their address: a fifth of a second of handshakes.
+/// Backlog from which on initiators must prove their address: a tenth of a second of handshakes.
 pub(super) const BACKLOG_LOADED: usize = 512;
-/// Control messages handled before deadlines are looked at again.
-const MESSAGES_PER_STEP: usize = 16;
+/// Time spent on control messages before the socket and deadlines are looked at again. Five handshakes, or hundreds of
+/// messages that are refused: then looking costs next to nothing.
+const STEP_TIME_MAX: Duration = Duration::from_millis(1);
+/// Calls that receive before anything is handled. Reading is so much cheaper than handling that whatever the link
+/// brings is sorted here rather than lost in the kernel, which knows no precedence.
+const READS_PER_STEP: usize = 32;
 /// Notes handled before deadlines are looked at again.
 const NOTES_PER_STEP: usize = 256;
 /// Datagrams received with one call, and the room for each: longer than any control message.
@@ -58,10 +62,11 @@ pub(super) struct Tunnels<'a> {
     deadlines: BTreeSet<(Duration, PeerId)>,
     peers_made: u32,
     commands: Receiver<Command>,
-    backlog: VecDeque<Stray>,
+    backlog: Backlog,
     train: TrainSender<'a, dyn DatagramSocket>,
     slab: Box<[u8]>,
     probe_buffer: Box<[u8]>,
+    sealed_probe: Box<[u8]>,
 }
 
 impl<'a> Tunnels<'a> {
@@ -80,10 +85,11 @@ impl<'a> Tunnels<'a> {
             deadlines: BTreeSet::new(),
             peers_made: 0,
             commands,
-            backlog: VecDeque::with_capacity(BACKLOG_MAX),
+            backlog: Backlog::new(),
             train: TrainSender::new(shared, &*shared.data, None),
             slab: vec![0; PARTS * PART_LEN].into(),
             probe_buffer: vec![0; usize::from(u16::MAX)].into(),
+            sealed_probe: vec![0; usize::from(u16::MAX)].into(),
         }
     }
 
@@ -94,12 +100,16 @@ impl<'a> Tunnels<'a> {
             self.obey(command, now);
         }
         let mut is_busy = self.read_notes(now);
-        self.fill_backlog();
-        for _ in 0..MESSAGES_PER_STEP {
-            let Some(message) = self.backlog.pop_front() else { break };
-            let via = Via { path: 0, source: message.source };
-            self.engine.on_control(now, via, message.bytes(), self.backlog.len());
+        if let Some(peer) = self.shared.notes.take_refused() {
+            self.refused(peer, now);
+        }
+        self.fill_backlog(now);
+        while let Some(message) = self.backlog.pop() {
+            self.engine.on_control(now, via(&message), message.bytes(), self.backlog.len());
             self.pump(now);
+            if clock::now().saturating_sub(now) >= STEP_TIME_MAX {
+                break;
+            }
         }
         is_busy |= !self.backlog.is_empty();
         self.meet_deadlines(now);
@@ -137,7 +147,7 @@ impl<'a> Tunnels<'a> {
             match self.shared.notes.pop() {
                 Some(Note::Peer(peer)) => self.heed(peer.id, peer.wants.take(), now),
                 Some(Note::Confirmed { index }) => self.engine.confirmed(now, index),
-                Some(Note::Stray(stray)) => self.keep(stray),
+                Some(Note::Stray(stray)) => self.keep(stray, now),
                 None => return false,
             }
             self.pump(now);
@@ -170,10 +180,10 @@ impl<'a> Tunnels<'a> {
         }
     }
 
-    /// Reads control messages ahead, so that their number shows the load.
-    fn fill_backlog(&mut self) {
+    /// Reads control messages ahead of their handling.
+    fn fill_backlog(&mut self, now: Duration) {
         let mut metas = [ReceiveMeta::default(); PARTS];
-        while self.backlog.len() + PARTS <= BACKLOG_MAX {
+        for _ in 0..READS_PER_STEP {
             let received = match self.shared.control.receive(&mut self.slab, &mut metas) {
                 Ok(received) => received,
                 Err(error) => {
@@ -184,7 +194,7 @@ impl<'a> Tunnels<'a> {
             };
             let slab = std::mem::take(&mut self.slab);
             for (part, meta) in slab.chunks(PART_LEN).zip(metas.iter().take(received)) {
-                self.admit(part.get(..meta.len).unwrap_or_default(), meta);
+                self.admit(part.get(..meta.len).unwrap_or_default(), meta, now);
             }
             self.slab = slab;
             if received < PARTS {
@@ -194,12 +204,12 @@ impl<'a> Tunnels<'a> {
     }
 
     /// Takes a datagram of the control socket into the backlog, if it may be a control message.
-    fn admit(&mut self, datagram: &[u8], meta: &ReceiveMeta) {
+    fn admit(&mut self, datagram: &[u8], meta: &ReceiveMeta, now: Duration) {
         let reason = match datagram {
             _ if meta.truncated => Reason::TooLong,
             _ if meshd_core::path::is_overlay(meta.source.ip(), &self.shared.overlay) => Reason::OverlayLoop,
             [1..=3, 0, 0, 0, ..] => match Stray::new(datagram, meta.source) {
-                Some(message) => return self.keep(message),
+                Some(message) => return self.keep(message, now),
                 None => Reason::BadHandshake,
             },
             // Data comes here only if it is too short to name its session, or before the sockets are told apart.
@@ -210,10 +220,9 @@ impl<'a> Tunnels<'a> {
         self.shared.counters.add(reason);
     }
 
-    fn keep(&mut self, message: Stray) {
-        if self.backlog.len() < BACKLOG_MAX {
-            self.backlog.push_back(message);
-        } else {
+    fn keep(&mut self, message: Stray, now: Duration) {
+        let precedence = self.engine.precedence(now, via(&message), message.bytes());
+        if !self.backlog.push(precedence, message) {
             self.shared.counters.add(Reason::ControlQueueFull);
         }
     }
@@ -262,6 +271,10 @@ impl<'a> Tunnels<'a> {
             self.shared.send_control(bytes, endpoint);
         }
     }
+}
+
+fn via(message: &Stray) -> Via {
+    Via { path: 0, source: message.source }
 }
 
 /// Type of an initiation, the only message that goes to unproven addresses.

@@ -9,10 +9,10 @@ use meshd_tunnel::{PeerId, TunnelId, TxSession};
 
 use super::super::header;
 use super::super::outbound::note_sent;
-use super::super::peer::{Reach, Way};
+use super::super::peer::Reach;
 use super::super::probe::{MESSAGE_LEN, Probe};
 use super::track::Silence;
-use super::{Event, Reason, Tunnels, spread};
+use super::{Event, MTU_MIN, Reason, Tunnels, spread};
 
 /// Time between calls after a handshake was given up.
 const CALL_AGAIN: Duration = Duration::from_secs(25);
@@ -101,11 +101,14 @@ impl Tunnels<'_> {
         tracked.peer.set_way(tracked.way());
     }
 
-    /// Asks for a session, if there is anywhere to ask.
+    /// Asks for a session, if there is anywhere to ask. The tunnel that is to be replaced must last until the peer
+    /// knows the other one, too.
     pub(super) fn call(&mut self, id: PeerId, now: Duration) {
         let Some(tracked) = self.tracked.get(&id) else { return };
         if tracked.path.is_known() {
-            self.engine.want_session(now, tracked.tunnel);
+            for tunnel in tracked.tunnels_wanted() {
+                self.engine.want_session(now, tunnel);
+            }
         } else {
             tracked.peer.set_reach(Reach::NoPath);
             let discarded = tracked.peer.staged().discard(&self.shared.staged_total);
@@ -144,6 +147,16 @@ impl Tunnels<'_> {
             peer.count_sent(1, packet.len() as u64);
         }
         self.train.flush();
+        if self.train.take_refused().is_some() {
+            self.refused(id, now);
+        }
+    }
+
+    /// This host's link has refused packets as long as the path was believed to carry.
+    pub(super) fn refused(&mut self, id: PeerId, now: Duration) {
+        let Some(tracked) = self.tracked.get_mut(&id) else { return };
+        let changed = tracked.mtu.on_data_refused(now);
+        self.settle_mtu(id, changed, now);
     }
 
     /// Does what time has brought about.
@@ -161,11 +174,7 @@ impl Tunnels<'_> {
             }
             self.listen(id, now);
             let changed = self.tracked.get_mut(&id).is_some_and(|tracked| tracked.mtu.on_timeout(now));
-            if changed {
-                self.publish(id, now);
-            }
-            self.probe(id, now);
-            self.schedule(id);
+            self.settle_mtu(id, changed, now);
         }
     }
 
@@ -196,29 +205,60 @@ impl Tunnels<'_> {
     pub(super) fn probed(&mut self, id: PeerId, now: Duration) {
         let Some(tracked) = self.tracked.get_mut(&id) else { return };
         let Some(ack) = tracked.peer.take_probed() else { return };
-        if tracked.mtu.on_ack(ack, now) {
-            tracing::debug!(node = %tracked.peer.identity.node, mtu = tracked.mtu.mtu(), "path mtu");
+        let changed = tracked.mtu.on_ack(ack, now);
+        self.settle_mtu(id, changed, now);
+    }
+
+    /// Lets the data threads see what is known of the path's width now, and goes on with the search.
+    fn settle_mtu(&mut self, id: PeerId, changed: bool, now: Duration) {
+        if let Some(tracked) = self.tracked.get(&id).filter(|_| changed) {
+            let (mtu, fragments) = (tracked.mtu.mtu(), tracked.mtu.fragments());
+            let node = tracked.peer.identity.node;
+            tracing::debug!(%node, mtu, fragments, "path mtu");
+            if mtu < MTU_MIN {
+                tracing::warn!(%node, mtu, "the path is too narrow for IPv6 and carries no fragments");
+            }
             self.publish(id, now);
         }
         self.probe(id, now);
         self.schedule(id);
     }
 
-    /// Sends the probe that is due, and a short one with it.
+    /// Sends the probe that is due, and those that follow from what this host's own link refuses.
     fn probe(&mut self, id: PeerId, now: Duration) {
-        let Some(tracked) = self.tracked.get_mut(&id) else { return };
-        let Some(way) = tracked.way() else { return };
-        let Some(probe) = tracked.mtu.poll() else { return };
-        let way = Way { fragments: false, ..way };
-        for probe in [Probe { len: MESSAGE_LEN as u16, ..probe }, probe] {
-            let message = probe.write(&mut self.probe_buffer);
-            let (Some(message), Ok(mut reservation)) = (message, way.session.reserve(now, 1)) else { break };
-            self.train.add(&way, &mut reservation, message, 0);
-            // One by one: a train that is too wide would take the short probe along.
-            self.train.flush();
-            way.session.activity().note_sent(now, false);
+        let mut changed = false;
+        while self.send_probe(id, now) {
+            let Some(tracked) = self.tracked.get_mut(&id) else { return };
+            changed |= tracked.mtu.on_probe_refused(now);
+        }
+        if changed {
+            self.settle_mtu(id, changed, now);
         }
         self.schedule(id);
+    }
+
+    /// Sends the probe that is due, and a short one with it. True if the link did not take it.
+    fn send_probe(&mut self, id: PeerId, now: Duration) -> bool {
+        let Some(tracked) = self.tracked.get_mut(&id) else { return false };
+        let Some(way) = tracked.way() else { return false };
+        let Some(probe) = tracked.mtu.poll() else { return false };
+        let socket = if tracked.mtu.asks_in_fragments() { &self.shared.control } else { &self.shared.data };
+        let short = Probe { len: MESSAGE_LEN as u16, ..probe };
+        for (probe, socket) in [(short, &self.shared.data), (probe, socket)] {
+            let message = probe.write(&mut self.probe_buffer);
+            let (Some(message), Ok(mut reservation)) = (message, way.session.reserve(now, 1)) else { break };
+            // A probe has the length it asks about, without padding.
+            let Ok(len) = reservation.seal(message, 0, &mut self.sealed_probe) else { break };
+            let sealed = self.sealed_probe.get(..len).unwrap_or_default();
+            if let Err(error) = socket.send(sealed, len, way.endpoint, 0) {
+                tracing::trace!(%error, len, "probe not sent");
+                if error.raw_os_error() == Some(libc::EMSGSIZE) {
+                    return true;
+                }
+            }
+            way.session.activity().note_sent(now, false);
+        }
+        false
     }
 
     /// Puts the peer's next deadline into the queue.

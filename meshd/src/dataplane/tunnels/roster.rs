@@ -108,7 +108,9 @@ impl Tunnels<'_> {
             {
                 self.drop_tunnel(replaced);
             }
-            self.call(id, now);
+            if let Some(tracked) = self.tracked.get(&id).filter(|tracked| tracked.path.is_known()) {
+                self.engine.want_session(now, tracked.tunnel);
+            }
         }
         self.schedule(id);
     }

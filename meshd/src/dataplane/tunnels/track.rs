@@ -131,6 +131,11 @@ impl Tracked {
         [Some(self.tunnel), self.old].into_iter().flatten()
     }
 
+    /// The tunnels that need sessions: the one before only until the new one has its own.
+    pub(super) fn tunnels_wanted(&self) -> impl Iterator<Item = TunnelId> + use<> {
+        [Some(self.tunnel), self.old.filter(|_| self.sending.is_none())].into_iter().flatten()
+    }
+
     pub(super) fn can_send(&self) -> bool {
         self.sending.is_some() || self.old_sending.is_some()
     }

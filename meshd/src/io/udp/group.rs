@@ -16,8 +16,9 @@ use crate::io::switches::Switches;
 /// Kernel buffer for transport data, each direction. The kernel doubles it: 8 MiB hold 10 ms of 6 Gbit/s. Less
 /// loses trains of a sender that is faster; more only adds to the latency under load.
 const DATA_BUFFER_LEN: usize = 4 << 20;
-/// Kernel buffer for control messages: over a thousand handshakes, a quarter of a second of work for one core.
-const CONTROL_BUFFER_LEN: usize = 1 << 20;
+/// Kernel buffer for control messages. The kernel doubles it, and counts about a kibibyte for a message: 8 MiB hold
+/// what a flood of 50,000 a second brings in the sixth of a second that a busy machine may keep their reader waiting.
+const CONTROL_BUFFER_LEN: usize = 4 << 20;
 /// Sockets for data: more than data threads are ever started.
 const SHARDS_MAX: usize = 64;
 /// What every IPv6 path carries.
