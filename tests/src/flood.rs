@@ -1,6 +1,9 @@
 //! A flood of handshake initiations from spoofed sources, each with a valid first MAC and nothing else that is true.
 
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -33,8 +36,8 @@ const SOURCE_END: usize = 14;
 /// Sources are 65,536 addresses of 198.19.0.0/16, which no host of a lab has.
 const SOURCES: [u8; 2] = [198, 19];
 
-/// Initiations made beforehand; a receiver that works for each one has no use for having seen it before.
-const PREPARED: usize = 4096;
+/// Where an initiation holds its ephemeral key.
+const EPHEMERAL: Range<usize> = 8..40;
 
 /// How often a burst leaves.
 const BURSTS_PER_S: u32 = 1000;
@@ -56,27 +59,27 @@ impl Flood {
     pub fn start(namespace: &Namespace, to: SocketAddrV4, key: &[u8; 32], per_second: u32) -> Result<Self> {
         let raw = || socket(AddressFamily::Inet, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::Raw);
         let socket = namespace.run(raw)?.context("open a raw socket")?;
-        let mut random = Xorshift(0x2545_F491_4F6C_DD1D);
-        let mut packets: Vec<_> = (0..PREPARED).map(|_| packet(to, key, &mut random)).collect();
+        // Another flood sends other messages.
+        let mut random = Xorshift(RandomState::new().hash_one(per_second) | 1);
+        let mut packet = packet(to, &mut random);
+        let mac1 = Mac1::new(key)?;
         let (stop, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let (their_stop, their_sent) = (Arc::clone(&stop), Arc::clone(&sent));
         let target = SockaddrIn::from(SocketAddrV4::new(*to.ip(), 0));
         let started = Instant::now();
         let work = move || {
-            let mut next = 0_usize;
             while !their_stop.load(Ordering::Relaxed) {
                 // What is due since the start, so that a late burst makes up for the pause.
                 let due = started.elapsed().as_secs_f64() * f64::from(per_second);
                 while (their_sent.load(Ordering::Relaxed) as f64) < due && !their_stop.load(Ordering::Relaxed)
                 {
-                    let Some(packet) = packets.get_mut(next % PREPARED) else { return };
-                    if let Some(source) = packet.get_mut(SOURCE_END..SOURCE_END + 2) {
-                        source.copy_from_slice(&random.bytes::<2>());
-                    }
+                    let (Some(source), Some(initiation)) = split(&mut packet) else { return };
+                    source.copy_from_slice(&random.bytes::<2>());
+                    // Each is new: a receiver that knows copies has no use for it.
+                    mac1.renew(initiation, &mut random);
                     // A full queue loses packets, as a flooded link does.
-                    let _lost = sendto(socket.as_raw_fd(), packet, &target, MsgFlags::empty());
+                    let _lost = sendto(socket.as_raw_fd(), &packet, &target, MsgFlags::empty());
                     their_sent.fetch_add(1, Ordering::Relaxed);
-                    next = next.wrapping_add(1);
                 }
                 thread::sleep(Duration::from_secs(1) / BURSTS_PER_S);
             }
@@ -101,8 +104,16 @@ impl Drop for Flood {
     }
 }
 
-/// An IPv4 packet with an initiation; the kernel adds the checksum and the id of the header.
-fn packet(to: SocketAddrV4, key: &[u8; 32], random: &mut Xorshift) -> Vec<u8> {
+/// The last bytes of the source address, and the initiation.
+fn split(packet: &mut [u8]) -> (Option<&mut [u8; 2]>, Option<&mut [u8; INITIATION_LEN]>) {
+    let (headers, initiation) = packet.split_at_mut(HEADERS_LEN.min(packet.len()));
+    let source = headers.get_mut(SOURCE_END..).and_then(|rest| rest.first_chunk_mut());
+    (source, initiation.first_chunk_mut())
+}
+
+/// An IPv4 packet with an initiation of random bytes and without MACs; the kernel adds the checksum and the id of the
+/// header.
+fn packet(to: SocketAddrV4, random: &mut Xorshift) -> Vec<u8> {
     let length = |bytes: usize| u16::try_from(bytes).unwrap_or(u16::MAX).to_be_bytes();
     let mut packet = vec![0x45, 0];
     packet.extend(length(HEADERS_LEN + INITIATION_LEN));
@@ -114,22 +125,29 @@ fn packet(to: SocketAddrV4, key: &[u8; 32], random: &mut Xorshift) -> Vec<u8> {
     packet.extend(length(8 + INITIATION_LEN));
     // No UDP checksum.
     packet.extend([0, 0]);
-    packet.extend(initiation(key, random));
+    packet.extend([1, 0, 0, 0]);
+    packet.extend(random.bytes::<{ MAC1_COVERS - 4 }>());
+    packet.extend([0; INITIATION_LEN - MAC1_COVERS]);
     packet
 }
 
-/// Random sender, ephemeral key and ciphertexts, a first MAC that holds, and no second one.
-fn initiation(key: &[u8; 32], random: &mut Xorshift) -> [u8; INITIATION_LEN] {
-    let mut message = [0; INITIATION_LEN];
-    let (covered, macs) = message.split_at_mut(MAC1_COVERS);
-    covered.copy_from_slice(&random.bytes::<MAC1_COVERS>());
-    covered[..4].copy_from_slice(&[1, 0, 0, 0]);
-    let mac_key = Blake2s256::new().chain_update(MAC1_LABEL).chain_update(key).finalize();
-    if let Ok(mut mac) = <Blake2sMac<U16> as Mac>::new_from_slice(&mac_key) {
-        Mac::update(&mut mac, covered);
-        macs[..16].copy_from_slice(&mac.finalize().into_bytes());
+/// Makes the first MAC that a receiver expects.
+struct Mac1(Blake2sMac<U16>);
+
+impl Mac1 {
+    fn new(receiver: &[u8; 32]) -> Result<Self> {
+        let key = Blake2s256::new().chain_update(MAC1_LABEL).chain_update(receiver).finalize();
+        let mac = <Blake2sMac<U16> as Mac>::new_from_slice(&key).ok();
+        Ok(Self(mac.context("key a MAC")?))
     }
-    message
+
+    /// Makes another initiation of one: another ephemeral key, and the MAC that holds for it.
+    fn renew(&self, initiation: &mut [u8; INITIATION_LEN], random: &mut Xorshift) {
+        initiation[EPHEMERAL].copy_from_slice(&random.bytes::<{ EPHEMERAL.end - EPHEMERAL.start }>());
+        let (covered, macs) = initiation.split_at_mut(MAC1_COVERS);
+        let mac = self.0.clone().chain_update(covered).finalize();
+        macs[..16].copy_from_slice(&mac.into_bytes());
+    }
 }
 
 /// Marsaglia's generator: spoofed addresses need not be unguessable.

@@ -59,14 +59,16 @@ pub fn measure() -> Result<Vec<Row>> {
         far.namespace().nft(NO_FIREWALL)?;
     }
     drop(iperf);
-    say_drops(&far)?;
 
     let flood = start(&stranger, &far, &key)?;
     let mut handshake = 0.0_f64;
     for _ in 0..RETURNS {
-        handshake = handshake.max(comes_back(&mut mesh, &late, &target)?);
+        let seconds = comes_back(&mut mesh, &late, &target)?;
+        eprintln!("back after {seconds:.2} s");
+        handshake = handshake.max(seconds);
     }
     drop(flood);
+    say_drops(&far)?;
     let growth = (largest as f64 / before as f64 - 1.0) * 100.0;
     let rate = f64::from(PER_SECOND) * 0.95;
     Ok(vec![
