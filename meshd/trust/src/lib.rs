@@ -14,6 +14,6 @@ mod roster;
 
 pub use key::{SigningKey, is_signing_key, sign, verify_signature};
 pub use roster::{
-    Accepted, Change, EXTERNALS_MAX, Floor, Freshness, NodeView, OrgView, Refusal, Roster, RosterFileError,
-    Standing, is_tunnel_key,
+    Accepted, Change, Claim, ClaimState, EXTERNALS_MAX, EndpointView, Floor, Freshness, NodeView, OrgView,
+    Refusal, Roster, RosterFileError, Standing, is_tunnel_key,
 };

@@ -1,7 +1,7 @@
 //! Everything one node has verified of its mesh.
 //!
 //! ```text
-//! mesh id (pinned) ─▶ genesis ─▶ roots of its founders ─▶ delegations ─▶ certificates ─▶ keys, paths
+//! mesh id (pinned) ─▶ genesis ─▶ roots of its founders ─▶ delegations ─▶ certificates ─▶ keys, paths, endpoints
 //!                                                              └───────▶ revocations, states
 //! ```
 //!
@@ -11,6 +11,7 @@
 mod accept;
 mod claims;
 mod curve;
+mod endpoint;
 mod forget;
 mod held;
 mod high_water;
@@ -27,6 +28,7 @@ mod timing;
 
 pub use accept::{Accepted, Change};
 pub use curve::is_tunnel_key;
+pub use endpoint::{Claim, ClaimState, EndpointView};
 pub use limits::EXTERNALS_MAX;
 pub use node::NodeView;
 pub use org::{Freshness, OrgView};

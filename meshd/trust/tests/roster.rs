@@ -1,5 +1,9 @@
 //! What a roster believes, what it refuses, and what it remembers.
 
+#[path = "roster/endpoint.rs"]
+mod endpoint;
+#[path = "roster/endpoint_room.rs"]
+mod endpoint_room;
 #[path = "roster/fixture.rs"]
 mod fixture;
 #[path = "roster/forget.rs"]

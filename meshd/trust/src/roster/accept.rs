@@ -1,6 +1,7 @@
 //! How records enter a roster: decode, verify against `&self`, and only then store (rule R6).
 
 mod delegation;
+mod endpoint;
 mod genesis;
 mod node_cert;
 mod node_keys;
@@ -10,9 +11,10 @@ mod org_state;
 mod revocations;
 
 use meshd_wire::record::{
-    MeshGenesis, NodeCert, NodeKeys, NodePaths, OrgRoot, OrgState, Revocations, StewardDelegation, VERSION,
+    Endpoint, MeshGenesis, NodeCert, NodeKeys, NodePaths, OrgRoot, OrgState, Revocations, StewardDelegation,
+    VERSION,
 };
-use meshd_wire::{Envelope, KeyId, Kind, NodeId, OrgId, PeerBundle, Record, RecordId, Timestamp};
+use meshd_wire::{EndpointId, Envelope, KeyId, Kind, NodeId, OrgId, PeerBundle, Record, RecordId, Timestamp};
 use sha2::{Digest, Sha256};
 
 use super::Roster;
@@ -51,6 +53,8 @@ pub enum Change {
     Keys(NodeId),
     /// Where a node can be reached.
     Paths(NodeId),
+    /// What a node claims for an endpoint.
+    Endpoint(NodeId, EndpointId),
 }
 
 /// A decoded record on its way in.
@@ -113,6 +117,14 @@ impl Roster {
         self.verify_cert(incoming).map(|_| cert)
     }
 
+    /// Verifies a claim against everything accepted before, and stores nothing: so a node learns who holds
+    /// what it wants before it asks the registry.
+    pub fn judge_endpoint(&self, envelope: &[u8], now: Timestamp) -> Result<(), Refusal> {
+        let decoded = Envelope::from_bytes(envelope)?;
+        let incoming = self.incoming::<Endpoint>(&decoded, envelope, Timing::Arrives(now))?;
+        self.verify_endpoint(incoming).map(|_| ())
+    }
+
     /// Accepts a node's certificate and keys, both or neither. Keys that are merely over do not stop
     /// the certificate: the node is known then, and has no tunnel until it publishes again.
     pub fn accept_bundle(&mut self, bytes: &[u8], now: Timestamp) -> Result<Vec<Change>, Refusal> {
@@ -159,16 +171,14 @@ impl Roster {
             Kind::NodeCert => self.accept_cert(self.incoming::<NodeCert>(&envelope, bytes, timing)?),
             Kind::NodeKeys => self.accept_keys(self.incoming::<NodeKeys>(&envelope, bytes, timing)?),
             Kind::NodePaths => self.accept_paths(self.incoming::<NodePaths>(&envelope, bytes, timing)?),
+            Kind::Endpoint => self.accept_endpoint(self.incoming::<Endpoint>(&envelope, bytes, timing)?),
             Kind::Revocations => {
                 self.accept_revocations(self.incoming::<Revocations>(&envelope, bytes, timing)?)
             }
             Kind::OrgState => self.accept_state(self.incoming::<OrgState>(&envelope, bytes, timing)?),
-            Kind::Agreement
-            | Kind::Leave
-            | Kind::Endpoint
-            | Kind::OrgPolicy
-            | Kind::Receipt
-            | Kind::Recovery => Ok(self.keep_opaque(bytes)),
+            Kind::Agreement | Kind::Leave | Kind::OrgPolicy | Kind::Receipt | Kind::Recovery => {
+                Ok(self.keep_opaque(bytes))
+            }
             Kind::JoinRequest | Kind::NodeLeave | Kind::NodeExternals => Err(Refusal::WrongKind(kind)),
         }
     }
@@ -219,10 +229,13 @@ fn rank(bytes: &[u8]) -> (u8, u32) {
         Some(Kind::NodeCert) => (5, 0),
         Some(Kind::NodeKeys) => (6, 0),
         Some(Kind::NodePaths) => (7, 0),
+        // Addresses before blocks: one that was claimed before the block around it stays with its holder.
+        Some(Kind::Endpoint) => {
+            (8, envelope.record::<Endpoint>().map_or(0, |claim| u32::from(claim.is_block())))
+        }
         Some(
             Kind::Agreement
             | Kind::Leave
-            | Kind::Endpoint
             | Kind::OrgPolicy
             | Kind::Receipt
             | Kind::Recovery
@@ -230,6 +243,6 @@ fn rank(bytes: &[u8]) -> (u8, u32) {
             | Kind::NodeLeave
             | Kind::NodeExternals,
         )
-        | None => (8, 0),
+        | None => (9, 0),
     }
 }

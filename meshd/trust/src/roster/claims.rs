@@ -1,10 +1,16 @@
 //! Who holds which address and which key: nothing has two holders.
 
+mod endpoints;
+
+pub(super) use endpoints::{EndpointClaims, Holder};
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use meshd_wire::record::{NodeCert, NodeKeys};
 use meshd_wire::{NodeId, PublicKey};
+
+use super::overlay;
 
 /// Index of everything that only one node may hold at a time.
 #[derive(Debug, Default)]
@@ -12,6 +18,7 @@ pub(super) struct Claims {
     prefixes: BTreeMap<(IpAddr, u8), NodeId>,
     transports: BTreeMap<PublicKey, NodeId>,
     tunnels: BTreeMap<PublicKey, NodeId>,
+    pub(super) endpoints: EndpointClaims,
 }
 
 impl Claims {
@@ -22,6 +29,31 @@ impl Claims {
             .filter(|holder| **holder != cert.node)
             .copied()
             .collect()
+    }
+
+    /// What certificates say of the addresses of a prefix: prefixes around it, the same, and inside.
+    pub(super) fn certified_on(&self, addr: IpAddr, len: u8) -> impl Iterator<Item = (IpAddr, u8, NodeId)> {
+        let around = (0..len).filter_map(move |wider| {
+            let network = overlay::network_of(addr, wider);
+            self.prefixes.get(&(network, wider)).map(|holder| (network, wider, *holder))
+        });
+        let inside = self.prefixes.range((addr, len)..=(overlay::last_of(addr, len), u8::MAX));
+        around.chain(inside.map(|((network, len), holder)| (*network, *len, *holder)))
+    }
+
+    /// Nodes whose certificates keep endpoints of a node from a prefix: whoever has an address, or a wider
+    /// prefix as another node. Single addresses inside a block do not matter, they are narrower.
+    pub(super) fn certified_rivals(
+        &self,
+        addr: IpAddr,
+        len: u8,
+        node: &NodeId,
+    ) -> impl Iterator<Item = NodeId> {
+        let is_block = !overlay::is_host(addr, len);
+        let rivals = self.certified_on(addr, len).filter(move |(network, len, holder)| {
+            if overlay::is_host(*network, *len) { !is_block } else { holder != node }
+        });
+        rivals.map(|(_, _, holder)| holder)
     }
 
     /// Another node that holds the transport key of a certificate.
@@ -65,7 +97,7 @@ impl Claims {
     }
 }
 
-fn prefixes_of(cert: &NodeCert) -> impl Iterator<Item = (IpAddr, u8)> {
+pub(super) fn prefixes_of(cert: &NodeCert) -> impl Iterator<Item = (IpAddr, u8)> {
     [(cert.ipv4().into(), 32), (cert.ipv6().into(), 128)]
         .into_iter()
         .chain(cert.prefixes.iter().filter_map(|prefix| prefix.parts()))

@@ -5,20 +5,24 @@
 
 use std::collections::BTreeSet;
 
-use meshd_wire::{KeyId, NodeId, OrgId, Timestamp};
+use meshd_wire::record::Endpoint;
+use meshd_wire::{EndpointId, KeyId, NodeId, OrgId, Timestamp};
 
-use super::Roster;
-use super::limits::{EXPIRED_KEPT_S, MARKS_KEPT_S};
+use super::claims::Holder;
+use super::limits::{ENDPOINT_LIFE_S, EXPIRED_KEPT_S, MARKS_KEPT_S};
+use super::{Roster, endpoint};
 
 impl Roster {
     /// Drops nodes whose certificates, and delegations whose time, were over a week ago.
     pub fn forget_expired(&mut self, now: Timestamp) {
+        self.forget_endpoints(now, |claim, now| claim.withdrawn && endpoint::rests_until(claim) < now);
         let Some(now) = self.signed_time().map(|signed| signed.min(now)) else { return };
         let is_long_over = |end: Timestamp| end.plus(EXPIRED_KEPT_S) < now;
         let over = self.certs().filter(|cert| is_long_over(cert.record.not_after));
         for node in over.map(|cert| cert.record.node).collect::<Vec<_>>() {
             self.forget_node(&node);
         }
+        self.forget_endpoints(now, |claim, now| endpoint::rests_until(claim) < now);
         let signers = self.signers();
         for org in self.orgs.values_mut() {
             // The last one always stays: it says whom the root has replaced.
@@ -40,6 +44,31 @@ impl Roster {
         self.marks.nodes.retain(|id, marks| {
             nodes.contains_key(id) || marks.over_at.is_none_or(|end| end.plus(kept_s) >= now)
         });
+        for (id, marks) in &mut self.marks.nodes {
+            let is_held = |endpoint: &EndpointId| {
+                nodes.get(id).is_some_and(|node| node.endpoints.contains_key(endpoint))
+            };
+            marks
+                .endpoints
+                .retain(|endpoint, mark| is_held(endpoint) || mark.over_at.plus(ENDPOINT_LIFE_S) >= now);
+        }
+    }
+
+    /// Drops endpoints that nobody needs to know of any more. That one was given back is dropped by the wall
+    /// clock, which may be wrong: its mark stays, and hosts that start and stop much need the room.
+    fn forget_endpoints(&mut self, now: Timestamp, is_over: impl Fn(&Endpoint, Timestamp) -> bool) {
+        let records = self.nodes.values().flat_map(|node| node.endpoints.values()).map(|held| &held.record);
+        let over: Vec<Holder> = records.filter(|record| is_over(record, now)).map(Holder::from).collect();
+        for holder in over {
+            self.forget_endpoint(&holder);
+        }
+    }
+
+    pub(super) fn forget_endpoint(&mut self, holder: &Holder) {
+        let Some(node) = self.nodes.get_mut(&holder.node) else { return };
+        if let Some(held) = node.endpoints.remove(&holder.endpoint) {
+            self.claims.endpoints.remove(&held.record, &node.cert.record.org);
+        }
     }
 
     /// The newest time that the own organisation has signed; of any, where there is no own one.
@@ -54,6 +83,9 @@ impl Roster {
             self.claims.remove_cert(&node.cert.record);
             if let Some(keys) = &node.keys {
                 self.claims.remove_keys(&keys.record);
+            }
+            for endpoint in node.endpoints.values() {
+                self.claims.endpoints.remove(&endpoint.record, &node.cert.record.org);
             }
         }
     }

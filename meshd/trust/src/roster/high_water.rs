@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use meshd_wire::record::NodeCert;
-use meshd_wire::{NodeId, OrgId, PublicKey, RecordId, Timestamp};
+use meshd_wire::{EndpointId, NodeId, OrgId, PublicKey, RecordId, Timestamp};
 use minicbor::{Decode, Encode};
 
 use super::refusal::Refusal;
@@ -79,6 +79,20 @@ pub(super) struct NodeMarks {
     /// When the last of its certificates is over; none in files of releases that did not note it.
     #[n(5)]
     pub(super) over_at: Option<Timestamp>,
+    /// None in files of releases that knew no endpoints.
+    #[cbor(n(6), default)]
+    pub(super) endpoints: BTreeMap<EndpointId, EndpointMark>,
+}
+
+/// Newest record of an endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub(super) struct EndpointMark {
+    #[n(0)]
+    pub(super) mark: Mark,
+    /// When the last of its records is over.
+    #[n(1)]
+    pub(super) over_at: Timestamp,
 }
 
 /// Marks of everything in one mesh.
@@ -101,6 +115,7 @@ impl HighWater {
             epoch: None,
             paths: None,
             over_at: None,
+            endpoints: BTreeMap::new(),
         });
         marks.cert = mark;
         // An older certificate may end later, and must not come back either.

@@ -20,6 +20,20 @@ pub const CLAIMS_MAX: usize = 64;
 pub const EXTERNALS_MAX: usize = CLAIMS_MAX / 2;
 /// Labels of one certificate.
 pub const LABELS_MAX: usize = 64;
+/// Endpoints and blocks of one node: more containers than a large host runs.
+pub const NODE_ENDPOINTS_MAX: usize = 4096;
+/// Endpoints and blocks of a mesh: six times the ten thousand that are planned for.
+pub const ENDPOINTS_MAX: usize = 65_536;
+/// Endpoints of one node whose sequence is remembered, those that were withdrawn included.
+pub const NODE_ENDPOINT_MARKS_MAX: usize = 2 * NODE_ENDPOINTS_MAX;
+/// Endpoints of a mesh whose sequence is remembered.
+pub const ENDPOINT_MARKS_MAX: usize = 4 * ENDPOINTS_MAX;
+/// Labels of one endpoint: twice as many as a rule can ask for.
+pub const ENDPOINT_LABELS_MAX: usize = 16;
+/// Lengths of blocks: 256 addresses at most, or as many of IPv6 as people still read; at least four.
+pub const BLOCK_LEN4: std::ops::RangeInclusive<u8> = 24..=30;
+/// Lengths of blocks of IPv6.
+pub const BLOCK_LEN6: std::ops::RangeInclusive<u8> = 112..=126;
 /// Underlay addresses one node may announce; each of them costs its peers probes.
 pub const CANDIDATES_MAX: usize = 32;
 /// Home relays one node may announce.
@@ -36,6 +50,10 @@ pub const ROOT_LIFE_MAX_S: u64 = 2 * 366 * 86_400;
 pub const DELEGATION_LIFE_MAX_S: u64 = 90 * 86_400 + CLOCK_SKEW_S;
 /// Longest life of a node certificate; an issuer may date it back by the skew.
 pub const CERT_LIFE_MAX_S: u64 = 7 * 86_400 + CLOCK_SKEW_S;
+/// How long a claim of an endpoint holds; its node renews it at half of this.
+pub const ENDPOINT_LIFE_S: u64 = 24 * 3600;
+/// How long an address that was given back is left alone: late packets and answers of DNS still name it.
+pub const ENDPOINT_REST_S: u64 = 60;
 /// How long expired records stay visible before they are forgotten; their marks stay.
 pub const EXPIRED_KEPT_S: u64 = 7 * 86_400;
 /// How long the marks of a node stay after its last certificate was over. Nothing that they would refuse

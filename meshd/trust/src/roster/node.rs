@@ -1,8 +1,12 @@
 //! What is held of one node.
 
-use meshd_wire::record::{NodeCert, NodeKeys, NodePaths};
-use meshd_wire::{NodeId, OrgId, Timestamp};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
 
+use meshd_wire::record::{Endpoint, NodeCert, NodeKeys, NodePaths};
+use meshd_wire::{EndpointId, NodeId, OrgId, Timestamp};
+
+use super::endpoint::{self, EndpointView};
 use super::held::Held;
 
 /// Everything held of one node. Exists from its first certificate on.
@@ -11,6 +15,8 @@ pub(super) struct Node {
     pub(super) cert: Held<NodeCert>,
     pub(super) keys: Option<Held<NodeKeys>>,
     pub(super) paths: Option<Held<NodePaths>>,
+    /// What it claims, what is over, and what it gave back a short while ago.
+    pub(super) endpoints: BTreeMap<EndpointId, Held<Endpoint>>,
 }
 
 /// What a roster knows of one node. Look at its standing before use.
@@ -43,6 +49,19 @@ impl<'a> NodeView<'a> {
     /// Where it can be reached; a hint once older than ten minutes.
     pub fn paths(&self) -> Option<&'a NodePaths> {
         self.node.paths.as_ref().map(|held| &held.record)
+    }
+
+    /// Its endpoints and blocks, those that are over or were given back included.
+    pub fn endpoints(&self) -> impl Iterator<Item = EndpointView<'a>> + use<'a> {
+        let node = self.node;
+        node.endpoints.values().map(move |held| EndpointView { node, held })
+    }
+
+    /// Prefixes it claims at a time beside those of its certificate: the addresses of its endpoints, and its
+    /// blocks.
+    pub fn claimed(&self, now: Timestamp) -> impl Iterator<Item = (IpAddr, u8)> + use<'a> {
+        let records = self.node.endpoints.values().map(|held| &held.record);
+        records.filter(move |record| endpoint::is_claimed(record, now)).flat_map(Endpoint::prefixes)
     }
 
     /// Envelope of its certificate.

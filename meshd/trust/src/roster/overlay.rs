@@ -38,10 +38,44 @@ pub(super) fn is_inside(prefix: IpAddr, len: u8, addr: IpAddr) -> bool {
     }
 }
 
+/// Whether a prefix is a single address.
+pub(super) fn is_host(addr: IpAddr, len: u8) -> bool {
+    len == bits_of(addr)
+}
+
+/// Bits of an address.
+pub(super) fn bits_of(addr: IpAddr) -> u8 {
+    if addr.is_ipv4() { 32 } else { 128 }
+}
+
+/// First address of the prefix of some length that an address lies in.
+pub(super) fn network_of(addr: IpAddr, len: u8) -> IpAddr {
+    match addr {
+        IpAddr::V4(v4) => Ipv4Addr::from(u32::from(v4) & !host_mask4(len)).into(),
+        IpAddr::V6(v6) => Ipv6Addr::from(u128::from(v6) & !host_mask6(len)).into(),
+    }
+}
+
+/// Last address of a prefix.
+pub(super) fn last_of(addr: IpAddr, len: u8) -> IpAddr {
+    match addr {
+        IpAddr::V4(v4) => Ipv4Addr::from(u32::from(v4) | host_mask4(len)).into(),
+        IpAddr::V6(v6) => Ipv6Addr::from(u128::from(v6) | host_mask6(len)).into(),
+    }
+}
+
+fn host_mask4(len: u8) -> u32 {
+    u32::MAX.checked_shr(u32::from(len)).unwrap_or(0)
+}
+
+fn host_mask6(len: u8) -> u128 {
+    u128::MAX.checked_shr(u32::from(len)).unwrap_or(0)
+}
+
 /// Whether an address may be a host of an organisation's prefix: inside, neither first nor last.
 pub(super) fn is_host_of(prefix: &Prefix, addr: Ipv4Addr) -> bool {
     let Some((IpAddr::V4(network), len)) = prefix.parts() else { return false };
-    let host_bits = u32::MAX.checked_shr(u32::from(len)).unwrap_or(0);
+    let host_bits = host_mask4(len);
     let host = u32::from(addr) & host_bits;
     is_inside(network.into(), len, addr.into()) && host != 0 && host != host_bits
 }

@@ -76,6 +76,12 @@ pub enum Refusal {
         /// The node that holds it.
         holder: NodeId,
     },
+    /// A name that another node, or an endpoint of another, has in the organisation.
+    #[error("node {} has that name", holder.short())]
+    NameTaken {
+        /// The node that has it, or whose endpoint does.
+        holder: NodeId,
+    },
     /// A node that another organisation has enrolled.
     #[error("the node belongs to organisation {}", holder.short())]
     OtherOrg {
@@ -113,6 +119,7 @@ impl Refusal {
             Self::OutsidePrefix => "outside-prefix",
             Self::AddressTaken { .. } => "address-taken",
             Self::KeyTaken { .. } => "key-taken",
+            Self::NameTaken { .. } => "name-taken",
             Self::OtherOrg { .. } => "other-org",
             Self::Revoked => "revoked",
             Self::TooMany(_) => "too-many",
@@ -128,6 +135,7 @@ impl Refusal {
                 | Self::WrongRole
                 | Self::AddressTaken { .. }
                 | Self::KeyTaken { .. }
+                | Self::NameTaken { .. }
         )
     }
 }

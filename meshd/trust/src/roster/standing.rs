@@ -90,7 +90,7 @@ impl Roster {
     }
 
     /// Whether a node's claims still bind others: neither over nor taken back.
-    fn is_live(&self, node: &NodeId, now: Timestamp) -> bool {
+    pub(super) fn is_live(&self, node: &NodeId, now: Timestamp) -> bool {
         match self.standing(node, now) {
             Standing::Unknown | Standing::Revoked | Standing::StewardGone | Standing::Expired => false,
             Standing::InForce

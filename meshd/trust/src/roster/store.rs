@@ -20,8 +20,9 @@ const MAGIC: &[u8; 16] = b"meshd-roster\0\0\0\x01";
 /// Bytes of the checksum.
 const CHECKSUM_LEN: usize = 32;
 /// Largest roster that is read: what comes out when every table is full of the largest records that are
-/// accepted, 16 KiB for each node and 40 MiB for the chains of all organisations, with room.
-const FILE_BYTES_MAX: usize = 384 * 1024 * 1024;
+/// accepted, 16 KiB for each node, 3 KiB for each endpoint, 40 MiB for marks of endpoints and as much for the
+/// chains of all organisations, with room.
+const FILE_BYTES_MAX: usize = 640 * 1024 * 1024;
 
 /// Reports bytes that are not a roster of this mesh.
 #[derive(Debug, thiserror::Error)]
@@ -122,12 +123,14 @@ impl Roster {
         let certs = nodes().map(|node| node.cert.bytes.as_slice());
         let keys = nodes().filter_map(|node| node.keys.as_ref()).map(|held| held.bytes.as_slice());
         let paths = nodes().filter_map(|node| node.paths.as_ref()).map(|held| held.bytes.as_slice());
+        let endpoints = nodes().flat_map(|node| node.endpoints.values()).map(|held| held.bytes.as_slice());
         self.authority()
             .chain(revocations)
             .chain(states.map(|held| held.bytes.as_slice()))
             .chain(certs)
             .chain(keys)
             .chain(paths)
+            .chain(endpoints)
     }
 }
 

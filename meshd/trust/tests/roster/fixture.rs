@@ -2,10 +2,10 @@
 
 use meshd_trust::{Accepted, Floor, Roster, SigningKey, address, sign};
 use meshd_wire::record::{
-    AgreementBody, Candidate, CandidateKind, EpochKey, Member, MeshGenesis, NodeCert, NodeKeys, NodePaths,
-    OrgRoot, OrgState, Prefix, Revocations, Roles, StewardDelegation, VERSION, Versioned,
+    AgreementBody, Candidate, CandidateKind, Endpoint, EpochKey, Member, MeshGenesis, NodeCert, NodeKeys,
+    NodePaths, OrgRoot, OrgState, Prefix, Revocations, Roles, StewardDelegation, VERSION, Versioned,
 };
-use meshd_wire::{Envelope, MeshId, NodeId, OrgId, PublicKey, Record, RecordId, Timestamp};
+use meshd_wire::{EndpointId, Envelope, MeshId, NodeId, OrgId, PublicKey, Record, RecordId, Timestamp};
 
 /// The time most tests live at.
 pub const NOW: Timestamp = Timestamp(1_800_000_000);
@@ -235,6 +235,29 @@ impl TestMesh {
         }
     }
 
+    /// First record of an endpoint of a node, by number, with addresses or a block as `a.b.c.d/len`.
+    pub fn endpoint(&self, number: u64, endpoint: u16, addresses: &[&str]) -> Endpoint {
+        Endpoint {
+            version: VERSION,
+            node: node_id(number),
+            endpoint: endpoint_id(endpoint),
+            seq: 1,
+            issued_at: NOW,
+            withdrawn: false,
+            addresses: addresses.iter().map(|text| prefix(text)).collect(),
+            labels: Vec::new(),
+            name: None,
+            image: None,
+        }
+    }
+
+    /// Text of an IPv6 address or prefix in the subnet of an organisation.
+    pub fn subnet6(&self, org: usize, rest: &str) -> String {
+        let (mesh, _) = address::mesh_prefix6(&self.id);
+        let [a, b, c, ..] = mesh.segments();
+        format!("{a:x}:{b:x}:{c:x}:{:x}::{rest}", self.orgs[org].member.subnet6)
+    }
+
     pub fn by_root<R: Record>(&self, org: usize, record: &R) -> Vec<u8> {
         sign(record, &self.id, &[&self.orgs[org].root_key]).to_bytes()
     }
@@ -259,6 +282,20 @@ impl TestMesh {
 
 pub fn node_id(number: u64) -> NodeId {
     NodeId::from(key("identity", number).public().key_id())
+}
+
+pub fn endpoint_id(endpoint: u16) -> EndpointId {
+    EndpointId::of("test", "net", &endpoint.to_string(), "eth0")
+}
+
+/// An address, or a prefix with its length behind a slash.
+pub fn prefix(text: &str) -> Prefix {
+    let (addr, len) = text.split_once('/').map_or((text, None), |(addr, len)| (addr, Some(len)));
+    let mut prefix = Prefix::host(addr.parse().expect("an address"));
+    if let Some(len) = len {
+        prefix.len = len.parse().expect("a length");
+    }
+    prefix
 }
 
 fn org(index: usize) -> TestOrg {

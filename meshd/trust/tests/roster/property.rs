@@ -31,6 +31,14 @@ fn honest_records() -> Vec<Vec<u8>> {
         records.push(mesh.by_node(number, &mesh.keys(number, 2)));
         records.push(mesh.by_node(number, &mesh.paths(number, 2)));
     }
+    for (node, endpoint, octet) in [(1, 1, "10.91"), (1, 2, "10.91"), (2, 1, "10.90")] {
+        let mut claim = mesh.endpoint(node, endpoint, &[&format!("{octet}.128.{endpoint}")]);
+        claim.name = Some(format!("web-{endpoint}"));
+        records.push(mesh.by_node(node, &claim));
+        (claim.seq, claim.withdrawn) = (2, endpoint == 2);
+        records.push(mesh.by_node(node, &claim));
+    }
+    records.push(mesh.by_node(4, &mesh.endpoint(4, 3, &["10.91.129.0/26"])));
     let mut heir = mesh.cert(0, 5);
     heir.addr4 = mesh.cert(0, 4).addr4;
     records.push(mesh.by_steward(0, &heir));

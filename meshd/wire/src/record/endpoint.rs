@@ -1,6 +1,6 @@
 //! What a node claims for a container, pod or process that it attaches, or for a block of addresses.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 use minicbor::{Decode, Encode};
 
@@ -53,15 +53,7 @@ impl Endpoint {
 
     /// Whether it claims a block and not the addresses of one endpoint.
     pub fn is_block(&self) -> bool {
-        self.prefixes().any(|(addr, len)| !is_host(addr, len))
-    }
-}
-
-/// Whether a prefix is a single address.
-pub fn is_host(addr: IpAddr, len: u8) -> bool {
-    match addr {
-        IpAddr::V4(_) => u32::from(len) == Ipv4Addr::BITS,
-        IpAddr::V6(_) => u32::from(len) == Ipv6Addr::BITS,
+        self.prefixes().any(|(addr, len)| Prefix::host(addr).len != len)
     }
 }
 

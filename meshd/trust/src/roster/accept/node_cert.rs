@@ -1,11 +1,14 @@
 //! Node certificates: a steward's word that a node belongs to its organisation, and what it owns.
 
+use std::collections::BTreeMap;
+
 use meshd_wire::NodeId;
 use meshd_wire::name;
 use meshd_wire::record::{Member, NodeCert, Roles};
 
 use super::{Accepted, Change, Incoming};
 use crate::address::node_addr6;
+use crate::roster::claims::prefixes_of;
 use crate::roster::held::{Held, Verified};
 use crate::roster::high_water::Mark;
 use crate::roster::limits::{CERT_LIFE_MAX_S, CLAIMS_MAX, LABELS_MAX, NODE_MARKS_MAX, NODES_MAX};
@@ -68,13 +71,13 @@ impl Roster {
         let marks = &self.marks.nodes;
         // Counted only once a table is half full: until then there is room for everybody.
         if is_new && self.nodes.len() >= NODES_MAX / 2 {
-            let orgs = self.certs().map(|held| held.record.org);
+            let orgs = self.certs().map(|held| (held.record.org, 1));
             if !shares::has_room(NODES_MAX, members, &cert.org, orgs) {
                 return Err(Refusal::TooMany("nodes"));
             }
         }
         if !marks.contains_key(&cert.node) && marks.len() >= NODE_MARKS_MAX / 2 {
-            let orgs = marks.values().map(|marks| marks.org);
+            let orgs = marks.values().map(|marks| (marks.org, 1));
             if !shares::has_room(NODE_MARKS_MAX, members, &cert.org, orgs) {
                 return Err(Refusal::TooMany("nodes that once were enrolled"));
             }
@@ -139,11 +142,14 @@ impl Roster {
             // Verification left only holders whose time is over, or whom the own organisation outranks.
             self.forget_node(&rival);
         }
+        for holder in self.claims.endpoints.displaced_by(&cert.node, prefixes_of(cert)) {
+            self.forget_endpoint(&holder);
+        }
         self.marks.raise_cert(cert, held.id);
         match self.nodes.entry(cert.node) {
             std::collections::btree_map::Entry::Vacant(entry) => {
                 self.claims.add_cert(cert);
-                entry.insert(Node { cert: held, keys: None, paths: None });
+                entry.insert(Node { cert: held, keys: None, paths: None, endpoints: BTreeMap::new() });
             }
             std::collections::btree_map::Entry::Occupied(mut entry) => {
                 let node = entry.get_mut();
@@ -155,6 +161,9 @@ impl Roster {
                         self.claims.remove_keys(&keys.record);
                     }
                     node.paths = None;
+                    for (_, endpoint) in std::mem::take(&mut node.endpoints) {
+                        self.claims.endpoints.remove(&endpoint.record, &cert.org);
+                    }
                 }
                 node.cert = held;
             }
