@@ -1,17 +1,42 @@
-//! The host around the daemon: links, addresses, routes and their changes, all through netlink.
+//! The host around the daemon: links, addresses, routes, packet filter and their changes.
 //!
-//! Everything here is synchronous and short; only [`watch`] waits, and does so in the event loop.
+//! Everything here is synchronous and short, can be done twice, and has its undo; only [`AddressWatch`] and
+//! [`LinkWatch`] wait, and do so in the event loop. An endpoint is wired in this order, and unwired in the reverse
+//! one; until the last step all its packets are dropped:
+//!
+//! ```text
+//! Namespace::open ─▶ Veth::create ─▶ HostEnd::set_up ─▶ ContainerEnd::set_up ─▶ HostEnd::route ─▶ Firewall::admit
+//!                    Veth::remove ◀─────────────────────────────────────────── HostEnd::unroute ◀─ Firewall::expel
+//! ```
 
 mod address;
+mod conntrack;
+mod container_end;
+mod endpoint_id;
+mod firewall;
+mod host_end;
 mod ipv6;
 mod link;
+mod mac;
+mod namespace;
 mod netlink;
 mod route;
+mod sysctl;
+mod veth;
 mod watch;
 
 pub use address::local_candidates;
+pub use conntrack::forget_connections;
+pub use container_end::{ContainerEnd, ContainerEndError};
+pub use endpoint_id::{EndpointId, LinkOwner, RuntimeNameError};
+pub use firewall::{Admission, Firewall, FirewallError, FirewallSettings};
+pub use host_end::{GATEWAY4, GATEWAY6, HostEnd, HostEndError};
 pub use ipv6::ipv6_is_enabled;
 pub use link::{Device, DeviceError, DeviceSettings, underlay_mtu};
+pub use mac::{Mac, MacError};
+pub use namespace::{Namespace, NamespaceError};
 pub use netlink::NetlinkError;
-pub use route::conflicting_route;
-pub use watch::AddressWatch;
+pub use route::{RouteError, conflicting_route, hold_prefix, release_prefix};
+pub use sysctl::{SysctlError, enable_forwarding};
+pub use veth::{Veth, VethError, VethPlace, VethSettings};
+pub use watch::{AddressWatch, LinkNews, LinkWatch};

@@ -3,8 +3,11 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use netlink_packet_route::RouteNetlinkMessage;
-use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope};
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
+use netlink_packet_route::address::{
+    AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage, AddressScope,
+};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use super::link::reachable_links;
 use super::netlink::{Netlink, NetlinkError};
@@ -30,6 +33,32 @@ pub fn local_candidates(overlay: &[IpNet]) -> Result<Vec<IpAddr>, NetlinkError> 
     candidates.sort();
     candidates.dedup();
     Ok(candidates)
+}
+
+/// Gives an address to a link, which may have it already.
+pub(super) fn add(
+    netlink: &mut Netlink,
+    link: u32,
+    address: IpNet,
+    scope: AddressScope,
+) -> Result<(), NetlinkError> {
+    let mut message = AddressMessage::default();
+    message.header.index = link;
+    message.header.family = match address {
+        IpNet::V4(_) => AddressFamily::Inet,
+        IpNet::V6(_) => AddressFamily::Inet6,
+    };
+    message.header.prefix_len = address.prefix_len();
+    message.header.scope = scope;
+    // The mesh guarantees that an address has one holder; a probe on its links could find nothing out.
+    message.header.flags = AddressHeaderFlags::Nodad;
+    message.attributes.push(AddressAttribute::Local(address.addr()));
+    message.attributes.push(AddressAttribute::Address(address.addr()));
+    netlink.change(
+        "add an address to the device",
+        RouteNetlinkMessage::NewAddress(message),
+        NLM_F_CREATE | NLM_F_REPLACE,
+    )
 }
 
 fn candidate(message: &AddressMessage) -> Option<IpAddr> {

@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
-use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::address::AddressScope;
 use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
-use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
+use super::mac::Mac;
 use super::netlink::{Netlink, NetlinkError};
-use super::{ipv6, route};
+use super::{address, ipv6, route};
 use crate::io::segments_max;
 
 /// MTU assumed where no route leads out: Ethernet's.
@@ -33,6 +33,12 @@ pub(super) struct Link {
     pub(super) is_up: bool,
     pub(super) is_loopback: bool,
     pub(super) kind: Option<InfoKind>,
+    pub(super) mac: Option<Mac>,
+    pub(super) alias: Option<String>,
+    /// Index of the other end of a pair, in the namespace where that is.
+    pub(super) peer: Option<u32>,
+    /// Whether the other end is in another namespace.
+    pub(super) is_peer_elsewhere: bool,
 }
 
 /// What the overlay device shall look like.
@@ -95,9 +101,10 @@ impl Device {
             // An old kernel keeps its own: a train may then need two sends.
             tracing::warn!(device = settings.name, %error, "limits of the device not changed");
         }
-        add_address(&mut netlink, link.index, settings.addr4.into()).map_err(failed)?;
-        if has_ipv6 {
-            add_address(&mut netlink, link.index, settings.addr6.into()).map_err(failed)?;
+        let mut own = vec![IpAddr::from(settings.addr4)];
+        own.extend(has_ipv6.then_some(IpAddr::from(settings.addr6)));
+        for own in own {
+            address::add(&mut netlink, link.index, own.into(), AddressScope::Universe).map_err(failed)?;
         }
         for prefix in &settings.routes {
             let source: IpAddr = match prefix {
@@ -152,6 +159,11 @@ pub(super) fn links(netlink: &mut Netlink) -> Result<Vec<Link>, NetlinkError> {
     Ok(links)
 }
 
+/// The link of this name, if there is one.
+pub(super) fn find(netlink: &mut Netlink, name: &str) -> Result<Option<Link>, NetlinkError> {
+    Ok(links(netlink)?.into_iter().find(|link| link.name == name))
+}
+
 /// Indices of links whose addresses another host can reach us at.
 pub(super) fn reachable_links(netlink: &mut Netlink) -> Result<BTreeSet<u32>, NetlinkError> {
     let egress = route::default_links(netlink)?;
@@ -172,11 +184,19 @@ impl From<LinkMessage> for Link {
             is_up: flags.contains(LinkFlags::Up | LinkFlags::LowerUp),
             is_loopback: flags.contains(LinkFlags::Loopback),
             kind: None,
+            mac: None,
+            alias: None,
+            peer: None,
+            is_peer_elsewhere: false,
         };
         for attribute in message.attributes {
             match attribute {
                 LinkAttribute::IfName(name) => link.name = name,
                 LinkAttribute::Mtu(mtu) => link.mtu = mtu,
+                LinkAttribute::Address(bytes) => link.mac = <[u8; 6]>::try_from(bytes).ok().map(Mac::from),
+                LinkAttribute::IfAlias(alias) => link.alias = Some(alias),
+                LinkAttribute::Link(peer) => link.peer = Some(peer),
+                LinkAttribute::LinkNetNsId(_) => link.is_peer_elsewhere = true,
                 LinkAttribute::LinkInfo(infos) => {
                     link.kind = infos.into_iter().find_map(|info| match info {
                         LinkInfo::Kind(kind) => Some(kind),
@@ -190,6 +210,15 @@ impl From<LinkMessage> for Link {
     }
 }
 
+/// Brings a link up.
+pub(super) fn set_up(netlink: &mut Netlink, index: u32) -> Result<(), NetlinkError> {
+    let mut message = LinkMessage::default();
+    message.header.index = index;
+    message.header.flags = LinkFlags::Up;
+    message.header.change_mask = LinkFlags::Up;
+    netlink.change("set the link up", RouteNetlinkMessage::SetLink(message), 0)
+}
+
 fn set_link(netlink: &mut Netlink, index: u32, mtu: u32) -> Result<(), NetlinkError> {
     let mut message = LinkMessage::default();
     message.header.index = index;
@@ -199,31 +228,17 @@ fn set_link(netlink: &mut Netlink, index: u32, mtu: u32) -> Result<(), NetlinkEr
     netlink.change("set the device up with its mtu", RouteNetlinkMessage::SetLink(message), 0)
 }
 
-/// Makes a train of full packets fit one send after it was sealed.
-fn set_train_limits(netlink: &mut Netlink, index: u32, mtu: u16) -> Result<(), NetlinkError> {
+/// The longest train whose full packets fit one send after it was sealed; the same on every link that a train passes,
+/// as it would be cut into single packets at the first that bears less.
+pub(super) fn train_limits(mtu: u16) -> [LinkAttribute; 2] {
     let segments = segments_max(usize::from(mtu.saturating_add(SEAL_LEN))).max(1);
+    [LinkAttribute::GsoMaxSegs(segments as u32), LinkAttribute::GsoMaxSize(GSO_LEN_MAX)]
+}
+
+fn set_train_limits(netlink: &mut Netlink, index: u32, mtu: u16) -> Result<(), NetlinkError> {
     let mut message = LinkMessage::default();
     message.header.index = index;
     message.attributes.push(LinkAttribute::TxQueueLen(DEVICE_QUEUE_LEN));
-    message.attributes.push(LinkAttribute::GsoMaxSegs(segments as u32));
-    message.attributes.push(LinkAttribute::GsoMaxSize(GSO_LEN_MAX));
+    message.attributes.extend(train_limits(mtu));
     netlink.change("set the device's queue and longest train", RouteNetlinkMessage::SetLink(message), 0)
-}
-
-fn add_address(netlink: &mut Netlink, index: u32, address: IpAddr) -> Result<(), NetlinkError> {
-    let mut message = AddressMessage::default();
-    message.header.index = index;
-    (message.header.family, message.header.prefix_len) = match address {
-        IpAddr::V4(_) => (AddressFamily::Inet, 32),
-        IpAddr::V6(_) => (AddressFamily::Inet6, 128),
-    };
-    // The mesh guarantees that an address has one holder; a probe on the tunnel could find nothing out.
-    message.header.flags = AddressHeaderFlags::Nodad;
-    message.attributes.push(AddressAttribute::Local(address));
-    message.attributes.push(AddressAttribute::Address(address));
-    netlink.change(
-        "add an address to the device",
-        RouteNetlinkMessage::NewAddress(message),
-        NLM_F_CREATE | NLM_F_REPLACE,
-    )
 }

@@ -3,10 +3,10 @@
 use std::io;
 
 use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
+    NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkDeserializable, NetlinkHeader, NetlinkMessage,
+    NetlinkPayload, NetlinkSerializable,
 };
-use netlink_packet_route::RouteNetlinkMessage;
-use netlink_sys::protocols::NETLINK_ROUTE;
+use netlink_sys::protocols::{NETLINK_NETFILTER, NETLINK_ROUTE};
 use netlink_sys::{Socket, SocketAddr};
 
 /// Replies of one dump: a host with a full routing table of a large network stays below.
@@ -39,9 +39,19 @@ pub(super) struct Netlink {
 }
 
 impl Netlink {
+    /// Talks about links, addresses and routes.
     pub(super) fn open() -> Result<Self, NetlinkError> {
+        Self::open_protocol(NETLINK_ROUTE)
+    }
+
+    /// Talks about tracked connections.
+    pub(super) fn open_netfilter() -> Result<Self, NetlinkError> {
+        Self::open_protocol(NETLINK_NETFILTER)
+    }
+
+    fn open_protocol(protocol: isize) -> Result<Self, NetlinkError> {
         let open = || -> io::Result<Socket> {
-            let mut socket = Socket::new(NETLINK_ROUTE)?;
+            let mut socket = Socket::new(protocol)?;
             socket.bind_auto()?;
             socket.connect(&SocketAddr::new(0, 0))?;
             Ok(socket)
@@ -51,37 +61,37 @@ impl Netlink {
     }
 
     /// Asks for all objects of a kind and hands each to `each`.
-    pub(super) fn dump(
+    pub(super) fn dump<M: NetlinkSerializable + NetlinkDeserializable>(
         &mut self,
         step: &'static str,
-        message: RouteNetlinkMessage,
-        mut each: impl FnMut(RouteNetlinkMessage),
+        message: M,
+        mut each: impl FnMut(M),
     ) -> Result<(), NetlinkError> {
         self.exchange(message, NLM_F_DUMP, &mut each).map_err(|source| NetlinkError::new(step, source))
     }
 
     /// Changes something and waits for the kernel's word that it did.
-    pub(super) fn change(
+    pub(super) fn change<M: NetlinkSerializable + NetlinkDeserializable>(
         &mut self,
         step: &'static str,
-        message: RouteNetlinkMessage,
+        message: M,
         flags: u16,
     ) -> Result<(), NetlinkError> {
         self.exchange(message, NLM_F_ACK | flags, &mut |_| {})
             .map_err(|source| NetlinkError::new(step, source))
     }
 
-    fn exchange(
+    fn exchange<M: NetlinkSerializable + NetlinkDeserializable>(
         &mut self,
-        message: RouteNetlinkMessage,
+        message: M,
         flags: u16,
-        each: &mut dyn FnMut(RouteNetlinkMessage),
+        each: &mut dyn FnMut(M),
     ) -> io::Result<()> {
         self.sequence = self.sequence.wrapping_add(1);
         let mut header = NetlinkHeader::default();
         header.flags = NLM_F_REQUEST | flags;
         header.sequence_number = self.sequence;
-        let mut request = NetlinkMessage::new(header, NetlinkPayload::from(message));
+        let mut request = NetlinkMessage::new(header, NetlinkPayload::InnerMessage(message));
         request.finalize();
         let mut bytes = vec![0; request.buffer_len()];
         request.serialize(&mut bytes);
@@ -91,8 +101,7 @@ impl Netlink {
             let (bytes, _) = self.socket.recv_from_full()?;
             let mut rest = bytes.as_slice();
             while !rest.is_empty() {
-                let reply =
-                    NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest).map_err(io::Error::other)?;
+                let reply = NetlinkMessage::<M>::deserialize(rest).map_err(io::Error::other)?;
                 // Messages are aligned to four bytes; a length of zero would not end.
                 let len = (reply.header.length as usize).max(16).next_multiple_of(4);
                 rest = rest.get(len..).unwrap_or_default();

@@ -1,7 +1,7 @@
 //! Routes: those of the overlay, and those in its way.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
@@ -12,6 +12,11 @@ use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use super::link::links;
 use super::netlink::{Netlink, NetlinkError};
+
+/// Metric of the routes that answer "unreachable": worse than any route that leads somewhere.
+const UNREACHABLE_METRIC: u32 = 9_999;
+/// What the kernel gives an IPv6 route without a metric.
+const IP6_METRIC_DEFAULT: u32 = 1_024;
 
 /// Describes the local route or address that overlaps `prefix`, if there is one on another device than `own`.
 ///
@@ -56,27 +61,166 @@ pub(super) fn add(
     link: u32,
     source: IpAddr,
 ) -> Result<(), NetlinkError> {
-    let mut message = RouteMessage::default();
-    message.header.address_family = family_of(prefix);
-    message.header.destination_prefix_length = prefix.prefix_len();
-    message.header.table = RouteHeader::RT_TABLE_MAIN;
-    message.header.protocol = RouteProtocol::Static;
-    message.header.scope = if prefix.addr().is_ipv4() { RouteScope::Link } else { RouteScope::Universe };
-    message.header.kind = RouteType::Unicast;
-    message.attributes.push(RouteAttribute::Destination(prefix.network().into()));
-    message.attributes.push(RouteAttribute::Oif(link));
-    message.attributes.push(RouteAttribute::PrefSource(source.into()));
+    let route = Route::to_link(prefix, link).from(source);
     netlink.change(
         "route a mesh prefix to the device",
-        RouteNetlinkMessage::NewRoute(message),
+        RouteNetlinkMessage::NewRoute(route.message()),
         NLM_F_CREATE | NLM_F_EXCL,
     )
 }
 
-struct Route {
+/// Answers "unreachable" for what of `prefix` has no better route, now and when the overlay device is gone: nothing
+/// of it ever follows the default route.
+pub fn hold_prefix(prefix: IpNet) -> Result<(), RouteError> {
+    ensure(&mut Netlink::open()?, &Route::unreachable(prefix))
+}
+
+/// Takes back [`hold_prefix`].
+pub fn release_prefix(prefix: IpNet) -> Result<(), RouteError> {
+    remove(&mut Netlink::open()?, &Route::unreachable(prefix))
+}
+
+/// Adds a route that may be there already; one that leads elsewhere is an error, never replaced.
+pub(super) fn ensure(netlink: &mut Netlink, route: &Route) -> Result<(), RouteError> {
+    let message = RouteNetlinkMessage::NewRoute(route.message());
+    let Err(error) = netlink.change("add a route", message, NLM_F_CREATE | NLM_F_EXCL) else { return Ok(()) };
+    if error.raw_os_error() != Some(libc::EEXIST) {
+        return Err(error.into());
+    }
+    let mut holders = Vec::new();
+    routes(netlink, family_of(route.prefix), |found| {
+        if found.prefix == route.prefix && found.metric() == route.metric() {
+            holders.push(found);
+        }
+    })?;
+    if holders.iter().any(|holder| holder.is_like(route)) {
+        return Ok(());
+    }
+    let device = holders.first().and_then(|holder| holder.device);
+    let name = links(netlink)?.into_iter().find(|link| Some(link.index) == device).map(|link| link.name);
+    let holder = name.unwrap_or_else(|| "no device".to_owned());
+    Err(RouteError::Taken { prefix: route.prefix, holder })
+}
+
+/// Takes back [`ensure`]; the route may be gone already.
+pub(super) fn remove(netlink: &mut Netlink, route: &Route) -> Result<(), RouteError> {
+    match netlink.change("remove a route", RouteNetlinkMessage::DelRoute(route.message()), 0) {
+        Err(error) if error.raw_os_error() != Some(libc::ESRCH) => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+/// Says why a route could not be added or removed.
+#[derive(Debug, thiserror::Error)]
+pub enum RouteError {
+    /// The kernel refused.
+    #[error(transparent)]
+    Netlink(#[from] NetlinkError),
+    /// The same prefix is routed elsewhere.
+    #[error("{prefix} is routed to {holder} already")]
+    Taken {
+        /// The prefix.
+        prefix: IpNet,
+        /// The link that has it.
+        holder: String,
+    },
+}
+
+/// A route of the main table.
+#[derive(Debug, Clone)]
+pub(super) struct Route {
     prefix: IpNet,
     kind: RouteType,
     device: Option<u32>,
+    gateway: Option<IpAddr>,
+    source: Option<IpAddr>,
+    priority: Option<u32>,
+}
+
+impl Route {
+    pub(super) fn to_link(prefix: IpNet, device: u32) -> Self {
+        let (kind, device) = (RouteType::Unicast, Some(device));
+        Self { prefix: prefix.trunc(), kind, device, gateway: None, source: None, priority: None }
+    }
+
+    fn unreachable(prefix: IpNet) -> Self {
+        let (kind, priority) = (RouteType::Unreachable, Some(UNREACHABLE_METRIC));
+        Self { prefix: prefix.trunc(), kind, device: None, gateway: None, source: None, priority }
+    }
+
+    pub(super) fn via(self, gateway: IpAddr) -> Self {
+        Self { gateway: Some(gateway), ..self }
+    }
+
+    pub(super) fn from(self, source: IpAddr) -> Self {
+        Self { source: Some(source), ..self }
+    }
+
+    /// The kernel shows its own default for a route that was given none.
+    fn metric(&self) -> u32 {
+        self.priority.unwrap_or(match self.prefix {
+            IpNet::V4(_) => 0,
+            IpNet::V6(_) => IP6_METRIC_DEFAULT,
+        })
+    }
+
+    fn message(&self) -> RouteMessage {
+        let mut message = RouteMessage::default();
+        message.header.address_family = family_of(self.prefix);
+        message.header.destination_prefix_length = self.prefix.prefix_len();
+        message.header.table = RouteHeader::RT_TABLE_MAIN;
+        message.header.protocol = RouteProtocol::Static;
+        message.header.scope = match self.prefix {
+            IpNet::V4(_) if self.device.is_some() && self.gateway.is_none() => RouteScope::Link,
+            IpNet::V4(_) | IpNet::V6(_) => RouteScope::Universe,
+        };
+        message.header.kind = self.kind;
+        message.attributes.push(RouteAttribute::Destination(self.prefix.network().into()));
+        message.attributes.extend(self.device.map(RouteAttribute::Oif));
+        message.attributes.extend(self.gateway.map(|gateway| RouteAttribute::Gateway(gateway.into())));
+        message.attributes.extend(self.source.map(|source| RouteAttribute::PrefSource(source.into())));
+        message.attributes.extend(self.priority.map(RouteAttribute::Priority));
+        message
+    }
+
+    /// `None` for what is of another family.
+    fn of_message(message: &RouteMessage) -> Option<Self> {
+        let len = message.header.destination_prefix_length;
+        let prefix: IpNet = match message.header.address_family {
+            AddressFamily::Inet => Ipv4Net::new(Ipv4Addr::UNSPECIFIED, len).ok()?.into(),
+            AddressFamily::Inet6 => Ipv6Net::new(Ipv6Addr::UNSPECIFIED, len).ok()?.into(),
+            _ => return None,
+        };
+        let (kind, device, gateway) = (message.header.kind, None, None);
+        let mut route = Self { prefix, kind, device, gateway, source: None, priority: None };
+        for attribute in &message.attributes {
+            match attribute {
+                RouteAttribute::Destination(address) => {
+                    route.prefix = IpNet::new(ip(address)?, len).ok()?.trunc();
+                }
+                RouteAttribute::Oif(index) => route.device = Some(*index),
+                RouteAttribute::MultiPath(hops) => {
+                    route.device = hops.first().map(|hop| hop.interface_index);
+                }
+                RouteAttribute::Gateway(address) => route.gateway = ip(address),
+                RouteAttribute::PrefSource(address) => route.source = ip(address),
+                RouteAttribute::Priority(priority) => route.priority = Some(*priority),
+                _ => {}
+            }
+        }
+        Some(route)
+    }
+
+    /// Whether both do the same; the kernel adds a default metric, and a device to what has none.
+    fn is_like(&self, other: &Self) -> bool {
+        let device = |route: &Self| route.device.filter(|_| route.kind == RouteType::Unicast);
+        self.prefix == other.prefix
+            && self.kind == other.kind
+            && device(self) == device(other)
+            && self.gateway == other.gateway
+            && self.source == other.source
+            && self.metric() == other.metric()
+    }
 }
 
 fn routes(
@@ -87,32 +231,20 @@ fn routes(
     let mut request = RouteMessage::default();
     request.header.address_family = family;
     netlink.dump("list routes", RouteNetlinkMessage::GetRoute(request), |reply| {
-        let RouteNetlinkMessage::NewRoute(message) = reply else { return };
-        let destination = message.attributes.iter().find_map(|attribute| match attribute {
-            RouteAttribute::Destination(address) => Some(address),
-            _ => None,
-        });
-        let device = message.attributes.iter().find_map(|attribute| match attribute {
-            RouteAttribute::Oif(index) => Some(*index),
-            RouteAttribute::MultiPath(hops) => hops.first().map(|hop| hop.interface_index),
-            _ => None,
-        });
-        let len = message.header.destination_prefix_length;
-        let prefix = match (message.header.address_family, destination) {
-            (AddressFamily::Inet, Some(RouteAddress::Inet(address))) => {
-                Ipv4Net::new(*address, len).ok().map(IpNet::from)
-            }
-            (AddressFamily::Inet6, Some(RouteAddress::Inet6(address))) => {
-                Ipv6Net::new(*address, len).ok().map(IpNet::from)
-            }
-            (AddressFamily::Inet, None) => Some(Ipv4Net::default().into()),
-            (AddressFamily::Inet6, None) => Some(Ipv6Net::default().into()),
-            _ => None,
-        };
-        if let Some(prefix) = prefix {
-            each(Route { prefix: prefix.trunc(), kind: message.header.kind, device });
+        if let RouteNetlinkMessage::NewRoute(message) = reply
+            && let Some(route) = Route::of_message(&message)
+        {
+            each(route);
         }
     })
+}
+
+fn ip(address: &RouteAddress) -> Option<IpAddr> {
+    match address {
+        RouteAddress::Inet(address) => Some((*address).into()),
+        RouteAddress::Inet6(address) => Some((*address).into()),
+        _ => None,
+    }
 }
 
 fn family_of(prefix: IpNet) -> AddressFamily {

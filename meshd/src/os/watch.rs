@@ -2,17 +2,25 @@
 
 use std::io;
 
+use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
+use netlink_packet_route::link::LinkAttribute;
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{Socket, SocketAddr};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use super::endpoint_id::LinkOwner;
 use super::netlink::NetlinkError;
 
+/// Links only (RTMGRP_LINK).
+const LINK_GROUP: u32 = 0x1;
 /// Links, IPv4 addresses and IPv6 addresses (RTMGRP_LINK, RTMGRP_IPV4_IFADDR, RTMGRP_IPV6_IFADDR).
 const GROUPS: u32 = 0x1 | 0x10 | 0x100;
 /// Notifications read at once: a burst becomes one change.
 const BURST_MAX: usize = 1024;
+/// Longest notification of a link that is read; the kernel's own page for one has 4 to 8 KiB.
+const NOTICE_LEN_MAX: usize = 32_768;
 
 /// Tells that links or addresses changed; what they are now is read afresh.
 pub struct AddressWatch {
@@ -22,13 +30,8 @@ pub struct AddressWatch {
 impl AddressWatch {
     /// Subscribes in the calling thread's network namespace; needs a tokio runtime.
     pub fn open() -> Result<Self, NetlinkError> {
-        let open = || -> io::Result<AsyncFd<Socket>> {
-            let mut socket = Socket::new(NETLINK_ROUTE)?;
-            socket.bind(&SocketAddr::new(0, GROUPS))?;
-            socket.set_non_blocking(true)?;
-            register(socket)
-        };
-        open().map(|socket| Self { socket }).map_err(|source| NetlinkError::new("watch addresses", source))
+        let socket = subscribe(GROUPS).map_err(|source| NetlinkError::new("watch addresses", source))?;
+        Ok(Self { socket })
     }
 
     /// Waits for the next change. Cancel safe.
@@ -53,6 +56,81 @@ impl AddressWatch {
             }
         }
     }
+}
+
+/// Tells which of our links vanished: no runtime says goodbye as surely.
+pub struct LinkWatch {
+    socket: AsyncFd<Socket>,
+}
+
+/// What became of our links.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LinkNews {
+    /// The links of these endpoints are gone.
+    Vanished(Vec<LinkOwner>),
+    /// Notifications were lost; which links there are has to be listed.
+    Missed,
+}
+
+impl LinkWatch {
+    /// Subscribes in the calling thread's network namespace; needs a tokio runtime.
+    pub fn open() -> Result<Self, NetlinkError> {
+        let socket = subscribe(LINK_GROUP).map_err(|source| NetlinkError::new("watch links", source))?;
+        Ok(Self { socket })
+    }
+
+    /// Waits until one of our links vanishes. Cancel safe.
+    pub async fn next(&self) -> Result<LinkNews, NetlinkError> {
+        let failed = |source| NetlinkError::new("watch links", source);
+        let mut buffer = vec![0u8; NOTICE_LEN_MAX];
+        loop {
+            let mut ready = self.socket.readable().await.map_err(failed)?;
+            let mut vanished = Vec::new();
+            for _ in 0..BURST_MAX {
+                match ready.try_io(|socket| socket.get_ref().recv(&mut &mut buffer[..], 0)) {
+                    Ok(Ok(len)) => vanished.extend(owner_of_vanished(buffer.get(..len).unwrap_or_default())),
+                    // What else was read in this burst is in the list that has to follow.
+                    Ok(Err(error)) if error.raw_os_error() == Some(libc::ENOBUFS) => {
+                        return Ok(LinkNews::Missed);
+                    }
+                    Ok(Err(error)) => return Err(failed(error)),
+                    Err(_would_block) => break,
+                }
+            }
+            if !vanished.is_empty() {
+                return Ok(LinkNews::Vanished(vanished));
+            }
+        }
+    }
+}
+
+/// Whose link it was, if the notification says that one of ours is gone. A datagram of this group has one message.
+fn owner_of_vanished(notice: &[u8]) -> Option<LinkOwner> {
+    let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(notice).ok()?;
+    let NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelLink(link)) = message.payload else {
+        return None;
+    };
+    // A bridge says the same of a port that leaves it but stays.
+    if link.header.interface_family != AddressFamily::Unspec {
+        return None;
+    }
+    let texts = |wanted: fn(&LinkAttribute) -> Option<&str>| link.attributes.iter().find_map(wanted);
+    let name = texts(|attribute| match attribute {
+        LinkAttribute::IfName(name) => Some(name.as_str()),
+        _ => None,
+    })?;
+    let alias = texts(|attribute| match attribute {
+        LinkAttribute::IfAlias(alias) => Some(alias.as_str()),
+        _ => None,
+    })?;
+    LinkOwner::of_alias(alias).filter(|owner| owner.id().host_link() == name)
+}
+
+fn subscribe(groups: u32) -> io::Result<AsyncFd<Socket>> {
+    let mut socket = Socket::new(NETLINK_ROUTE)?;
+    socket.bind(&SocketAddr::new(0, groups))?;
+    socket.set_non_blocking(true)?;
+    register(socket)
 }
 
 #[expect(unsafe_code, reason = "tokio asks for a promise about the life of the descriptor")]

@@ -1,0 +1,128 @@
+//! Tracked connections of an address: they must not outlive its holder.
+
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+
+use netlink_packet_core::{
+    DecodeError, NLA_ALIGNTO, NLA_HEADER_SIZE, NetlinkDeserializable, NetlinkHeader, NetlinkSerializable,
+    NlasIterator,
+};
+
+use super::netlink::{Netlink, NetlinkError};
+
+/// Number of connection tracking among the parts of netfilter, in the upper half of a message type.
+const SUBSYSTEM: u16 = 1 << 8;
+const NEW: u16 = SUBSYSTEM;
+const GET: u16 = SUBSYSTEM | 1;
+const DELETE: u16 = SUBSYSTEM | 2;
+/// Octets before the attributes: family, version, and a resource number.
+const HEADER_LEN: usize = 4;
+
+/// Attributes of a connection, as include/uapi/linux/netfilter/nfnetlink_conntrack.h numbers them.
+const TUPLE_ORIGINAL: u16 = 1;
+const TUPLE_REPLY: u16 = 2;
+const ID: u16 = 12;
+const ZONE: u16 = 18;
+/// Attribute of a tuple, and those in it.
+const TUPLE_IP: u16 = 1;
+const ADDRESSES: RangeInclusive<u16> = 1..=4;
+
+/// Deletes the tracked connections that have `address` at either end, before or after translation. Returns how many.
+pub fn forget_connections(address: IpAddr) -> Result<usize, NetlinkError> {
+    let mut netlink = Netlink::open_netfilter()?;
+    let family = match address {
+        IpAddr::V4(_) => libc::AF_INET as u8,
+        IpAddr::V6(_) => libc::AF_INET6 as u8,
+    };
+    let mut found = Vec::new();
+    let all = Connection { kind: GET, family, attributes: Vec::new() };
+    netlink.dump("list tracked connections", all, |connection| {
+        if connection.kind == NEW && connection.has_end(address) {
+            found.push(connection);
+        }
+    })?;
+    let mut deleted = 0;
+    for connection in found {
+        match netlink.change("delete a tracked connection", connection.deletion(), 0) {
+            Ok(()) => deleted += 1,
+            // It ended by itself.
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(deleted)
+}
+
+/// A message about tracked connections; the attributes as the kernel packs them.
+struct Connection {
+    kind: u16,
+    family: u8,
+    attributes: Vec<u8>,
+}
+
+impl Connection {
+    fn has_end(&self, address: IpAddr) -> bool {
+        let octets = match address {
+            IpAddr::V4(address) => address.octets().to_vec(),
+            IpAddr::V6(address) => address.octets().to_vec(),
+        };
+        attributes(&self.attributes)
+            .filter(|tuple| matches!(tuple.kind, TUPLE_ORIGINAL | TUPLE_REPLY))
+            .flat_map(|tuple| attributes(tuple.value))
+            .filter(|part| part.kind == TUPLE_IP)
+            .flat_map(|part| attributes(part.value))
+            .any(|end| ADDRESSES.contains(&end.kind) && end.value == octets)
+    }
+
+    /// Exactly this connection: the number tells it from one that took its place meanwhile.
+    fn deletion(&self) -> Self {
+        let names =
+            attributes(&self.attributes).filter(|part| matches!(part.kind, TUPLE_ORIGINAL | ID | ZONE));
+        let packed = names.flat_map(|part| part.packed).copied().collect();
+        Self { kind: DELETE, family: self.family, attributes: packed }
+    }
+}
+
+impl NetlinkSerializable for Connection {
+    fn message_type(&self) -> u16 {
+        self.kind
+    }
+
+    fn buffer_len(&self) -> usize {
+        HEADER_LEN + self.attributes.len()
+    }
+
+    fn serialize(&self, buffer: &mut [u8]) {
+        buffer[..HEADER_LEN].copy_from_slice(&[self.family, 0, 0, 0]);
+        buffer[HEADER_LEN..].copy_from_slice(&self.attributes);
+    }
+}
+
+impl NetlinkDeserializable for Connection {
+    type Error = DecodeError;
+
+    fn deserialize(header: &NetlinkHeader, payload: &[u8]) -> Result<Self, DecodeError> {
+        let (family, attributes) = payload
+            .split_at_checked(HEADER_LEN)
+            .and_then(|(head, attributes)| Some((*head.first()?, attributes.to_vec())))
+            .ok_or_else(|| DecodeError::buffer_too_small(payload.len(), HEADER_LEN))?;
+        Ok(Self { kind: header.message_type, family, attributes })
+    }
+}
+
+/// One attribute: what it is, what it holds, and both with the padding behind them.
+struct Attribute<'a> {
+    kind: u16,
+    value: &'a [u8],
+    packed: &'a [u8],
+}
+
+/// Those that can be read; the kernel writes no others.
+fn attributes(packed: &[u8]) -> impl Iterator<Item = Attribute<'_>> {
+    NlasIterator::new(packed).filter_map(Result::ok).filter_map(|nla| {
+        let (kind, len) = (nla.kind(), usize::from(nla.length()));
+        let rest = nla.into_inner();
+        let value = rest.get(NLA_HEADER_SIZE..len)?;
+        Some(Attribute { kind, value, packed: rest.get(..len.next_multiple_of(NLA_ALIGNTO))? })
+    })
+}

@@ -1,0 +1,444 @@
+//! The table in the JSON of libnftables-json(5). Names in it come from ids and from us, never from users.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use serde_json::{Value, json};
+
+use super::{Admission, FirewallSettings};
+use crate::os::endpoint_id::EndpointId;
+
+pub(super) const FAMILY: &str = "inet";
+pub(super) const TABLE: &str = "meshd";
+
+/// Links that are admitted.
+const ATTACHED: &str = "attached";
+/// Which source addresses a link may have.
+const ORIGIN: ByFamily = ByFamily { v4: "origin4", v6: "origin6" };
+/// Addresses of endpoints that leave the mesh under the host's address.
+const EGRESS: ByFamily = ByFamily { v4: "egress4", v6: "egress6" };
+/// Prefixes of the mesh.
+const MESH: ByFamily = ByFamily { v4: "mesh4", v6: "mesh6" };
+
+/// Counters, one for each reason to drop a packet.
+const UNATTACHED: &str = "unattached";
+const SPOOFED: &str = "spoofed";
+const ROGUE: &str = "rogue";
+const FOREIGN_IN: &str = "foreign_in";
+const FOREIGN_OUT: &str = "foreign_out";
+const TUNNELLED: &str = "tunnelled";
+
+/// Hook priorities of netfilter_ipv4.h. `guard` looks before addresses are translated on the way in, and after it on
+/// the way out.
+const PRIORITY_RAW: i32 = -300;
+const PRIORITY_AFTER_RAW: i32 = PRIORITY_RAW + 1;
+const PRIORITY_MANGLE: i32 = -150;
+const PRIORITY_FILTER: i32 = 0;
+const PRIORITY_SOURCE_NAT: i32 = 100;
+const PRIORITY_AFTER_SOURCE_NAT: i32 = PRIORITY_SOURCE_NAT + 1;
+
+/// UDP ports of VXLAN, of VXLAN as Linux had it first, and of GENEVE; IPIP, 6in4 and GRE.
+const TUNNEL_PORTS: [u16; 3] = [4789, 8472, 6081];
+const TUNNEL_PROTOCOLS: [u8; 3] = [4, 41, 47];
+const DNS_PORT: u16 = 53;
+
+struct ByFamily {
+    v4: &'static str,
+    v6: &'static str,
+}
+
+/// One element of a set, which says something about an endpoint.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Element {
+    set: String,
+    /// A link, an address, or both.
+    link: Option<String>,
+    address: Option<IpAddr>,
+}
+
+/// The whole table, in place of one that is there.
+pub(super) fn table(settings: &FirewallSettings, elements: &BTreeSet<Element>) -> Vec<Value> {
+    let mut commands = vec![add(json!({ "table": named() }))];
+    commands.extend(removal());
+    commands.push(add(json!({ "table": named() })));
+    for counter in [UNATTACHED, SPOOFED, ROGUE, FOREIGN_IN, FOREIGN_OUT, TUNNELLED] {
+        commands.push(add(json!({ "counter": within(json!({ "name": counter })) })));
+    }
+    commands.extend(sets(settings));
+    commands.extend(elements.iter().map(|element| add(element.command())));
+    for (chain, kind, hook, priority, rules) in [
+        ("origin", "filter", "prerouting", PRIORITY_RAW, origin()),
+        ("guard_in", "filter", "prerouting", PRIORITY_AFTER_RAW, guard_in(settings)),
+        ("guard_out", "filter", "postrouting", PRIORITY_AFTER_SOURCE_NAT, guard_out(settings)),
+        ("local_forward", "filter", "forward", PRIORITY_FILTER, local()),
+        ("local_output", "filter", "output", PRIORITY_FILTER, local()),
+        ("input", "filter", "input", PRIORITY_FILTER, input(settings)),
+        ("mss", "filter", "forward", PRIORITY_MANGLE, mss(settings)),
+        ("nat", "nat", "postrouting", PRIORITY_SOURCE_NAT, nat(settings)),
+    ] {
+        let base = json!({ "name": chain, "type": kind, "hook": hook, "prio": priority, "policy": "accept" });
+        commands.push(add(json!({ "chain": within(base) })));
+        let rule = |expr: Vec<Value>| add(json!({ "rule": within(json!({ "chain": chain, "expr": expr })) }));
+        commands.extend(rules.into_iter().map(rule));
+    }
+    commands
+}
+
+/// Takes the table away, there or not.
+pub(super) fn removal() -> Vec<Value> {
+    vec![add(json!({ "table": named() })), json!({ "delete": { "table": named() } })]
+}
+
+/// Takes elements out of their sets and puts others in; all may be so already.
+pub(super) fn change<'a>(
+    gone: impl Iterator<Item = &'a Element>,
+    new: impl Iterator<Item = &'a Element>,
+) -> Vec<Value> {
+    let mut commands = Vec::new();
+    for element in gone {
+        // Only what is there can be deleted.
+        commands.push(add(element.command()));
+        commands.push(json!({ "delete": element.command() }));
+    }
+    commands.extend(new.map(|element| add(element.command())));
+    commands
+}
+
+/// What the sets have to say about an endpoint.
+pub(super) fn elements_of(id: EndpointId, admission: &Admission) -> BTreeSet<Element> {
+    let link = id.host_link();
+    let mut elements = BTreeSet::new();
+    elements.insert(Element { set: ATTACHED.to_owned(), link: Some(link.clone()), address: None });
+    for address in &admission.addresses {
+        let address = Some(*address);
+        elements.insert(Element { set: ORIGIN.of(address), link: Some(link.clone()), address });
+        if admission.has_egress {
+            elements.insert(Element { set: EGRESS.of(address), link: None, address });
+        }
+    }
+    elements
+}
+
+/// The elements about endpoints in a listed table.
+pub(super) fn elements_listed(listed: &[Value]) -> BTreeSet<Element> {
+    let sets = listed.iter().filter_map(|item| item.get("set"));
+    let mut found = BTreeSet::new();
+    for set in sets {
+        let name = text(set, "name");
+        if is_of_endpoints(name) {
+            let elements = set.get("elem").and_then(Value::as_array).into_iter().flatten();
+            found.extend(elements.map(|element| Element::of_listed(name, element)));
+        }
+    }
+    found
+}
+
+/// Everything in a listed table but the endpoints and what counts or numbers things.
+pub(super) fn frame(listed: &[Value]) -> Vec<Value> {
+    let mut frame = Vec::new();
+    for item in listed {
+        let mut item = item.clone();
+        let Some((kind, content)) = item.as_object_mut().and_then(|item| item.iter_mut().next()) else {
+            continue;
+        };
+        let Some(content) = content.as_object_mut() else { continue };
+        for volatile in ["handle", "packets", "bytes"] {
+            content.remove(volatile);
+        }
+        let name = content.get("name").and_then(Value::as_str).unwrap_or_default();
+        if kind == "set" && is_of_endpoints(name) {
+            content.remove("elem");
+        }
+        if kind != "metainfo" {
+            frame.push(item);
+        }
+    }
+    frame
+}
+
+/// Packets by counter in a listed table.
+pub(super) fn counters(listed: &[Value]) -> BTreeMap<String, u64> {
+    let counters = listed.iter().filter_map(|item| item.get("counter"));
+    let packets = |counter: &Value| counter.get("packets").and_then(Value::as_u64).unwrap_or_default();
+    counters.map(|counter| (text(counter, "name").to_owned(), packets(counter))).collect()
+}
+
+fn sets(settings: &FirewallSettings) -> Vec<Value> {
+    let mut commands = vec![set(ATTACHED, json!("ifname"))];
+    for (by_family, address) in [(ORIGIN.v4, "ipv4_addr"), (ORIGIN.v6, "ipv6_addr")] {
+        commands.push(set(by_family, json!(["ifname", address])));
+    }
+    commands.extend([set(EGRESS.v4, json!("ipv4_addr")), set(EGRESS.v6, json!("ipv6_addr"))]);
+    for (name, kind, is_v4) in [(MESH.v4, "ipv4_addr", true), (MESH.v6, "ipv6_addr", false)] {
+        let prefixes = IpNet::aggregate(&settings.prefixes);
+        let prefixes: Vec<Value> =
+            prefixes.iter().filter(|prefix| prefix.addr().is_ipv4() == is_v4).map(prefix_of).collect();
+        let mut content = json!({ "name": name, "type": kind, "flags": ["interval"] });
+        if !prefixes.is_empty() {
+            content["elem"] = json!(prefixes);
+        }
+        commands.push(add(json!({ "set": within(content) })));
+    }
+    commands
+}
+
+/// Lets an endpoint speak only as itself.
+fn origin() -> Vec<Vec<Value>> {
+    let link_local = prefix("fe80::", 10);
+    let neighbours = json!({ "set": [link_local, prefix("ff02::", 16)] });
+    vec![
+        vec![is_not(meta("iifname"), on_host()), accept()],
+        vec![is_not(meta("iifname"), members(ATTACHED)), counted(UNATTACHED), drop()],
+        vec![
+            is(field("icmpv6", "type"), json!({ "set": ["nd-router-advert", "nd-redirect"] })),
+            counted(ROGUE),
+            drop(),
+        ],
+        vec![
+            is(field("icmp", "type"), json!({ "set": ["router-advertisement", "redirect"] })),
+            counted(ROGUE),
+            drop(),
+        ],
+        vec![is(field("ip6", "saddr"), link_local), is(field("ip6", "daddr"), neighbours), accept()],
+        // Whoever looks for a duplicate of its address finds none.
+        vec![is(field("ip6", "saddr"), json!("::")), drop()],
+        vec![is(concat(meta("iifname"), field("ip", "saddr")), members(ORIGIN.v4)), accept()],
+        vec![is(concat(meta("iifname"), field("ip6", "saddr")), members(ORIGIN.v6)), accept()],
+        vec![counted(SPOOFED), drop()],
+    ]
+}
+
+/// Keeps others from entering the overlay through this host, but for names.
+fn guard_in(settings: &FirewallSettings) -> Vec<Vec<Value>> {
+    let mut rules = vec![
+        vec![is(meta("iifname"), ours(settings)), accept()],
+        vec![is(meta("iifname"), on_host()), accept()],
+    ];
+    for (family, own) in [("ip", IpAddr::from(settings.addr4)), ("ip6", IpAddr::from(settings.addr6))] {
+        let from_overlay = is_not(field(family, "saddr"), members(MESH.of_protocol(family)));
+        for protocol in ["udp", "tcp"] {
+            rules.push(vec![
+                is(field(family, "daddr"), json!(own.to_string())),
+                from_overlay.clone(),
+                is(field(protocol, "dport"), json!(DNS_PORT)),
+                accept(),
+            ]);
+        }
+    }
+    rules.extend(overlay_drops(FOREIGN_IN));
+    rules
+}
+
+/// Keeps packets of the overlay from leaving in clear.
+fn guard_out(settings: &FirewallSettings) -> Vec<Vec<Value>> {
+    let mut rules = vec![
+        vec![is(meta("oifname"), ours(settings)), accept()],
+        vec![is(meta("oifname"), on_host()), accept()],
+    ];
+    rules.extend(overlay_drops(FOREIGN_OUT));
+    rules
+}
+
+fn overlay_drops(counter: &str) -> Vec<Vec<Value>> {
+    let ends = ["ip", "ip6"].into_iter().flat_map(|family| ["saddr", "daddr"].map(|end| (family, end)));
+    ends.map(|(family, end)| {
+        vec![is(field(family, end), members(MESH.of_protocol(family))), counted(counter), drop()]
+    })
+    .collect()
+}
+
+/// Isolates endpoints that are not admitted, yet or any more.
+fn local() -> Vec<Vec<Value>> {
+    vec![vec![
+        is(meta("oifname"), on_host()),
+        is_not(meta("oifname"), members(ATTACHED)),
+        counted(UNATTACHED),
+        drop(),
+    ]]
+}
+
+/// Keeps endpoints from hiding packets from us in tunnels to the host, and from our own tunnels.
+fn input(settings: &FirewallSettings) -> Vec<Vec<Value>> {
+    let mut ports: BTreeSet<u16> = TUNNEL_PORTS.into();
+    ports.insert(settings.underlay_port);
+    let from_endpoint = || is(meta("iifname"), on_host());
+    vec![
+        vec![from_endpoint(), is(field("udp", "dport"), json!({ "set": ports })), counted(TUNNELLED), drop()],
+        vec![
+            from_endpoint(),
+            is(meta("l4proto"), json!({ "set": TUNNEL_PROTOCOLS })),
+            counted(TUNNELLED),
+            drop(),
+        ],
+    ]
+}
+
+/// Makes TCP fit the narrower of both links.
+fn mss(settings: &FirewallSettings) -> Vec<Vec<Value>> {
+    let opening = json!({ "&": [field("tcp", "flags"), { "|": ["syn", "rst"] }] });
+    let clamp = json!({ "mangle": {
+        "key": { "tcp option": { "name": "maxseg", "field": "size" } },
+        "value": { "rt": { "key": "mtu" } },
+    }});
+    let overlay = json!(settings.device);
+    [
+        (meta("oifname"), on_host()),
+        (meta("oifname"), overlay.clone()),
+        (meta("iifname"), on_host()),
+        (meta("iifname"), overlay),
+    ]
+    .map(|(end, link)| vec![is(end, link), is(opening.clone(), json!("syn")), clamp.clone()])
+    .into()
+}
+
+/// Gives packets that leave the mesh the host's address, and packets of this host that enter it the node's.
+fn nat(settings: &FirewallSettings) -> Vec<Vec<Value>> {
+    let mut rules = Vec::new();
+    for family in ["ip", "ip6"] {
+        rules.push(vec![
+            is(field(family, "saddr"), members(EGRESS.of_protocol(family))),
+            is_not(meta("oifname"), ours(settings)),
+            is_not(meta("oifname"), on_host()),
+            json!({ "masquerade": null }),
+        ]);
+    }
+    let is_of_host = json!({ "fib": { "result": "type", "flags": ["saddr"] } });
+    for (family, own) in [("ip", IpAddr::from(settings.addr4)), ("ip6", IpAddr::from(settings.addr6))] {
+        rules.push(vec![
+            is(meta("oifname"), json!(settings.device)),
+            is_not(field(family, "saddr"), json!(own.to_string())),
+            is(is_of_host.clone(), json!("local")),
+            json!({ "snat": { "family": family, "addr": own.to_string() } }),
+        ]);
+    }
+    rules
+}
+
+impl ByFamily {
+    fn of(&self, address: Option<IpAddr>) -> String {
+        if address.is_some_and(|address| address.is_ipv6()) { self.v6 } else { self.v4 }.to_owned()
+    }
+
+    fn of_protocol(&self, family: &str) -> &'static str {
+        if family == "ip6" { self.v6 } else { self.v4 }
+    }
+}
+
+impl Element {
+    fn command(&self) -> Value {
+        let parts: Vec<Value> = self.parts().into_iter().map(Value::from).collect();
+        let element = match parts.as_slice() {
+            [one] => one.clone(),
+            parts => json!({ "concat": parts }),
+        };
+        json!({ "element": within(json!({ "name": self.set, "elem": [element] })) })
+    }
+
+    fn of_listed(set: &str, element: &Value) -> Self {
+        let parts = match element.get("concat").and_then(Value::as_array) {
+            Some(parts) => parts.iter().filter_map(Value::as_str).collect(),
+            None => Vec::from_iter(element.as_str()),
+        };
+        let mut found = Self { set: set.to_owned(), link: None, address: None };
+        for part in parts {
+            match part.parse() {
+                Ok(address) => found.address = Some(address),
+                Err(_) => found.link = Some(part.to_owned()),
+            }
+        }
+        found
+    }
+
+    fn parts(&self) -> Vec<String> {
+        self.link.iter().cloned().chain(self.address.map(|address| address.to_string())).collect()
+    }
+}
+
+impl fmt::Display for Element {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} in {}", self.parts().join(" with "), self.set)
+    }
+}
+
+fn is_of_endpoints(set: &str) -> bool {
+    [ATTACHED, ORIGIN.v4, ORIGIN.v6, EGRESS.v4, EGRESS.v6].contains(&set)
+}
+
+fn text<'a>(value: &'a Value, key: &str) -> &'a str {
+    value.get(key).and_then(Value::as_str).unwrap_or_default()
+}
+
+fn add(what: Value) -> Value {
+    json!({ "add": what })
+}
+
+fn named() -> Value {
+    json!({ "family": FAMILY, "name": TABLE })
+}
+
+/// A thing of our table.
+fn within(mut content: Value) -> Value {
+    content["family"] = json!(FAMILY);
+    content["table"] = json!(TABLE);
+    content
+}
+
+fn set(name: &str, kind: Value) -> Value {
+    add(json!({ "set": within(json!({ "name": name, "type": kind })) }))
+}
+
+fn is(left: Value, right: Value) -> Value {
+    json!({ "match": { "op": "==", "left": left, "right": right } })
+}
+
+fn is_not(left: Value, right: Value) -> Value {
+    json!({ "match": { "op": "!=", "left": left, "right": right } })
+}
+
+fn meta(key: &str) -> Value {
+    json!({ "meta": { "key": key } })
+}
+
+fn field(protocol: &str, field: &str) -> Value {
+    json!({ "payload": { "protocol": protocol, "field": field } })
+}
+
+fn concat(one: Value, other: Value) -> Value {
+    json!({ "concat": [one, other] })
+}
+
+fn members(set: &str) -> Value {
+    json!(format!("@{set}"))
+}
+
+/// Host ends of all endpoints, admitted or not.
+fn on_host() -> Value {
+    json!(format!("{}*", EndpointId::HOST_PREFIX))
+}
+
+/// Links that may carry packets of the overlay, beside those of endpoints.
+fn ours(settings: &FirewallSettings) -> Value {
+    json!({ "set": ["lo", settings.device] })
+}
+
+fn prefix(address: &str, len: u8) -> Value {
+    json!({ "prefix": { "addr": address, "len": len } })
+}
+
+fn prefix_of(net: &IpNet) -> Value {
+    prefix(&net.network().to_string(), net.prefix_len())
+}
+
+fn accept() -> Value {
+    json!({ "accept": null })
+}
+
+fn drop() -> Value {
+    json!({ "drop": null })
+}
+
+fn counted(counter: &str) -> Value {
+    json!({ "counter": counter })
+}
