@@ -1,6 +1,8 @@
 //! The two ends of the packet path against the real kernel, in two network namespaces joined by a veth pair.
 //! Needs root and /dev/net/tun.
 
+#[path = "rig/pair.rs"]
+mod pair;
 #[path = "rig/space.rs"]
 mod space;
 
@@ -17,7 +19,8 @@ use meshd::io::{
 use meshd::os::{Device, DeviceSettings};
 use nix::sys::socket::{setsockopt, sockopt};
 
-use space::{PATIENCE, Pair, Space};
+use pair::{PATIENCE, Pair};
+use space::Space;
 
 const PORT: u16 = 51820;
 const SEGMENT: usize = 1452;

@@ -1,5 +1,7 @@
 //! The data planes in two namespaces, and what the tests ask of both.
 
+#[path = "../rig/pair.rs"]
+mod pair;
 #[path = "../rig/space.rs"]
 mod space;
 
@@ -13,8 +15,9 @@ use meshd_tunnel::{LocalKey, Suite, Tai64n};
 use meshd_wire::{NodeId, OrgId};
 use zeroize::Zeroizing;
 
-pub(crate) use space::{PATIENCE, wait_for};
-use space::{Space, link};
+use pair::link;
+pub(crate) use pair::{PATIENCE, wait_for};
+use space::Space;
 
 pub(crate) const PORT: u16 = 51820;
 /// The organisation of both sides.
@@ -22,7 +25,7 @@ pub(crate) const ORG: OrgId = OrgId([9; 32]);
 
 /// Two hosts, by their numbers 0 and 1.
 pub(crate) struct Pair {
-    hosts: space::Pair,
+    hosts: pair::Pair,
     /// Namespaces on the way between the two.
     between: Vec<Space>,
 }
@@ -30,14 +33,14 @@ pub(crate) struct Pair {
 impl Pair {
     /// Two hosts on one link; `None`, with a word why, where namespaces or devices cannot be made.
     pub(crate) fn new() -> Option<Self> {
-        Some(Self { hosts: space::Pair::new()?, between: Vec::new() })
+        Some(Self { hosts: pair::Pair::new()?, between: Vec::new() })
     }
 
     /// Two hosts with two routers between them, whose link carries packets of `width` bytes. Nobody is told of
     /// longer ones.
     pub(crate) fn narrow(width: u16) -> Option<Self> {
-        let hosts = space::Pair::unlinked()?;
-        let (near, far) = (Space::new(), Space::new());
+        let hosts = pair::Pair::unlinked()?;
+        let (near, far) = (Space::new()?, Space::new()?);
         link((&near, "inner"), (&far, "inner"));
         let sides = [
             (0, &hosts.left, &near, "10.255.0.1", "10.255.0.2"),

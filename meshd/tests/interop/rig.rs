@@ -1,6 +1,8 @@
 //! Links, peers of every kind, and traffic between them.
 
 mod ours;
+#[path = "../rig/pair.rs"]
+mod pair;
 mod program;
 mod relay;
 mod scripted;
@@ -11,11 +13,12 @@ mod traffic;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 pub use ours::{Ours, external, peer, start_with_key};
+pub use pair::{PATIENCE, Pair, wait_for};
+use pair::{Turn, link};
 pub use program::{Program, ProgramPeer, Remote};
 pub use relay::{Relay, Side};
 pub use scripted::Scripted;
-pub use space::{PATIENCE, Pair, Space, wait_for};
-use space::{Turn, link};
+pub use space::Space;
 pub use traffic::{Inbox, Talk, assert_reachable, ping, stream_while, tcp, udp4, udp6};
 
 /// UDP port of every tunnel.
@@ -45,8 +48,8 @@ pub struct Chain {
 impl Chain {
     /// `None`, with a word why, where namespaces or devices cannot be made.
     pub fn new() -> Option<Self> {
-        let turn = Turn::take()?;
-        let (left, middle, right) = (Space::new(), Space::new(), Space::new());
+        let turn = Turn::take();
+        let (left, middle, right) = (Space::new()?, Space::new()?, Space::new()?);
         link((&left, "uplink"), (&middle, "to-left"));
         link((&middle, "to-right"), (&right, "uplink"));
         for (space, device, net, host) in [
