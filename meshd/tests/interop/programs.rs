@@ -276,8 +276,11 @@ fn transfer_until_renewed(pair: &Pair, ours: &Ours, losses: Losses) {
     let age = || ours.stats(2).last_handshake.unwrap_or(Duration::MAX);
     let ends = ((&pair.left, overlay4(1)), (&pair.right, overlay4(2)));
     let mut talk = Talk::new(ends.1, ends.0);
+    let drops = ours.count();
     let mut round = |what: &str| match losses {
-        Losses::None => assert!(talk.round(200, PATIENCE), "a datagram was lost {what}"),
+        Losses::None => {
+            assert!(talk.round(200, PATIENCE), "a datagram was lost {what}, we dropped {:?}", drops.drops());
+        }
         Losses::Possible => talk.wait(what),
     };
     let mut last = age();

@@ -115,30 +115,34 @@ pub fn ping(from: &Space, to: IpAddr, len: usize) {
 /// Transfers `len` bytes by TCP and checks every one; panics if it hangs.
 pub fn tcp(from: (&Space, IpAddr), to: (&Space, IpAddr), len: usize) {
     let mut left = len;
-    stream(from, to, || {
+    stream(from, to, None, || {
         let next = left.min(CHUNK_LEN);
         left -= next;
         next
     });
 }
 
-/// Streams by TCP while a condition holds, and checks every byte; panics if it hangs.
+/// Streams by TCP while a condition holds, and checks every byte; panics if it hangs. It crowds out nothing beside it.
 pub fn stream_while(from: (&Space, IpAddr), to: (&Space, IpAddr), mut holds: impl FnMut() -> bool) {
-    stream(from, to, || if holds() { CHUNK_LEN } else { 0 });
+    stream(from, to, Some(GENTLE_BUFFER_LEN), || if holds() { CHUNK_LEN } else { 0 });
 }
 
 /// Bytes written at once.
 const CHUNK_LEN: usize = 16 << 10;
+/// Send buffer of a stream beside which no datagram may get lost; the kernel doubles it. What it lets be on its way fits
+/// twice into the receive buffer of any program: 208 KiB, in which a datagram of 1.3 KiB may count as four.
+const GENTLE_BUFFER_LEN: usize = 16 << 10;
 
 /// Streams as many bytes as `next` says, again and again, until it says 0.
 fn stream(
     (from, source): (&Space, IpAddr),
     (to, destination): (&Space, IpAddr),
+    send_buffer_len: Option<usize>,
     mut next: impl FnMut() -> usize,
 ) {
     let listener = to.inside(|| TcpListener::bind((destination, 0))).expect("listen");
     let target = listener.local_addr().expect("bound");
-    let mut stream = from.inside(|| connect(source, target));
+    let mut stream = from.inside(|| connect(source, target, send_buffer_len));
     let (mut accepted, peer) = listener.accept().expect("accept");
     assert_eq!(peer.ip(), source);
     accepted.set_read_timeout(Some(PATIENCE)).expect("set");
@@ -172,10 +176,13 @@ fn stream(
     });
 }
 
-fn connect(source: IpAddr, target: SocketAddr) -> TcpStream {
+fn connect(source: IpAddr, target: SocketAddr, send_buffer_len: Option<usize>) -> TcpStream {
     let domain = socket2::Domain::for_address(target);
     let socket = socket2::Socket::new(domain, socket2::Type::STREAM, None).expect("socket");
     socket.bind(&SocketAddr::new(source, 0).into()).expect("bind");
+    if let Some(len) = send_buffer_len {
+        socket.set_send_buffer_size(len).expect("set");
+    }
     socket.connect_timeout(&target.into(), PATIENCE).expect("connect");
     socket.into()
 }
