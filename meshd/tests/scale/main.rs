@@ -3,6 +3,7 @@
 mod crowd;
 mod node;
 mod run;
+#[path = "../rig/space.rs"]
 mod space;
 
 use std::os::unix::net::UnixStream;
