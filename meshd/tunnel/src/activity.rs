@@ -43,7 +43,8 @@ impl Activity {
 
     /// Declares the timers asleep. Read the stamps afterwards: what started before has woken nobody.
     pub fn disarm(&self) {
-        self.armed.store(false, Ordering::Relaxed);
+        // Pairs with the swap in `wakes`: whoever finds the timers asleep finds also cleared what they have cleared.
+        self.armed.store(false, Ordering::Release);
         // Pairs with the fence in `wakes`: one of both sides sees what the other wrote.
         fence(Ordering::SeqCst);
     }
@@ -76,7 +77,7 @@ impl Activity {
 
     fn wakes(&self) -> bool {
         fence(Ordering::SeqCst);
-        !self.armed.load(Ordering::Relaxed) && !self.armed.swap(true, Ordering::Relaxed)
+        !self.armed.load(Ordering::Relaxed) && !self.armed.swap(true, Ordering::Acquire)
     }
 }
 
