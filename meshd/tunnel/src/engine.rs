@@ -196,13 +196,16 @@ impl Engine {
         }
     }
 
-    /// Notes that the peer may be at a place that no initiation has gone to: one goes now. An attempt that runs would
-    /// else let seconds pass before it looks there.
+    /// Notes that the peer may be at a place that no initiation has gone to: the last one goes there now, or a new one
+    /// if none can be answered any more. An attempt that runs would else let seconds pass before it looks there.
+    ///
+    /// Places may come and go as fast as somebody makes them up: they bring few initiations, and each can be answered.
     pub fn path_found(&mut self, now: Duration, id: TunnelId) {
         self.tell(now);
         self.begin(now, id);
-        if let Some(attempt) = self.tunnels.get_mut(&id).and_then(|tunnel| tunnel.attempt.as_mut()) {
-            attempt.initiate_at(now);
+        let Some(tunnel) = self.tunnels.get_mut(&id) else { return };
+        if let Some(attempt) = &mut tunnel.attempt {
+            attempt.try_place(now, tunnel.handshake.is_some(), tunnel.handshake_sent);
         }
         self.look(now, id);
     }

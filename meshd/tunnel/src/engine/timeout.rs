@@ -74,7 +74,7 @@ impl Engine {
         let Some(tunnel) = self.tunnels.get_mut(&id) else { return };
         let has_session = tunnel.usable(now).is_some();
         let Some(attempt) = &mut tunnel.attempt else { return };
-        if now >= attempt.gives_up_at() {
+        if now >= attempt.until {
             // What was sent in vain so far asks for nothing; only what is sent from now on does.
             tunnel.activity.forget_unanswered();
             self.end_attempt(id);

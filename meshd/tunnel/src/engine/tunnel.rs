@@ -30,7 +30,7 @@ pub(super) const REKEY_TIMEOUT: Duration = Duration::from_secs(5);
 ///
 /// WireGuard waits for [`REKEY_TIMEOUT`]. On the wire a copy is what a network that doubles datagrams makes: the other
 /// end answers one of both, and an answer to either is good however late it comes, which a new initiation would not
-/// allow. So the loss of one datagram costs a first contact a second instead of five.
+/// allow. So a lost initiation costs a first contact a second instead of five; a lost response still costs five.
 const COPY_AFTER: Duration = Duration::from_secs(1);
 /// Copies in one attempt: an absent peer gets two datagrams more than the eighteen of an attempt.
 const COPIES_MAX: u8 = 2;
@@ -39,8 +39,10 @@ const COPIES_MAX: u8 = 2;
 const HURRIES_MAX: u8 = 3;
 /// Keeps peers that lost their sessions together from trying again together.
 pub(super) const JITTER_MAX: Duration = Duration::from_millis(333);
-/// Initiations without an answer end after this.
-pub(super) const REKEY_ATTEMPT_TIME: Duration = Duration::from_secs(90);
+/// Initiations without an answer end after this …
+const REKEY_ATTEMPT_TIME: Duration = Duration::from_secs(90);
+/// … or later, this long after another place was found where the peer may be: time for two initiations.
+const PLACE_ATTEMPT_TIME: Duration = Duration::from_secs(10);
 /// Whoever received a packet and sent nothing since, shows after this that it is alive.
 pub(super) const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Whoever sent a packet and heard nothing since, starts a handshake after this.
@@ -90,7 +92,10 @@ pub(super) struct Attempt {
     renew_at: Duration,
     /// Whether `next_at` is a slot of the pacer.
     pub(super) has_slot: bool,
+    /// When to give up.
+    pub(super) until: Duration,
     copies: u8,
+    copied_at: Option<Duration>,
     hurries: u8,
 }
 
@@ -193,7 +198,7 @@ impl Tunnel {
         let attempt = self.attempt.as_ref();
         let ages_out = |session: &Session| session.born.saturating_add(REJECT_AFTER);
         [
-            attempt.map(|attempt| attempt.next_at.min(attempt.gives_up_at())),
+            attempt.map(|attempt| attempt.next_at.min(attempt.until)),
             self.look_at,
             self.wipe_at(),
             self.persistent_at(),
@@ -245,7 +250,29 @@ impl<const MAX: usize> Opening<MAX> {
 impl Attempt {
     /// An attempt that is made from now on, and whose first initiation is due at some time.
     pub(super) fn new(now: Duration, at: Duration) -> Self {
-        Self { since: now, next_at: at, renew_at: at, has_slot: false, copies: 0, hurries: 0 }
+        Self {
+            since: now,
+            next_at: at,
+            renew_at: at,
+            has_slot: false,
+            until: now.saturating_add(REKEY_ATTEMPT_TIME),
+            copies: 0,
+            copied_at: None,
+            hurries: 0,
+        }
+    }
+
+    /// Tries also a place just found: with a copy of the initiation if it `is_out`, because an answer to it may be on
+    /// its way, or else with a new one. `sent_at` tells of the last handshake message.
+    pub(super) fn try_place(&mut self, now: Duration, is_out: bool, sent_at: Option<Duration>) {
+        self.until = self.until.max(now.saturating_add(PLACE_ATTEMPT_TIME));
+        let after = |at: Option<Duration>| at.map_or(now, |at| at.saturating_add(COPY_AFTER).max(now));
+        if is_out && self.wants_copy(now) {
+            let at = if self.copies < COPIES_MAX { now } else { after(self.copied_at) };
+            self.next_at = self.next_at.min(at);
+        } else if !self.has_slot {
+            self.initiate_at(self.next_at.min(after(sent_at)));
+        }
     }
 
     /// Plans an initiation.
@@ -277,7 +304,8 @@ impl Attempt {
     }
 
     pub(super) fn note_copy(&mut self, now: Duration, jitter: Duration) {
-        self.copies += 1;
+        self.copies = self.copies.saturating_add(1);
+        self.copied_at = Some(now);
         self.next_at = self.renew_at;
         self.plan_copy(now, jitter);
     }
@@ -286,9 +314,5 @@ impl Attempt {
         if self.copies < COPIES_MAX {
             self.next_at = now.saturating_add(COPY_AFTER).saturating_add(jitter).min(self.renew_at);
         }
-    }
-
-    pub(super) fn gives_up_at(&self) -> Duration {
-        self.since.saturating_add(REKEY_ATTEMPT_TIME)
     }
 }

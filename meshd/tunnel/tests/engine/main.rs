@@ -6,4 +6,5 @@ mod handshake;
 mod impairment;
 mod load;
 mod node;
+mod places;
 mod world;
