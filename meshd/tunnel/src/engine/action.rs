@@ -51,8 +51,10 @@ pub enum Action {
 /// How soon a message that waits should be handled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Precedence {
-    /// An answer that this node waits for, or an initiation from an address that is proven.
-    First,
+    /// An answer that this node waits for. Who has not seen what it answers cannot make one up.
+    Awaited,
+    /// An initiation from an address that is proven.
+    Proven,
     /// What anybody may send from anywhere.
     Last,
 }

@@ -23,15 +23,17 @@ impl Engine {
     /// those waiting who have shown that they are none.
     pub fn precedence(&mut self, now: Duration, via: Via, message: &[u8]) -> Precedence {
         self.tell(now);
-        let is_first = match Incoming::parse(message) {
+        let (holds, precedence) = match Incoming::parse(message) {
             Some(Incoming::Initiation(initiation)) => {
-                self.gate.is_proven(now, &mut self.rng, via, &initiation.macs)
+                (self.gate.is_proven(now, &mut self.rng, via, &initiation.macs), Precedence::Proven)
             }
-            Some(Incoming::Response(response)) => self.awaits(response.receiver),
-            Some(Incoming::CookieReply(reply)) => self.indices.owner(reply.receiver).is_some(),
-            None => false,
+            Some(Incoming::Response(response)) => (self.awaits(response.receiver), Precedence::Awaited),
+            Some(Incoming::CookieReply(reply)) => {
+                (self.indices.owner(reply.receiver).is_some(), Precedence::Awaited)
+            }
+            None => return Precedence::Last,
         };
-        if is_first { Precedence::First } else { Precedence::Last }
+        if holds { precedence } else { Precedence::Last }
     }
 
     /// Takes a message that is no data message. `queue_depth` is how many more of them wait: it decides load.

@@ -119,14 +119,14 @@ fn whoever_is_no_stranger_goes_first() {
     assert_eq!(rank(&mut world, 1, ours, &unproven), Precedence::Last);
     world.run_for(MS(25));
     let cookie = world.last_sent(1, 3);
-    assert_eq!(rank(&mut world, 0, theirs, &cookie), Precedence::First);
+    assert_eq!(rank(&mut world, 0, theirs, &cookie), Precedence::Awaited);
     world.run_until("a proven initiation", S(1), |world| world.begun_at(0).len() == 2);
     let proven = world.last_sent(0, 1);
-    assert_eq!(rank(&mut world, 1, ours, &proven), Precedence::First);
+    assert_eq!(rank(&mut world, 1, ours, &proven), Precedence::Proven);
     assert_eq!(rank(&mut world, 1, address(66), &proven), Precedence::Last, "it is another's");
     world.run_until("a response", S(1), |world| world.sent(1, 2) == 1);
     let response = world.last_sent(1, 2);
-    assert_eq!(rank(&mut world, 0, theirs, &response), Precedence::First);
+    assert_eq!(rank(&mut world, 0, theirs, &response), Precedence::Awaited);
     world.run_for(S(1));
     assert_eq!(rank(&mut world, 0, theirs, &response), Precedence::Last, "nobody waits for it any more");
     for garbage in [&[][..], &[1], &[1; 148], &[3; 64]] {
