@@ -40,7 +40,7 @@ pub fn run() -> ExitCode {
         Err(failure) => return refuse(&failure, Version::NEWEST),
     };
     let deadline = Deadline::after(verb.time_max());
-    let input = input::read(std::io::stdin().lock(), deadline).and_then(|bytes| configuration::parse(&bytes));
+    let input = input::read(std::io::stdin(), deadline).and_then(|bytes| configuration::parse(&bytes));
     let fields = match input {
         Ok(fields) => fields,
         // Versions are told to everybody, also to who says nothing.

@@ -56,7 +56,7 @@ impl Environment {
 
     /// What is asked.
     pub fn verb(&self) -> Result<Verb, Failure> {
-        let word = self.command.required()?;
+        let word = self.command.required().map_err(|failure| failure.with("people see meshd-cni --help"))?;
         let words = Verb::ALL.map(Verb::word).join(", ");
         Verb::of(word).ok_or_else(|| self.command.wrong(&format!("one of {words}")))
     }

@@ -113,13 +113,14 @@ impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
         match error {
             ClientError::Api(error) => refused(*error),
-            ClientError::NotReachable { ref source, path: _ } => {
-                let failure = match source.kind() {
-                    io::ErrorKind::PermissionDenied => Self::new(Code::Refused, "may not talk to meshd"),
-                    _ => Self::new(Code::Later, "meshd is not running"),
-                };
-                failure.because(&error).with("start it with: systemctl start meshd")
-            }
+            ClientError::NotReachable { ref source, path: _ } => match source.kind() {
+                io::ErrorKind::PermissionDenied => {
+                    Self::new(Code::Refused, "may not talk to meshd").because(&error)
+                }
+                _ => Self::new(Code::Later, "meshd is not running")
+                    .because(&error)
+                    .with("start it with: systemctl start meshd"),
+            },
             ClientError::Protocol(_) => {
                 Self::new(Code::Internal, "meshd answered something else").because(&error)
             }

@@ -1,6 +1,6 @@
 //! Standard input, which a runtime may leave open or never write to.
 
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::AsFd;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -16,19 +16,19 @@ pub const INPUT_BYTES_MAX: usize = 1024 * 1024;
 const CHUNK_BYTES: usize = 16 * 1024;
 
 /// Reads up to the end, the bound or the deadline.
-pub fn read(mut from: impl Read + AsFd, deadline: Deadline) -> Result<Vec<u8>, Failure> {
+pub fn read(from: impl AsFd, deadline: Deadline) -> Result<Vec<u8>, Failure> {
     let mut bytes = Vec::new();
     let mut chunk = [0; CHUNK_BYTES];
     loop {
-        if !is_readable(&from, deadline).map_err(unreadable)? {
+        if !is_readable(&from, deadline).map_err(|error| unreadable(&error))? {
             let waited_ms = deadline.whole().as_millis();
             return Err(Failure::new(Code::Io, format!("standard input has no end after {waited_ms} ms")));
         }
-        match from.read(&mut chunk) {
+        match rustix::io::read(&from, &mut chunk) {
             Ok(0) => return Ok(bytes),
             Ok(len) => bytes.extend_from_slice(chunk.get(..len).unwrap_or_default()),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(unreadable(error)),
+            Err(Errno::INTR | Errno::AGAIN) => {}
+            Err(error) => return Err(unreadable(&error.into())),
         }
         if bytes.len() > INPUT_BYTES_MAX {
             let bound = format!("standard input is longer than {INPUT_BYTES_MAX} bytes");
@@ -50,6 +50,6 @@ fn is_readable(from: &impl AsFd, deadline: Deadline) -> io::Result<bool> {
     }
 }
 
-fn unreadable(error: io::Error) -> Failure {
-    Failure::new(Code::Io, "standard input can't be read").because(&error)
+fn unreadable(error: &io::Error) -> Failure {
+    Failure::new(Code::Io, "standard input can't be read").because(error)
 }

@@ -61,3 +61,24 @@ impl Verb {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_verb_ends_before_runtimes_lose_patience() {
+        for verb in Verb::ALL {
+            let bound = if verb == Verb::Del { Duration::from_secs(2) } else { Duration::from_secs(5) };
+            assert!(verb.time_max() < bound, "{}", verb.word());
+        }
+    }
+
+    #[test]
+    fn words_are_those_of_the_specification() {
+        for word in ["ADD", "DEL", "CHECK", "GC", "STATUS", "VERSION"] {
+            assert_eq!(Verb::of(word).map(Verb::word), Some(word));
+        }
+        assert_eq!(Verb::of("add"), None);
+    }
+}

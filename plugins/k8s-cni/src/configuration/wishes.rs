@@ -23,11 +23,14 @@ const ADDRESSES_ANNOTATION: &str = "meshd.ips";
 /// What stands in front of annotations that become labels.
 const LABEL_ANNOTATION_PREFIX: &str = "meshd.label.";
 
-/// Longest name in DNS.
-const NAME_BYTES_MAX: usize = 253;
+/// What stands in front of labels that only the runtime may say.
+const RUNTIME_LABEL_PREFIX: &str = "k8s.";
 
-/// Longest part of a name in DNS.
-const NAME_PART_BYTES_MAX: usize = 63;
+/// Longest part of a name in DNS, and of a label.
+const PART_BYTES_MAX: usize = 63;
+
+/// Longest name of an endpoint: a pod's name and its namespace, with the dot between them.
+const NAME_BYTES_MAX: usize = 2 * PART_BYTES_MAX + 1;
 
 /// Digits of a container's id that podman makes an alias.
 const SHORT_ID_DIGITS: usize = 12;
@@ -80,8 +83,8 @@ impl Wishes {
             None => root.object("dns")?,
         };
         let name = name(&aliases, place, pod_name.as_deref(), pod_namespace.as_deref());
-        labels.extend(pod_namespace.map(|namespace| ("k8s.namespace".to_owned(), namespace)));
-        labels.extend(pod_uid.map(|uid| ("k8s.pod-uid".to_owned(), uid)));
+        labels.extend(runtime_label("namespace", pod_namespace));
+        labels.extend(runtime_label("pod-uid", pod_uid));
         Ok(Self {
             addresses: one_of_each(wanted)?,
             mac: mac_wanted.or(mac),
@@ -110,10 +113,29 @@ fn annotated_addresses(annotations: &Object<'_>) -> Result<Vec<IpAddr>, Failure>
 fn annotated_labels(annotations: &Object<'_>) -> Result<Labels, Failure> {
     let labels = annotations.entries().filter_map(|(key, value)| {
         let label = key.strip_prefix(LABEL_ANNOTATION_PREFIX)?;
-        let text = value.as_str().ok_or_else(|| annotations.wrong(key, value, "a text"));
-        Some(text.map(|text| (label.to_owned(), text.to_owned())))
+        Some(annotated_label(annotations, key, label, value))
     });
     labels.collect()
+}
+
+fn annotated_label(
+    annotations: &Object<'_>,
+    key: &str,
+    label: &str,
+    value: &Value,
+) -> Result<(String, String), Failure> {
+    if label.starts_with(RUNTIME_LABEL_PREFIX) {
+        return Err(Failure::new(Code::Configuration, format!("no annotation may say {label}")));
+    }
+    let text = value.as_str().ok_or_else(|| annotations.wrong(key, value, "a text"))?;
+    Ok((label.to_owned(), text.to_owned()))
+}
+
+/// What the runtime knows of a pod; a value that no label can have is left out, so that it matches no policy.
+fn runtime_label(key: &str, value: Option<String>) -> Option<(String, String)> {
+    let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'.' | b'-');
+    let value = value.filter(|value| value.len() <= PART_BYTES_MAX && value.bytes().all(inner))?;
+    Some((format!("{RUNTIME_LABEL_PREFIX}{key}"), value))
 }
 
 /// Names that podman gives in this network: the user's, then the beginning of the container's id.
@@ -142,7 +164,7 @@ fn name(aliases: &[&str], place: &Place, pod: Option<&str>, namespace: Option<&s
 fn is_dns_name(name: &str) -> bool {
     let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     let is_part = |part: &str| {
-        (1..=NAME_PART_BYTES_MAX).contains(&part.len())
+        (1..=PART_BYTES_MAX).contains(&part.len())
             && part.bytes().all(inner)
             && !part.starts_with('-')
             && !part.ends_with('-')

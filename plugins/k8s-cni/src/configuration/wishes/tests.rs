@@ -68,10 +68,31 @@ fn annotations_with_the_prefix_become_labels() {
 }
 
 #[test]
-fn an_annotation_can_not_say_in_which_namespace_a_pod_is() {
-    let text = r#"{"runtimeConfig":{"io.kubernetes.cri.pod-annotations":{"meshd.label.k8s.namespace":"kube-system"}}}"#;
-    let wishes = of(text, "K8S_POD_NAMESPACE=shop").expect("wishes");
-    assert_eq!(wishes.labels.get("k8s.namespace").map(String::as_str), Some("shop"));
+fn an_annotation_can_not_say_what_only_the_runtime_knows() {
+    for key in ["k8s.namespace", "k8s.pod-uid", "k8s.some-later-key"] {
+        let text = format!(
+            r#"{{"runtimeConfig":{{"io.kubernetes.cri.pod-annotations":{{"meshd.label.{key}":"kube-system"}}}}}}"#
+        );
+        let failure = of(&text, "K8S_POD_NAMESPACE=shop").expect_err(key);
+        assert_eq!(failure.line(), format!("no annotation may say {key}"));
+    }
+}
+
+#[test]
+fn what_no_label_can_have_is_left_out() {
+    let long = "a".repeat(64);
+    for bad in ["Shop", "a_b", "a b", "ä", &long] {
+        let wishes = of("{}", &format!("K8S_POD_NAMESPACE={bad};K8S_POD_UID=u-1")).expect(bad);
+        assert_eq!(wishes.labels.keys().collect::<Vec<_>>(), ["k8s.pod-uid"], "{bad}");
+    }
+}
+
+#[test]
+fn a_pod_whose_name_is_too_long_has_an_address_but_no_name() {
+    let (longest, part) = ("p".repeat(63), "n".repeat(63));
+    let name = |pod: &str| of("{}", &format!("K8S_POD_NAME={pod};K8S_POD_NAMESPACE={part}")).expect(pod).name;
+    assert_eq!(name(&longest), Some(format!("{longest}.{part}")));
+    assert_eq!(name(&format!("a.{longest}")), None);
 }
 
 #[test]
