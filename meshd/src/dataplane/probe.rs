@@ -145,6 +145,11 @@ impl PathMtu {
         self.ask_anew(Asked { len: self.full, low: MTU_MIN, high, in_fragments: false }, now);
     }
 
+    /// Ends the search, if any, and starts over at this time.
+    pub(super) fn rest_until(&mut self, until: Duration) {
+        self.state = State::Resting { until };
+    }
+
     /// Longest inner packet.
     pub(super) fn mtu(&self) -> u16 {
         self.mtu

@@ -134,7 +134,7 @@ impl<'a> Tunnels<'a> {
                 let _ = done.try_send(());
             }
             Command::Greet => {
-                for tracked in self.tracked.values().filter(|tracked| tracked.can_send()) {
+                for tracked in self.tracked.values().filter(|tracked| tracked.has_session()) {
                     self.engine.keepalive(now, tracked.tunnel);
                 }
             }
@@ -287,3 +287,6 @@ fn spread(id: PeerId, over: Duration) -> Duration {
 
 /// Parts that times are spread over.
 const SPREAD_STEPS: u32 = 97;
+
+#[cfg(test)]
+mod tests;

@@ -29,17 +29,25 @@ impl Tunnels<'_> {
         let node = tracked.peer.identity.node;
         if moved {
             tracked.peer.set_proven(endpoint);
-            if !tracked.peer.is_external {
-                tracked.mtu.start(now);
-            }
-            self.publish(id, now);
+            tracked.note_move(now);
         }
-        self.schedule(id);
         if !was_up {
+            tracked.tell_at = None;
             tracing::info!(%node, "peer is up");
             tracing::debug!(%node, %endpoint, "endpoint proven");
             self.shared.events.send(Event::PeerUp { node, endpoint }, &self.shared.counters);
-        } else if moved {
+        }
+        if moved {
+            self.publish(id, now);
+        }
+        self.schedule(id);
+    }
+
+    /// Tells that a peer has moved, if that is due.
+    fn tell_move(&mut self, id: PeerId, now: Duration) {
+        let Some(tracked) = self.tracked.get_mut(&id) else { return };
+        let node = tracked.peer.identity.node;
+        if let Some(endpoint) = tracked.path.endpoint().filter(|_| tracked.takes_move(now)) {
             tracing::info!(%node, "peer moved");
             tracing::debug!(%node, %endpoint, "endpoint proven");
             self.shared.events.send(Event::PathChanged { node, endpoint }, &self.shared.counters);
@@ -50,15 +58,22 @@ impl Tunnels<'_> {
     pub(super) fn established(&mut self, tunnel: TunnelId, source: SocketAddr, now: Duration) {
         let Some(id) = self.by_tunnel.get(&tunnel).copied() else { return };
         let Some(tracked) = self.tracked.get_mut(&id) else { return };
+        // On a session that this host answered, data has come since, perhaps from another place.
+        let newer = tracked.peer.take_heard_from();
         tracked.peer.set_established(Some(now));
         tracked.peer.set_reach(Reach::Hoped);
-        tracked.peer.note_heard(canonical(source), now);
         (tracked.call_at, tracked.asked_at) = (None, None);
-        if !tracked.peer.is_external {
-            tracked.mtu.start(now);
-        }
         self.heard(id, source, now);
+        if let Some(tracked) = self.tracked.get_mut(&id) {
+            tracked.peer.note_heard(canonical(source), now);
+            if !tracked.peer.is_external {
+                tracked.mtu.start(now);
+            }
+        }
         self.probe(id, now);
+        if let Some(newer) = newer {
+            self.heard(id, newer, now);
+        }
     }
 
     pub(super) fn gave_up(&mut self, tunnel: TunnelId, now: Duration) {
@@ -69,7 +84,7 @@ impl Tunnels<'_> {
         if !tracked.peer.is_external {
             tracked.call_at = Some(now + CALL_AGAIN + spread(id, CALL_AGAIN_SPREAD));
         }
-        if !tracked.can_send() {
+        if !tracked.can_send(now) {
             tracked.peer.set_reach(Reach::Absent);
             let discarded = tracked.peer.staged().discard(&self.shared.staged_total);
             self.shared.counters.add_many(Reason::QueueFull, discarded);
@@ -80,7 +95,7 @@ impl Tunnels<'_> {
 
     pub(super) fn expired(&self, tunnel: TunnelId) {
         let tracked = self.by_tunnel.get(&tunnel).and_then(|id| self.tracked.get(id));
-        if let Some(tracked) = tracked.filter(|tracked| !tracked.can_send()) {
+        if let Some(tracked) = tracked.filter(|tracked| !tracked.has_session()) {
             tracked.peer.set_established(None);
         }
     }
@@ -169,9 +184,10 @@ impl Tunnels<'_> {
                 self.drop_tunnel(ended);
             }
             let Some(tracked) = self.tracked.get_mut(&id) else { continue };
-            if tracked.call_at.take_if(|at| *at <= now).is_some() && !tracked.can_send() {
+            if tracked.call_at.take_if(|at| *at <= now).is_some() && !tracked.can_send(now) {
                 self.call(id, now);
             }
+            self.tell_move(id, now);
             self.listen(id, now);
             let changed = self.tracked.get_mut(&id).is_some_and(|tracked| tracked.mtu.on_timeout(now));
             self.settle_mtu(id, changed, now);

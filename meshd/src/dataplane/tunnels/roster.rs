@@ -92,7 +92,7 @@ impl Tunnels<'_> {
     fn update(&mut self, id: PeerId, config: &PeerConfig, now: Duration) {
         let Some(tracked) = self.tracked.get_mut(&id) else { return };
         let added = tracked.path.set_candidates(&config.candidates, &self.shared.overlay);
-        if added && !tracked.can_send() {
+        if added && !tracked.can_send(now) {
             tracked.peer.set_reach(Reach::Hoped);
             tracked.call_at = None;
             let tunnel = tracked.tunnel;

@@ -19,6 +19,9 @@ const SUSPECT_AFTER: Duration = Duration::from_secs(35);
 const OLD_RECEIVES_FOR: Duration = Duration::from_secs(10);
 /// Time between two such questions.
 const SUSPECT_AGAIN: Duration = Duration::from_secs(5);
+/// Moves of a peer are told and measured this far apart: whoever sends from places that are not its own must not make
+/// this node probe them, nor fill the queue of events.
+const MOVE_AGAIN: Duration = Duration::from_secs(5);
 
 /// One peer.
 #[derive(Debug)]
@@ -38,6 +41,10 @@ pub(super) struct Tracked {
     pub(super) call_at: Option<Duration>,
     /// When the peer was asked last whether it lives.
     pub(super) asked_at: Option<Duration>,
+    /// When to tell that the peer has moved.
+    pub(super) tell_at: Option<Duration>,
+    /// Before this no other move is told.
+    next_tell_at: Duration,
     /// Where it stands in the queue of deadlines.
     pub(super) due: Option<Duration>,
 }
@@ -74,6 +81,8 @@ impl Tracked {
             mtu,
             call_at: None,
             asked_at: None,
+            tell_at: None,
+            next_tell_at: Duration::ZERO,
             due: None,
         }
     }
@@ -136,14 +145,38 @@ impl Tracked {
         [Some(self.tunnel), self.old.filter(|_| self.sending.is_none())].into_iter().flatten()
     }
 
-    pub(super) fn can_send(&self) -> bool {
+    /// Whether packets can be sealed: a session outlives its use, since the peer may still send on it.
+    pub(super) fn can_send(&self, now: Duration) -> bool {
+        [&self.sending, &self.old_sending].into_iter().flatten().any(|session| session.is_usable(now))
+    }
+
+    /// Whether there is any session, be it too old to send with.
+    pub(super) fn has_session(&self) -> bool {
         self.sending.is_some() || self.old_sending.is_some()
+    }
+
+    /// Plans to tell that the peer has moved, and to measure the new path: at once, unless it has just moved before.
+    pub(super) fn note_move(&mut self, now: Duration) {
+        let at = self.next_tell_at.max(now);
+        self.tell_at = Some(at);
+        if !self.peer.is_external {
+            self.mtu.rest_until(at);
+        }
+    }
+
+    /// Whether it is time to tell that the peer has moved; true once.
+    pub(super) fn takes_move(&mut self, now: Duration) -> bool {
+        let is_due = self.tell_at.take_if(|at| *at <= now).is_some();
+        if is_due {
+            self.next_tell_at = now + MOVE_AGAIN;
+        }
+        is_due && self.peer.is_up()
     }
 
     /// Whether the proven endpoint can be trusted to lead to the peer.
     pub(super) fn answers(&self, now: Duration) -> bool {
         let silence = self.peer.heard_at().map(|at| now.saturating_sub(at));
-        self.can_send() && silence.is_some_and(|silence| silence < SUSPECT_AFTER)
+        self.has_session() && silence.is_some_and(|silence| silence < SUSPECT_AFTER)
     }
 
     /// What the time since it was heard means.
@@ -163,7 +196,7 @@ impl Tracked {
     pub(super) fn deadline(&self) -> Option<Duration> {
         let down = self.peer.is_up().then(|| self.down_at());
         let suspect = self.suspect_at().filter(|_| self.peer.is_up());
-        let due = [self.call_at, down, suspect, self.mtu.next_timeout(), self.old_ends_at];
+        let due = [self.call_at, down, suspect, self.tell_at, self.mtu.next_timeout(), self.old_ends_at];
         due.into_iter().flatten().min()
     }
 

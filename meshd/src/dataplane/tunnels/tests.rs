@@ -1,0 +1,237 @@
+//! The engine's thread's work in virtual time, and a far end that is an engine alone.
+
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::mpsc::sync_channel;
+use std::sync::{Mutex, PoisonError};
+
+use meshd_tunnel::{EngineConfig, LocalKey, Suite, Tai64n, TunnelSpec};
+use meshd_wire::{NodeId, OrgId};
+use tokio::sync::mpsc;
+use zeroize::Zeroizing;
+
+use super::super::DataPlaneConfig;
+use super::super::peer::{Peer, Reach};
+use super::*;
+use crate::io::{Switches, Waker};
+
+const NOW: Duration = Duration::from_secs(1000);
+const MTU: u16 = 1420;
+const S: fn(u64) -> Duration = Duration::from_secs;
+const NODE: NodeId = NodeId([2; 32]);
+/// The first peer that is made.
+const ID: PeerId = PeerId(0);
+
+#[test]
+fn a_peer_that_jumps_about_is_told_and_measured_once_in_a_while() {
+    let shared = Near::shared();
+    let mut near = Near::connected(&shared);
+    assert_eq!(near.told(), [Event::PeerUp { node: NODE, endpoint: place(1) }]);
+    assert_eq!(near.probed(), [place(1)], "a path is measured once when a session begins");
+
+    for step in 1..=1000 {
+        let now = NOW + Duration::from_millis(step.into());
+        near.tunnels.heard(ID, place(2 + step % 2), now);
+        near.tunnels.meet_deadlines(now);
+        assert_eq!(near.endpoint(), place(2 + step % 2), "packets follow the peer at once");
+    }
+    assert_eq!(near.told(), [Event::PathChanged { node: NODE, endpoint: place(3) }]);
+    assert_eq!(near.probed(), [place(3)]);
+
+    near.tunnels.meet_deadlines(NOW + S(6));
+    assert_eq!(
+        near.told(),
+        [Event::PathChanged { node: NODE, endpoint: place(2) }],
+        "where it is in the end"
+    );
+    assert_eq!(near.probed(), [place(2)]);
+    near.tunnels.heard(ID, place(4), NOW + S(30));
+    near.tunnels.meet_deadlines(NOW + S(30));
+    assert_eq!(near.told(), [Event::PathChanged { node: NODE, endpoint: place(4) }], "at once again");
+    assert_eq!(near.probed(), [place(4)]);
+}
+
+#[test]
+fn data_tells_more_of_a_peers_place_than_the_handshake_before_it() {
+    let shared = Near::shared();
+    let mut near = Near::connected(&shared);
+    assert!(near.peer().note_heard(place(3), NOW + S(1)), "the engine's thread must look");
+    let tunnel = near.tunnels.tracked[&ID].tunnel;
+    near.tunnels.established(tunnel, place(2), NOW + S(1));
+    assert_eq!(near.endpoint(), place(3));
+    assert_eq!(near.peer().take_heard_from(), None, "nothing older is left to be believed");
+    near.tunnels.established(tunnel, place(2), NOW + S(2));
+    assert_eq!(near.endpoint(), place(2));
+    assert_eq!(near.peer().take_heard_from(), None);
+}
+
+#[test]
+fn a_peer_is_absent_when_it_is_given_up_and_its_session_too_old() {
+    let shared = Near::shared();
+    let mut near = Near::connected(&shared);
+    let tunnel = near.tunnels.tracked[&ID].tunnel;
+    near.peer().staged().push(b"waits", &shared.0.staged_total);
+    near.tunnels.gave_up(tunnel, NOW + S(100));
+    assert_eq!((near.peer().reach(), near.peer().is_up()), (Reach::Hoped, true), "its session may do");
+
+    let given_up = NOW + S(200);
+    near.tunnels.gave_up(tunnel, given_up);
+    assert_eq!((near.peer().reach(), near.peer().is_up()), (Reach::Absent, false));
+    assert_eq!(near.peer().staged().pop(&shared.0.staged_total), None, "nobody wants it hours later");
+    near.wire.take();
+    near.tunnels.meet_deadlines(given_up + S(31));
+    near.tunnels.pump(given_up + S(31));
+    assert_eq!(near.called(), [place(1)], "it is called again in a while");
+}
+
+#[test]
+fn a_place_found_for_a_peer_whose_session_is_too_old_is_called_at_once() {
+    let shared = Near::shared();
+    let mut near = Near::connected(&shared);
+    near.wire.take();
+    near.finds(&[place(1), place(2)], NOW + S(100));
+    assert!(near.called().is_empty(), "the session may do");
+    near.finds(&[place(1), place(3)], NOW + S(200));
+    assert_eq!(near.called(), [place(1), place(3)]);
+}
+
+/// The node under test, with one peer.
+struct Near<'a> {
+    tunnels: Tunnels<'a>,
+    wire: Arc<Wire>,
+    events: mpsc::Receiver<Event>,
+    peer_key: [u8; 32],
+}
+
+impl<'a> Near<'a> {
+    fn shared() -> (Shared, Arc<Wire>) {
+        let wire = Arc::new(Wire::default());
+        let config = DataPlaneConfig {
+            device: String::new(),
+            mtu: None,
+            udp_port: 0,
+            private_key: Zeroizing::new([1; 32]),
+            addr4: (Ipv4Addr::new(10, 91, 0, 1), 16),
+            addr6: (Ipv6Addr::LOCALHOST, 128),
+            mesh_prefixes: Vec::new(),
+            shards: None,
+            switches: Switches::detect(),
+            clock_floor: Tai64n::from_unix(Duration::ZERO),
+        };
+        let sockets: (Arc<dyn DatagramSocket>, Arc<dyn DatagramSocket>) = (wire.clone(), wire.clone());
+        (Shared::new(&config, (MTU, true), sockets, Waker::new().expect("a waker")), wire)
+    }
+
+    /// A node with a session that has just begun.
+    fn connected((shared, wire): &'a (Shared, Arc<Wire>)) -> Self {
+        let ((engine, key), (mut far, peer_key)) = (engine(1), engine(2));
+        let spec = TunnelSpec {
+            key: OWN_KEY,
+            peer: ID,
+            peer_key: key,
+            my_epoch: 0,
+            peer_epoch: 0,
+            suite: Suite::Aes,
+            psk: None,
+            keepalive: None,
+        };
+        far.add(NOW, spec).expect("a tunnel");
+        let (_, commands) = sync_channel(1);
+        let tunnels = Tunnels::new(shared, engine, key, commands);
+        let mut near = Self { tunnels, wire: Arc::clone(wire), events: shared.events.subscribe(), peer_key };
+        near.finds(&[place(1)], NOW);
+        near.tunnels.call(ID, NOW);
+        near.tunnels.pump(NOW);
+        let initiation = near.wire.take().pop().expect("an initiation").1;
+        far.on_control(NOW, Via { path: 0, source: place(0) }, &initiation, 0);
+        let response = std::iter::from_fn(|| far.poll()).find_map(|action| match action {
+            Action::Send { message, .. } => Some(message),
+            _ => None,
+        });
+        let response = response.expect("a response");
+        near.tunnels.engine.on_control(NOW, Via { path: 0, source: place(1) }, response.as_ref(), 0);
+        near.tunnels.pump(NOW);
+        near.tunnels.meet_deadlines(NOW);
+        near
+    }
+
+    /// The control plane says where the peer may be.
+    fn finds(&mut self, candidates: &[SocketAddr], now: Duration) {
+        let config = PeerConfig {
+            node: NODE,
+            org: OrgId([9; 32]),
+            name: "far".to_owned(),
+            public_key: self.peer_key,
+            addrs: Vec::new(),
+            candidates: candidates.to_vec(),
+            psk: None,
+            suite: Suite::Aes,
+            is_external: false,
+        };
+        self.tunnels.set_peers(vec![config], now);
+        self.tunnels.pump(now);
+    }
+
+    fn peer(&self) -> &Peer {
+        &self.tunnels.tracked[&ID].peer
+    }
+
+    fn endpoint(&self) -> SocketAddr {
+        self.peer().way().as_ref().expect("a way").endpoint
+    }
+
+    fn told(&mut self) -> Vec<Event> {
+        std::iter::from_fn(|| self.events.try_recv().ok()).collect()
+    }
+
+    /// Where initiations went since anybody looked.
+    fn called(&self) -> Vec<SocketAddr> {
+        self.wire.take().into_iter().filter(|(_, bytes)| bytes[0] == INITIATION).map(|(to, _)| to).collect()
+    }
+
+    /// Where probes as long as the device's packets went since anybody looked.
+    fn probed(&self) -> Vec<SocketAddr> {
+        let probes = self.wire.take().into_iter().filter(|(_, bytes)| bytes.len() > usize::from(MTU));
+        probes.map(|(to, _)| to).collect()
+    }
+}
+
+/// What leaves, with its destination; nothing comes.
+#[derive(Debug, Default)]
+struct Wire(Mutex<Vec<(SocketAddr, Vec<u8>)>>);
+
+impl Wire {
+    fn take(&self) -> Vec<(SocketAddr, Vec<u8>)> {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl DatagramSocket for Wire {
+    fn send(&self, train: &[u8], _: usize, to: SocketAddr, _: u8) -> io::Result<()> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push((to, train.to_vec()));
+        Ok(())
+    }
+
+    fn receive(&self, _: &mut [u8], _: &mut [ReceiveMeta]) -> io::Result<usize> {
+        Ok(0)
+    }
+}
+
+fn place(host: u32) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::from(0xc000_0200 + host), 51820))
+}
+
+fn engine(secret: u8) -> (Engine, [u8; 32]) {
+    let settings = EngineConfig {
+        shards: 1,
+        initiations_per_s_max: 1000,
+        queue_depth_loaded: BACKLOG_LOADED,
+        started: Duration::ZERO,
+        clock_floor: Tai64n::from_unix(S(1_700_000_000)),
+    };
+    let key = LocalKey::from_bytes(&Zeroizing::new([secret; 32])).expect("a private key");
+    let public = key.public();
+    let mut engine = Engine::new(settings, [secret; 32]);
+    engine.add_key(OWN_KEY, key).expect("a first key");
+    (engine, public)
+}
