@@ -61,7 +61,40 @@ pub(super) fn add(
     )
 }
 
+/// The addresses of a link that are in use.
+pub(super) fn of_link(netlink: &mut Netlink, link: u32) -> Result<Vec<IpNet>, NetlinkError> {
+    let mut found = Vec::new();
+    netlink.dump("list addresses", RouteNetlinkMessage::GetAddress(AddressMessage::default()), |reply| {
+        if let RouteNetlinkMessage::NewAddress(message) = reply
+            && message.header.index == link
+        {
+            let (address, flags) = address_and_flags(&message);
+            let is_in_use = !flags.intersects(AddressFlags::Tentative | AddressFlags::Dadfailed);
+            found.extend(
+                address
+                    .filter(|_| is_in_use)
+                    .and_then(|address| IpNet::new(address, message.header.prefix_len).ok()),
+            );
+        }
+    })?;
+    Ok(found)
+}
+
 fn candidate(message: &AddressMessage) -> Option<IpAddr> {
+    let (address, flags) = address_and_flags(message);
+    let address = address?;
+    let unusable = AddressFlags::Tentative | AddressFlags::Deprecated | AddressFlags::Dadfailed;
+    let temporary = address.is_ipv6() && flags.intersects(TEMPORARY);
+    let link_local = match address {
+        IpAddr::V4(v4) => v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    };
+    let wide = matches!(message.header.scope, AddressScope::Universe | AddressScope::Site);
+    (wide && !link_local && !temporary && !flags.intersects(unusable) && !address.is_loopback())
+        .then_some(address)
+}
+
+fn address_and_flags(message: &AddressMessage) -> (Option<IpAddr>, AddressFlags) {
     let mut flags = AddressFlags::from_bits_retain(u32::from(message.header.flags.bits()));
     let (mut local, mut remote) = (None, None);
     for attribute in &message.attributes {
@@ -73,14 +106,5 @@ fn candidate(message: &AddressMessage) -> Option<IpAddr> {
         }
     }
     // On a point-to-point link the plain attribute is the other end.
-    let address = local.or(remote)?;
-    let unusable = AddressFlags::Tentative | AddressFlags::Deprecated | AddressFlags::Dadfailed;
-    let temporary = address.is_ipv6() && flags.intersects(TEMPORARY);
-    let link_local = match address {
-        IpAddr::V4(v4) => v4.is_link_local(),
-        IpAddr::V6(v6) => v6.is_unicast_link_local(),
-    };
-    let wide = matches!(message.header.scope, AddressScope::Universe | AddressScope::Site);
-    (wide && !link_local && !temporary && !flags.intersects(unusable) && !address.is_loopback())
-        .then_some(address)
+    (local.or(remote), flags)
 }

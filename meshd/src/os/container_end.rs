@@ -4,18 +4,16 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use netlink_packet_route::address::AddressScope;
-use netlink_packet_route::link::InfoKind;
 
 use super::host_end::{GATEWAY4, GATEWAY6};
+use super::link_end::{LinkEnd, LinkEndError};
 use super::namespace::{Namespace, NamespaceError};
-use super::netlink::{Netlink, NetlinkError};
-use super::route::{self, Route, RouteError};
-use super::sysctl::{self, SysctlError};
-use super::{address, link};
+use super::route::Route;
 
 /// Settings of the endpoint's end, if it has an IPv6 address: the mesh gave it what it needs, and nobody else could
 /// have its addresses.
-const SETTINGS6: [(&str, &str); 3] = [("disable_ipv6", "0"), ("accept_ra", "0"), ("accept_dad", "0")];
+const SETTINGS6: [(&str, &str, &str); 3] =
+    [("ipv6", "disable_ipv6", "0"), ("ipv6", "accept_ra", "0"), ("ipv6", "accept_dad", "0")];
 
 /// What the endpoint's end shall look like. Undone by deleting the pair.
 #[derive(Debug)]
@@ -28,75 +26,37 @@ pub struct ContainerEnd<'a> {
     pub routes: &'a [IpNet],
 }
 
-/// Says why the endpoint's end of a link could not be set up.
+/// Says why the endpoint's end of a link could not be set up or looked at.
 #[derive(Debug, thiserror::Error)]
 pub enum ContainerEndError {
     /// The namespace can't be entered.
     #[error(transparent)]
     Namespace(#[from] NamespaceError),
-    /// There is no such link in the namespace.
-    #[error("interface {ifname} is gone")]
-    Vanished {
-        /// Its name.
-        ifname: String,
-    },
-    /// The kernel refused a step.
-    #[error("interface {ifname}")]
-    Netlink {
-        /// Its name.
-        ifname: String,
-        /// The step that failed.
-        #[source]
-        source: NetlinkError,
-    },
-    /// A setting could not be changed.
-    #[error("interface {ifname}")]
-    Sysctl {
-        /// Its name.
-        ifname: String,
-        /// The setting.
-        #[source]
-        source: SysctlError,
-    },
-    /// A prefix could not be routed.
-    #[error("interface {ifname}")]
-    Route {
-        /// Its name.
-        ifname: String,
-        /// What is in the way.
-        #[source]
-        source: RouteError,
-    },
+    /// A step failed inside.
+    #[error("inside the endpoint's namespace")]
+    Link(#[source] LinkEndError),
 }
 
 impl ContainerEnd<'_> {
     /// Gives it addresses and routes and brings it up.
     pub fn set_up(&self, namespace: &Namespace) -> Result<(), ContainerEndError> {
-        namespace.run(|| self.set_up_here())?
+        let wanted = self.wanted();
+        let act = || wanted.set_up().and_then(|()| wanted.route(|link| self.planned_routes(link)));
+        namespace.run(act)?.map_err(ContainerEndError::Link)
     }
 
-    fn set_up_here(&self) -> Result<(), ContainerEndError> {
-        let ifname = || self.ifname.to_owned();
-        let failed = |source| ContainerEndError::Netlink { ifname: ifname(), source };
-        let unset = |source| ContainerEndError::Sysctl { ifname: ifname(), source };
-        let unrouted = |source| ContainerEndError::Route { ifname: ifname(), source };
-        let mut netlink = Netlink::open().map_err(failed)?;
-        let found = link::find(&mut netlink, self.ifname).map_err(failed)?;
-        let Some(link) = found.filter(|link| link.kind == Some(InfoKind::Veth)) else {
-            return Err(ContainerEndError::Vanished { ifname: ifname() });
-        };
+    /// One line for each thing that is missing or different.
+    pub fn faults(&self, namespace: &Namespace) -> Result<Vec<String>, ContainerEndError> {
+        let wanted = self.wanted();
+        namespace.run(|| wanted.faults(|link| self.planned_routes(link)))?.map_err(ContainerEndError::Link)
+    }
+
+    fn wanted(&self) -> LinkEnd {
         let has_ipv6 = self.addresses.iter().any(IpAddr::is_ipv6);
-        for (setting, value) in SETTINGS6.into_iter().filter(|_| has_ipv6) {
-            sysctl::set_interface("ipv6", self.ifname, setting, value).map_err(unset)?;
-        }
-        for own in self.addresses {
-            address::add(&mut netlink, link.index, (*own).into(), AddressScope::Universe).map_err(failed)?;
-        }
-        link::set_up(&mut netlink, link.index).map_err(failed)?;
-        for route in self.planned_routes(link.index) {
-            route::ensure(&mut netlink, &route).map_err(unrouted)?;
-        }
-        Ok(())
+        let settings = if has_ipv6 { SETTINGS6.to_vec() } else { Vec::new() };
+        let addresses =
+            self.addresses.iter().map(|own| (IpNet::from(*own), AddressScope::Universe)).collect();
+        LinkEnd { name: self.ifname.to_owned(), settings, addresses }
     }
 
     /// The way to the gateway, then what leads through it.

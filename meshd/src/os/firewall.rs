@@ -11,9 +11,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
+use meshd_wire::EndpointId;
 use serde_json::Value;
 
-use super::endpoint_id::EndpointId;
 use program::{listed, run};
 use ruleset::Element;
 

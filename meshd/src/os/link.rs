@@ -8,6 +8,7 @@ use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::address::AddressScope;
 use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
 
+use super::link_owner::is_host_end;
 use super::mac::Mac;
 use super::netlink::{Netlink, NetlinkError};
 use super::{address, ipv6, route};
@@ -127,7 +128,7 @@ pub fn underlay_mtu() -> Result<u32, NetlinkError> {
         links.iter().filter(|link| link.is_up && !link.is_loopback && wanted(link)).map(|link| link.mtu).min()
     };
     Ok(narrowest(&|link| egress.contains(&link.index))
-        .or_else(|| narrowest(&|link| !is_overlay_kind(link)))
+        .or_else(|| narrowest(&|link| !is_overlay_kind(link) && !is_host_end(&link.name)))
         .unwrap_or(MTU_DEFAULT))
 }
 
@@ -161,7 +162,18 @@ pub(super) fn links(netlink: &mut Netlink) -> Result<Vec<Link>, NetlinkError> {
 
 /// The link of this name, if there is one.
 pub(super) fn find(netlink: &mut Netlink, name: &str) -> Result<Option<Link>, NetlinkError> {
-    Ok(links(netlink)?.into_iter().find(|link| link.name == name))
+    let mut request = LinkMessage::default();
+    request.attributes.push(LinkAttribute::IfName(name.to_owned()));
+    let mut found = None;
+    let asked = netlink.get("find a link", RouteNetlinkMessage::GetLink(request), |reply| {
+        if let RouteNetlinkMessage::NewLink(message) = reply {
+            found = Some(Link::from(message));
+        }
+    });
+    match asked {
+        Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(None),
+        asked => asked.map(|()| found),
+    }
 }
 
 /// Indices of links whose addresses another host can reach us at.

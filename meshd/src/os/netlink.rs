@@ -70,6 +70,16 @@ impl Netlink {
         self.exchange(message, NLM_F_DUMP, &mut each).map_err(|source| NetlinkError::new(step, source))
     }
 
+    /// Asks for one object and hands it to `each`.
+    pub(super) fn get<M: NetlinkSerializable + NetlinkDeserializable>(
+        &mut self,
+        step: &'static str,
+        message: M,
+        mut each: impl FnMut(M),
+    ) -> Result<(), NetlinkError> {
+        self.exchange(message, NLM_F_ACK, &mut each).map_err(|source| NetlinkError::new(step, source))
+    }
+
     /// Changes something and waits for the kernel's word that it did.
     pub(super) fn change<M: NetlinkSerializable + NetlinkDeserializable>(
         &mut self,

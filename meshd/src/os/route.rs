@@ -1,6 +1,7 @@
 //! Routes: those of the overlay, and those in its way.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
@@ -11,6 +12,7 @@ use netlink_packet_route::route::{
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use super::link::links;
+use super::link_owner::is_host_end;
 use super::netlink::{Netlink, NetlinkError};
 
 /// Metric of the routes that answer "unreachable": worse than any route that leads somewhere.
@@ -18,7 +20,24 @@ const UNREACHABLE_METRIC: u32 = 9_999;
 /// What the kernel gives an IPv6 route without a metric.
 const IP6_METRIC_DEFAULT: u32 = 1_024;
 
-/// Describes the local route or address that overlaps `prefix`, if there is one on another device than `own`.
+/// Says why a route could not be added or removed.
+#[derive(Debug, thiserror::Error)]
+pub enum RouteError {
+    /// The kernel refused.
+    #[error(transparent)]
+    Netlink(#[from] NetlinkError),
+    /// The same prefix is routed elsewhere.
+    #[error("{prefix} is routed to {holder} already")]
+    Taken {
+        /// The prefix.
+        prefix: IpNet,
+        /// The link that has it.
+        holder: String,
+    },
+}
+
+/// Describes the local route or address that overlaps `prefix`, if there is one on another device than `own` and the
+/// links of endpoints.
 ///
 /// A default route overlaps everything and is no conflict.
 pub fn conflicting_route(prefix: IpNet, own: &str) -> Result<Option<String>, NetlinkError> {
@@ -30,7 +49,7 @@ pub fn conflicting_route(prefix: IpNet, own: &str) -> Result<Option<String>, Net
         let device = route.device.map_or("no device", name_of);
         let counts = matches!(route.kind, RouteType::Unicast | RouteType::Local);
         let overlaps = route.prefix.contains(&prefix) || prefix.contains(&route.prefix);
-        if counts && overlaps && route.prefix.prefix_len() > 0 && device != own {
+        if counts && overlaps && route.prefix.prefix_len() > 0 && device != own && !is_host_end(device) {
             let what = if route.kind == RouteType::Local { "address" } else { "route" };
             conflicts.push((route.kind == RouteType::Local, format!("{what} {} on {device}", route.prefix)));
         }
@@ -87,12 +106,7 @@ pub(super) fn ensure(netlink: &mut Netlink, route: &Route) -> Result<(), RouteEr
     if error.raw_os_error() != Some(libc::EEXIST) {
         return Err(error.into());
     }
-    let mut holders = Vec::new();
-    routes(netlink, family_of(route.prefix), |found| {
-        if found.prefix == route.prefix && found.metric() == route.metric() {
-            holders.push(found);
-        }
-    })?;
+    let holders = holders(netlink, route)?;
     if holders.iter().any(|holder| holder.is_like(route)) {
         return Ok(());
     }
@@ -102,28 +116,28 @@ pub(super) fn ensure(netlink: &mut Netlink, route: &Route) -> Result<(), RouteEr
     Err(RouteError::Taken { prefix: route.prefix, holder })
 }
 
+/// Whether the kernel has exactly this route.
+pub(super) fn is_there(netlink: &mut Netlink, route: &Route) -> Result<bool, NetlinkError> {
+    Ok(holders(netlink, route)?.iter().any(|holder| holder.is_like(route)))
+}
+
+/// Routes that stand where this one is or would be.
+fn holders(netlink: &mut Netlink, route: &Route) -> Result<Vec<Route>, NetlinkError> {
+    let mut holders = Vec::new();
+    routes(netlink, family_of(route.prefix), |found| {
+        if found.prefix == route.prefix && found.metric() == route.metric() {
+            holders.push(found);
+        }
+    })?;
+    Ok(holders)
+}
+
 /// Takes back [`ensure`]; the route may be gone already.
 pub(super) fn remove(netlink: &mut Netlink, route: &Route) -> Result<(), RouteError> {
     match netlink.change("remove a route", RouteNetlinkMessage::DelRoute(route.message()), 0) {
         Err(error) if error.raw_os_error() != Some(libc::ESRCH) => Err(error.into()),
         _ => Ok(()),
     }
-}
-
-/// Says why a route could not be added or removed.
-#[derive(Debug, thiserror::Error)]
-pub enum RouteError {
-    /// The kernel refused.
-    #[error(transparent)]
-    Netlink(#[from] NetlinkError),
-    /// The same prefix is routed elsewhere.
-    #[error("{prefix} is routed to {holder} already")]
-    Taken {
-        /// The prefix.
-        prefix: IpNet,
-        /// The link that has it.
-        holder: String,
-    },
 }
 
 /// A route of the main table.
@@ -220,6 +234,19 @@ impl Route {
             && self.gateway == other.gateway
             && self.source == other.source
             && self.metric() == other.metric()
+    }
+}
+
+impl fmt::Display for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.prefix)?;
+        if let Some(gateway) = self.gateway {
+            write!(f, " via {gateway}")?;
+        }
+        if let Some(source) = self.source {
+            write!(f, " from {source}")?;
+        }
+        Ok(())
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::os::fd::AsRawFd;
 
+use meshd_wire::EndpointId;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
@@ -9,9 +10,9 @@ use netlink_packet_route::link::{
     LinkMessage,
 };
 
-use super::endpoint_id::{EndpointId, LinkOwner};
 use super::ipv6::ipv6_is_enabled;
 use super::link::{Link, find, links, train_limits};
+use super::link_owner::{LinkOwner, container_link, host_link, host_mac};
 use super::mac::Mac;
 use super::namespace::{Namespace, NamespaceError};
 use super::netlink::{Netlink, NetlinkError};
@@ -25,6 +26,8 @@ pub struct VethSettings<'a> {
     pub container_mac: Mac,
     /// Largest packet, in both directions.
     pub mtu: u16,
+    /// Largest packet of the overlay device: the pair bears trains of as many packets as that does.
+    pub device_mtu: u16,
     /// Where the endpoint's end is made.
     pub place: VethPlace<'a>,
 }
@@ -32,7 +35,7 @@ pub struct VethSettings<'a> {
 /// Where the endpoint's end of a pair is made.
 #[derive(Debug, Clone, Copy)]
 pub enum VethPlace<'a> {
-    /// In the host's namespace, under [`EndpointId::container_link`]; the runtime moves and names it.
+    /// In the host's namespace, under [`container_link`]; the runtime moves and names it.
     HandOver,
     /// In the endpoint's namespace, under its last name.
     Inside {
@@ -72,6 +75,12 @@ pub enum VethError {
         #[source]
         source: NetlinkError,
     },
+    /// Its namespace ended meanwhile.
+    #[error("link {link} is gone")]
+    Vanished {
+        /// Name of the host end.
+        link: String,
+    },
     /// Somebody else has a link of that name.
     #[error("link {link} belongs to somebody else")]
     Foreign {
@@ -96,7 +105,7 @@ impl Veth {
     /// Makes the pair, down and without addresses. A pair that is in place stays; one whose other end is in another
     /// place than wanted is made anew.
     pub fn create(settings: &VethSettings<'_>) -> Result<Self, VethError> {
-        let host_link = settings.owner.id().host_link();
+        let host_link = host_link(settings.owner.id());
         let failed = |source| VethError::Netlink { link: host_link.clone(), source };
         let mut netlink = Netlink::open().map_err(failed)?;
         if let Some(link) = find(&mut netlink, &host_link).map_err(failed)? {
@@ -132,7 +141,7 @@ impl Veth {
 
     /// Deletes the pair, and with it all addresses and routes on both ends. It may be gone already.
     pub fn remove(id: EndpointId) -> Result<(), VethError> {
-        let host_link = id.host_link();
+        let host_link = host_link(id);
         let failed = |source| VethError::Netlink { link: host_link.clone(), source };
         let mut netlink = Netlink::open().map_err(failed)?;
         match find(&mut netlink, &host_link).map_err(failed)? {
@@ -153,12 +162,12 @@ impl Veth {
 
     fn found(netlink: &mut Netlink, host_link: &str) -> Result<Self, VethError> {
         let link = find(netlink, host_link).map_err(VethError::List)?;
-        link.and_then(Self::of_link).ok_or_else(|| VethError::Foreign { link: host_link.to_owned() })
+        link.and_then(Self::of_link).ok_or_else(|| VethError::Vanished { link: host_link.to_owned() })
     }
 
     fn of_link(link: Link) -> Option<Self> {
         let owner = LinkOwner::of_alias(link.alias.as_deref()?)?;
-        let is_named_so = link.name == owner.id().host_link() && link.kind == Some(InfoKind::Veth);
+        let is_named_so = link.name == host_link(owner.id()) && link.kind == Some(InfoKind::Veth);
         let host_mac = link.mac.filter(|_| is_named_so)?;
         let (mtu, is_up, is_handed_over) = (link.mtu, link.is_up, link.is_peer_elsewhere);
         Some(Self { owner, host_link: link.name, host_mac, mtu, is_up, is_handed_over })
@@ -168,7 +177,7 @@ impl Veth {
 impl VethSettings<'_> {
     fn container_link(&self) -> String {
         match self.place {
-            VethPlace::HandOver => self.owner.id().container_link(),
+            VethPlace::HandOver => container_link(self.owner.id()),
             VethPlace::Inside { ifname, .. } => ifname.to_owned(),
         }
     }
@@ -181,14 +190,14 @@ fn pair(settings: &VethSettings<'_>, host_link: &str) -> LinkMessage {
         end.attributes.push(LinkAttribute::IfName(name));
         end.attributes.push(LinkAttribute::Address(mac.octets().to_vec()));
         end.attributes.push(LinkAttribute::Mtu(u32::from(settings.mtu)));
-        end.attributes.extend(train_limits(settings.mtu));
+        end.attributes.extend(train_limits(settings.device_mtu));
         end
     };
     let mut peer = end(settings.container_link(), settings.container_mac);
     if let VethPlace::Inside { namespace, .. } = settings.place {
         peer.attributes.push(LinkAttribute::NetNsFd(namespace.as_raw_fd()));
     }
-    let mut host = end(host_link.to_owned(), settings.owner.id().host_mac());
+    let mut host = end(host_link.to_owned(), host_mac(settings.owner.id()));
     host.attributes.push(LinkAttribute::LinkInfo(vec![
         LinkInfo::Kind(InfoKind::Veth),
         LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(peer))),
@@ -221,7 +230,7 @@ fn delete(netlink: &mut Netlink, index: u32) -> Result<(), NetlinkError> {
 fn is_owned(link: &Link, id: EndpointId) -> bool {
     let is_marked = match &link.alias {
         Some(alias) => LinkOwner::of_alias(alias).is_some_and(|owner| owner.id() == id),
-        None => link.mac == Some(id.host_mac()),
+        None => link.mac == Some(host_mac(id)),
     };
     is_marked && link.kind == Some(InfoKind::Veth)
 }
@@ -229,15 +238,16 @@ fn is_owned(link: &Link, id: EndpointId) -> bool {
 /// Whether the other end is where it shall be; one that a runtime has taken is.
 fn is_in_place(netlink: &mut Netlink, host: &Link, settings: &VethSettings<'_>) -> Result<bool, VethError> {
     let name = settings.container_link();
-    let is_peer =
-        |link: &Link| Some(link.index) == host.peer && link.peer == Some(host.index) && link.name == name;
+    let is_peer = |netlink: &mut Netlink| -> Result<bool, NetlinkError> {
+        let found = find(netlink, &name)?;
+        Ok(found.is_some_and(|link| Some(link.index) == host.peer && link.peer == Some(host.index)))
+    };
     match settings.place {
         VethPlace::HandOver if host.is_peer_elsewhere => Ok(true),
-        VethPlace::HandOver => Ok(links(netlink).map_err(VethError::List)?.iter().any(is_peer)),
+        VethPlace::HandOver => is_peer(netlink).map_err(VethError::List),
         VethPlace::Inside { .. } if !host.is_peer_elsewhere => Ok(false),
         VethPlace::Inside { namespace, .. } => {
-            let inside = namespace.run(|| links(&mut Netlink::open()?))?.map_err(VethError::List)?;
-            Ok(inside.iter().any(is_peer))
+            namespace.run(|| is_peer(&mut Netlink::open()?))?.map_err(VethError::List)
         }
     }
 }

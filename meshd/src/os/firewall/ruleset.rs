@@ -5,10 +5,11 @@ use std::fmt;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use meshd_wire::EndpointId;
 use serde_json::{Value, json};
 
 use super::{Admission, FirewallSettings};
-use crate::os::endpoint_id::EndpointId;
+use crate::os::link_owner::{HOST_PREFIX, host_link};
 
 pub(super) const FAMILY: &str = "inet";
 pub(super) const TABLE: &str = "meshd";
@@ -66,8 +67,7 @@ pub(super) fn table(settings: &FirewallSettings, elements: &BTreeSet<Element>) -
     for counter in [UNATTACHED, SPOOFED, ROGUE, FOREIGN_IN, FOREIGN_OUT, TUNNELLED] {
         commands.push(add(json!({ "counter": within(json!({ "name": counter })) })));
     }
-    commands.extend(sets(settings));
-    commands.extend(elements.iter().map(|element| add(element.command())));
+    commands.extend(sets(settings, elements));
     for (chain, kind, hook, priority, rules) in [
         ("origin", "filter", "prerouting", PRIORITY_RAW, origin()),
         ("guard_in", "filter", "prerouting", PRIORITY_AFTER_RAW, guard_in(settings)),
@@ -108,7 +108,7 @@ pub(super) fn change<'a>(
 
 /// What the sets have to say about an endpoint.
 pub(super) fn elements_of(id: EndpointId, admission: &Admission) -> BTreeSet<Element> {
-    let link = id.host_link();
+    let link = host_link(id);
     let mut elements = BTreeSet::new();
     elements.insert(Element { set: ATTACHED.to_owned(), link: Some(link.clone()), address: None });
     for address in &admission.addresses {
@@ -165,21 +165,23 @@ pub(super) fn counters(listed: &[Value]) -> BTreeMap<String, u64> {
     counters.map(|counter| (text(counter, "name").to_owned(), packets(counter))).collect()
 }
 
-fn sets(settings: &FirewallSettings) -> Vec<Value> {
-    let mut commands = vec![set(ATTACHED, json!("ifname"))];
-    for (by_family, address) in [(ORIGIN.v4, "ipv4_addr"), (ORIGIN.v6, "ipv6_addr")] {
-        commands.push(set(by_family, json!(["ifname", address])));
+fn sets(settings: &FirewallSettings, elements: &BTreeSet<Element>) -> Vec<Value> {
+    let mut commands = Vec::new();
+    for (name, kind) in [
+        (ATTACHED, json!("ifname")),
+        (ORIGIN.v4, json!(["ifname", "ipv4_addr"])),
+        (ORIGIN.v6, json!(["ifname", "ipv6_addr"])),
+        (EGRESS.v4, json!("ipv4_addr")),
+        (EGRESS.v6, json!("ipv6_addr")),
+    ] {
+        let members = elements.iter().filter(|element| element.set == name).map(Element::value).collect();
+        commands.push(set(json!({ "name": name, "type": kind }), members));
     }
-    commands.extend([set(EGRESS.v4, json!("ipv4_addr")), set(EGRESS.v6, json!("ipv6_addr"))]);
+    let prefixes = IpNet::aggregate(&settings.prefixes);
     for (name, kind, is_v4) in [(MESH.v4, "ipv4_addr", true), (MESH.v6, "ipv6_addr", false)] {
-        let prefixes = IpNet::aggregate(&settings.prefixes);
-        let prefixes: Vec<Value> =
-            prefixes.iter().filter(|prefix| prefix.addr().is_ipv4() == is_v4).map(prefix_of).collect();
-        let mut content = json!({ "name": name, "type": kind, "flags": ["interval"] });
-        if !prefixes.is_empty() {
-            content["elem"] = json!(prefixes);
-        }
-        commands.push(add(json!({ "set": within(content) })));
+        let of_family = prefixes.iter().filter(|prefix| prefix.addr().is_ipv4() == is_v4);
+        let content = json!({ "name": name, "type": kind, "flags": ["interval"] });
+        commands.push(set(content, of_family.map(prefix_of).collect()));
     }
     commands
 }
@@ -216,17 +218,7 @@ fn guard_in(settings: &FirewallSettings) -> Vec<Vec<Value>> {
         vec![is(meta("iifname"), ours(settings)), accept()],
         vec![is(meta("iifname"), on_host()), accept()],
     ];
-    for (family, own) in [("ip", IpAddr::from(settings.addr4)), ("ip6", IpAddr::from(settings.addr6))] {
-        let from_overlay = is_not(field(family, "saddr"), members(MESH.of_protocol(family)));
-        for protocol in ["udp", "tcp"] {
-            rules.push(vec![
-                is(field(family, "daddr"), json!(own.to_string())),
-                from_overlay.clone(),
-                is(field(protocol, "dport"), json!(DNS_PORT)),
-                accept(),
-            ]);
-        }
-    }
+    rules.extend(names(settings, ["daddr", "saddr", "dport"]));
     rules.extend(overlay_drops(FOREIGN_IN));
     rules
 }
@@ -237,7 +229,24 @@ fn guard_out(settings: &FirewallSettings) -> Vec<Vec<Value>> {
         vec![is(meta("oifname"), ours(settings)), accept()],
         vec![is(meta("oifname"), on_host()), accept()],
     ];
+    rules.extend(names(settings, ["saddr", "daddr", "sport"]));
     rules.extend(overlay_drops(FOREIGN_OUT));
+    rules
+}
+
+/// Lets containers that are no endpoints ask this node for names: its side, theirs, and where the port stands.
+fn names(settings: &FirewallSettings, [node, asker, port]: [&str; 3]) -> Vec<Vec<Value>> {
+    let mut rules = Vec::new();
+    for (family, own) in own_addresses(settings) {
+        for protocol in ["udp", "tcp"] {
+            rules.push(vec![
+                is(field(family, node), json!(own)),
+                is_not(field(family, asker), members(MESH.of_protocol(family))),
+                is(field(protocol, port), json!(DNS_PORT)),
+                accept(),
+            ]);
+        }
+    }
     rules
 }
 
@@ -305,15 +314,19 @@ fn nat(settings: &FirewallSettings) -> Vec<Vec<Value>> {
         ]);
     }
     let is_of_host = json!({ "fib": { "result": "type", "flags": ["saddr"] } });
-    for (family, own) in [("ip", IpAddr::from(settings.addr4)), ("ip6", IpAddr::from(settings.addr6))] {
+    for (family, own) in own_addresses(settings) {
         rules.push(vec![
             is(meta("oifname"), json!(settings.device)),
-            is_not(field(family, "saddr"), json!(own.to_string())),
+            is_not(field(family, "saddr"), json!(own)),
             is(is_of_host.clone(), json!("local")),
-            json!({ "snat": { "family": family, "addr": own.to_string() } }),
+            json!({ "snat": { "family": family, "addr": own } }),
         ]);
     }
     rules
+}
+
+fn own_addresses(settings: &FirewallSettings) -> [(&'static str, String); 2] {
+    [("ip", settings.addr4.to_string()), ("ip6", settings.addr6.to_string())]
 }
 
 impl ByFamily {
@@ -328,12 +341,14 @@ impl ByFamily {
 
 impl Element {
     fn command(&self) -> Value {
-        let parts: Vec<Value> = self.parts().into_iter().map(Value::from).collect();
-        let element = match parts.as_slice() {
-            [one] => one.clone(),
+        json!({ "element": within(json!({ "name": self.set, "elem": [self.value()] })) })
+    }
+
+    fn value(&self) -> Value {
+        match self.parts().as_slice() {
+            [one] => json!(one),
             parts => json!({ "concat": parts }),
-        };
-        json!({ "element": within(json!({ "name": self.set, "elem": [element] })) })
+        }
     }
 
     fn of_listed(set: &str, element: &Value) -> Self {
@@ -385,8 +400,12 @@ fn within(mut content: Value) -> Value {
     content
 }
 
-fn set(name: &str, kind: Value) -> Value {
-    add(json!({ "set": within(json!({ "name": name, "type": kind })) }))
+/// A set with its first members; an empty list of them would be refused.
+fn set(mut content: Value, members: Vec<Value>) -> Value {
+    if !members.is_empty() {
+        content["elem"] = json!(members);
+    }
+    add(json!({ "set": within(content) }))
 }
 
 fn is(left: Value, right: Value) -> Value {
@@ -415,7 +434,7 @@ fn members(set: &str) -> Value {
 
 /// Host ends of all endpoints, admitted or not.
 fn on_host() -> Value {
-    json!(format!("{}*", EndpointId::HOST_PREFIX))
+    json!(format!("{}*", HOST_PREFIX))
 }
 
 /// Links that may carry packets of the overlay, beside those of endpoints.

@@ -1,23 +1,20 @@
-//! What an endpoint is called in the kernel.
+//! Whose a link is: by its name, its hardware address and its alias.
 
-use std::fmt;
-
-use data_encoding::HEXLOWER_PERMISSIVE;
+use meshd_wire::EndpointId;
 
 use super::mac::Mac;
 
+/// Prefix of all links on the host's side.
+pub(super) const HOST_PREFIX: &str = "msh";
+const CONTAINER_PREFIX: &str = "msc";
 /// Name of the format in the alias of a host end; another one is not ours to touch.
 const ALIAS: &str = "meshd:1:";
-/// Octets of the id in a link's name: all that fits beside the prefix.
-const NAME_OCTETS: usize = 6;
+/// Digits of the id in a link's name: all that the kernel leaves beside the prefix.
+const DIGITS: usize = 12;
 /// Longest name of a runtime: the kernel keeps 255 bytes of an alias.
 const RUNTIME_LEN_MAX: usize = 64;
 
-/// Names an endpoint for ever: the same attachment always has the same id.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct EndpointId([u8; 32]);
-
-/// Whose link it is; stands in the link's alias, so that it is known even when all state is lost.
+/// The endpoint that a link belongs to; stands in the link's alias, so that it is known even when all state is lost.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LinkOwner {
     runtime: String,
@@ -29,48 +26,29 @@ pub struct LinkOwner {
 #[error("a runtime is named by 1 to {RUNTIME_LEN_MAX} lowercase letters, digits and dashes")]
 pub struct RuntimeNameError;
 
-impl EndpointId {
-    /// Prefix of all links on the host's side.
-    pub const HOST_PREFIX: &str = "msh";
-    const CONTAINER_PREFIX: &str = "msc";
-
-    /// Name of the link's host end.
-    pub fn host_link(&self) -> String {
-        format!("{}{}", Self::HOST_PREFIX, self.short())
-    }
-
-    /// Name of the link's other end as long as nobody has given it another.
-    pub fn container_link(&self) -> String {
-        format!("{}{}", Self::CONTAINER_PREFIX, self.short())
-    }
-
-    /// Hardware address of the host end.
-    pub fn host_mac(&self) -> Mac {
-        let [a, b, c, d, e, ..] = self.0;
-        Mac::local([a, b, c, d, e])
-    }
-
-    fn short(&self) -> String {
-        HEXLOWER_PERMISSIVE.encode(&self.0[..NAME_OCTETS])
-    }
+/// Name of the host's end of an endpoint's link.
+pub fn host_link(id: EndpointId) -> String {
+    named(HOST_PREFIX, id)
 }
 
-impl From<[u8; 32]> for EndpointId {
-    fn from(octets: [u8; 32]) -> Self {
-        Self(octets)
-    }
+/// Name of the endpoint's end as long as nobody has given it another.
+pub fn container_link(id: EndpointId) -> String {
+    named(CONTAINER_PREFIX, id)
 }
 
-impl fmt::Display for EndpointId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&HEXLOWER_PERMISSIVE.encode(&self.0))
-    }
+/// Hardware address of the host's end.
+pub fn host_mac(id: EndpointId) -> Mac {
+    let [a, b, c, d, e, ..] = id.0;
+    Mac::local([a, b, c, d, e])
 }
 
-impl fmt::Debug for EndpointId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "EndpointId({self})")
-    }
+/// Whether a link of this name leads to an endpoint.
+pub(super) fn is_host_end(name: &str) -> bool {
+    name.starts_with(HOST_PREFIX)
+}
+
+fn named(prefix: &str, id: EndpointId) -> String {
+    format!("{prefix}{:.DIGITS$}", id.to_string())
 }
 
 impl LinkOwner {
@@ -98,9 +76,8 @@ impl LinkOwner {
     /// Reads an alias back; `None` if it isn't exactly what we write.
     pub(super) fn of_alias(alias: &str) -> Option<Self> {
         let (runtime, id) = alias.strip_prefix(ALIAS)?.split_once(':')?;
-        let octets = HEXLOWER_PERMISSIVE.decode(id.as_bytes()).ok()?;
-        let id = EndpointId(octets.try_into().ok()?);
-        Self::new(runtime, id).ok()
+        let owner = Self::new(runtime, id.parse().ok()?).ok()?;
+        (owner.alias() == alias).then_some(owner)
     }
 }
 
@@ -114,10 +91,10 @@ mod tests {
 
     #[test]
     fn names_of_links_are_those_of_the_id_and_fit_the_kernel() {
-        assert_eq!(id().host_link(), "msha0a1a2a3a4a5");
-        assert_eq!(id().container_link(), "msca0a1a2a3a4a5");
-        assert_eq!(id().host_link().len(), 15);
-        assert_eq!(id().host_mac().to_string(), "02:a0:a1:a2:a3:a4");
+        assert_eq!(host_link(id()), "msha0a1a2a3a4a5");
+        assert_eq!(container_link(id()), "msca0a1a2a3a4a5");
+        assert_eq!(host_link(id()).len(), 15);
+        assert_eq!(host_mac(id()).to_string(), "02:a0:a1:a2:a3:a4");
     }
 
     #[test]
@@ -139,6 +116,8 @@ mod tests {
             format!("meshd:1:docker:{}", &id[1..]),
             format!("meshd:1:docker:{id}00"),
             format!("meshd:1:docker:x:{id}"),
+            format!("meshd:1:docker: {id}"),
+            format!("meshd:1:docker:{}", id.to_uppercase()),
         ];
         for alias in wrong {
             assert_eq!(LinkOwner::of_alias(&alias), None, "{alias}");
