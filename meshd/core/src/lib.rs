@@ -10,6 +10,7 @@
 //! - [`coalesce`]: packets of peers, merged into super-packets by reference.
 //! - [`flow`]: which packets belong together, and the verdicts on them.
 //! - [`mss`]: the segment size that a connection begins with, lowered to the path.
+//! - [`pool`]: the addresses of a container network, and which one is next.
 //! - [`routes`]: longest prefix match from address to owner, and the source check built on it.
 //! - [`unreachable`]: the ICMP answer to a packet that has nowhere to go.
 //! - [`too_big`]: the ICMP answer to a packet that the path cannot carry.
@@ -31,6 +32,7 @@ mod icmp_error;
 pub mod ip;
 pub mod mss;
 pub mod path;
+pub mod pool;
 pub mod routes;
 pub mod split;
 pub mod too_big;
