@@ -1,14 +1,15 @@
 //! A mesh of two honest organisations and three nodes, the same in every run.
 
+use std::net::IpAddr;
 use std::sync::LazyLock;
 
 use meshd_trust::founding::{self, DelegationTerms, Founder, FoundingTerms, StewardPublicKeys};
 use meshd_trust::{Floor, Roster, SigningKey, address, sign};
 use meshd_wire::record::{
-    Candidate, CandidateKind, EpochKey, JoinRequest, NodeCert, NodeKeys, NodeLeave, NodePaths, OrgState,
+    Candidate, CandidateKind, Endpoint, EpochKey, JoinRequest, NodeCert, NodeKeys, NodeLeave, NodePaths, OrgState,
     Prefix, Revocations, Roles, VERSION,
 };
-use meshd_wire::{Envelope, MeshId, NodeId, OrgId, PublicKey, Record, Timestamp};
+use meshd_wire::{EndpointId, Envelope, MeshId, NodeId, OrgId, PublicKey, Record, Timestamp};
 
 /// When everything happens.
 pub const NOW: Timestamp = Timestamp(1_800_000_000);
@@ -29,7 +30,7 @@ pub struct Mesh {
     pub orgs: Vec<OrgId>,
     /// Roots, genesis, delegations, revocations and states.
     pub chain: Vec<Envelope>,
-    /// Certificates, keys and paths.
+    /// Certificates, keys, paths and endpoints.
     pub nodes: Vec<Envelope>,
 }
 
@@ -156,6 +157,29 @@ impl Mesh {
         self.nodes.push(self.signed(&cert, &[&key("steward", org_number(org))]));
         self.nodes.push(self.signed(&node_keys(number), &[&identity]));
         self.nodes.push(self.signed(&paths, &[&identity]));
+        let org_octet = 90 + org_number(org);
+        let addresses =
+            vec![Prefix::v4([10, org_octet, 128 + number, 9].into(), 32), Prefix::host(external6(&cert))];
+        let claim = Endpoint {
+            version: VERSION,
+            node,
+            endpoint: EndpointId::of("fuzz", "net", "web", "eth0"),
+            seq: 1,
+            issued_at: NOW,
+            withdrawn: false,
+            addresses,
+            labels: Vec::new(),
+            name: Some(format!("web-{number}")),
+            image: None,
+        };
+        let block = Endpoint {
+            endpoint: EndpointId::of("fuzz", "net", "block", ""),
+            addresses: vec![Prefix::v4([10, org_octet, 192 + number, 0].into(), 26)],
+            name: None,
+            ..claim.clone()
+        };
+        self.nodes.push(self.signed(&claim, &[&identity]));
+        self.nodes.push(self.signed(&block, &[&identity]));
     }
 
     /// Signs a record for this mesh.
@@ -213,6 +237,13 @@ impl Mesh {
 /// Envelopes as they travel.
 pub fn bytes_of(envelopes: &[Envelope]) -> Vec<Vec<u8>> {
     envelopes.iter().map(Envelope::to_bytes).collect()
+}
+
+/// An IPv6 address beside that of a node.
+fn external6(cert: &NodeCert) -> IpAddr {
+    let mut octets = cert.addr6;
+    octets[15] ^= 1;
+    octets.into()
 }
 
 fn node_keys(number: u8) -> NodeKeys {

@@ -5,8 +5,8 @@ use libfuzzer_sys::fuzz_target;
 use meshd_fuzz::honest::{self, MESH};
 use meshd_fuzz::seed;
 use meshd_wire::record::{
-    JoinRequest, MeshGenesis, NodeCert, NodeExternals, NodeKeys, NodeLeave, NodePaths, OrgRoot, OrgState,
-    Revocations, StewardDelegation,
+    Endpoint, JoinRequest, MeshGenesis, NodeCert, NodeExternals, NodeKeys, NodeLeave, NodePaths, OrgRoot,
+    OrgState, Revocations, StewardDelegation,
 };
 use meshd_wire::{Envelope, Kind, Record};
 
@@ -24,14 +24,14 @@ fn check(bytes: &[u8]) {
         Kind::NodeCert => record::<NodeCert>(&envelope),
         Kind::NodeKeys => record::<NodeKeys>(&envelope),
         Kind::NodePaths => record::<NodePaths>(&envelope),
+        Kind::Endpoint => record::<Endpoint>(&envelope),
         Kind::Revocations => record::<Revocations>(&envelope),
         Kind::OrgState => record::<OrgState>(&envelope),
         Kind::JoinRequest => record::<JoinRequest>(&envelope),
         Kind::NodeLeave => record::<NodeLeave>(&envelope),
         Kind::NodeExternals => record::<NodeExternals>(&envelope),
         // They have a number and no payload in this release.
-        Kind::Agreement | Kind::Leave | Kind::Endpoint | Kind::OrgPolicy | Kind::Receipt | Kind::Recovery => {
-        }
+        Kind::Agreement | Kind::Leave | Kind::OrgPolicy | Kind::Receipt | Kind::Recovery => {}
     }
 }
 

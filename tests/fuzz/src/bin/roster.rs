@@ -10,7 +10,7 @@ use meshd_fuzz::honest::{self, MESH, NOW, key, node_id};
 use meshd_fuzz::seed;
 use meshd_trust::{Accepted, Change, Floor, Roster, SigningKey};
 use meshd_wire::record::{
-    MeshGenesis, NodeCert, NodeKeys, NodePaths, OrgRoot, OrgState, Revocations, StewardDelegation,
+    Endpoint, MeshGenesis, NodeCert, NodeKeys, NodePaths, OrgRoot, OrgState, Revocations, StewardDelegation,
 };
 use meshd_wire::{Envelope, Kind, PeerBundle, Record, RecordId};
 
@@ -131,7 +131,10 @@ fn bundle(state: &mut State, mut script: Script<'_>) {
 /// What an honest one signed is new, and so is what the insider says of itself.
 fn is_entitled(envelope: &Envelope, change: &Change) -> bool {
     let is_honest = envelope.record_id(&MESH.id).is_some_and(|id| HONEST_IDS.contains(&id));
-    let of_insider = matches!(change, Change::Keys(node) | Change::Paths(node) if *node == node_id(2));
+    let of_insider = matches!(
+        change,
+        Change::Keys(node) | Change::Paths(node) | Change::Endpoint(node, _) if *node == node_id(2)
+    );
     is_honest || of_insider
 }
 
@@ -152,14 +155,13 @@ fn forged(mut script: Script<'_>) -> Option<Vec<u8>> {
         Kind::NodeCert => signed::<NodeCert>(&payload, signers),
         Kind::NodeKeys => signed::<NodeKeys>(&payload, signers),
         Kind::NodePaths => signed::<NodePaths>(&payload, signers),
+        Kind::Endpoint => signed::<Endpoint>(&payload, signers),
         Kind::Revocations => signed::<Revocations>(&payload, signers),
         Kind::OrgState => signed::<OrgState>(&payload, signers),
         // They never enter a roster.
         Kind::JoinRequest | Kind::NodeLeave | Kind::NodeExternals => None,
         // The honest say nothing of these kinds.
-        Kind::Agreement | Kind::Leave | Kind::Endpoint | Kind::OrgPolicy | Kind::Receipt | Kind::Recovery => {
-            None
-        }
+        Kind::Agreement | Kind::Leave | Kind::OrgPolicy | Kind::Receipt | Kind::Recovery => None,
     }
 }
 
