@@ -58,6 +58,17 @@ pub(super) struct Arrival<'p> {
     pub(super) now: Duration,
 }
 
+/// What came of a packet.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    /// It is for the host, and lies there.
+    Host(Range<usize>),
+    /// It was for somebody else, who has it.
+    Elsewhere,
+    /// It was about the path, which its sender does not take for data.
+    PathMessage,
+}
+
 /// Where a packet goes.
 #[derive(Debug)]
 enum Fate {
@@ -92,11 +103,11 @@ impl<'a, S: DatagramSocket> Delivery<'a, S> {
         slab: &mut [u8],
         range: Range<usize>,
         arrival: Arrival<'_>,
-    ) -> Result<Option<Range<usize>>, Reason> {
+    ) -> Result<Outcome, Reason> {
         let bytes = slab.get_mut(range.clone()).unwrap_or_default();
         let packet = match IpPacket::parse(bytes) {
             Ok(packet) => packet,
-            Err(_) => return self.path_message(bytes, arrival).map(|()| None),
+            Err(_) => return self.path_message(bytes, arrival).map(|()| Outcome::PathMessage),
         };
         let len = packet.bytes().len();
         let flow = Flow {
@@ -116,11 +127,11 @@ impl<'a, S: DatagramSocket> Delivery<'a, S> {
                 Fate::Host => {}
                 Fate::Peer(peer) => {
                     let packet = bytes.get_mut(..len).unwrap_or_default();
-                    return self.forward(&peer, packet, destination, arrival).map(|()| None);
+                    return self.forward(&peer, packet, destination, arrival).map(|()| Outcome::Elsewhere);
                 }
             }
             if self.shared.pings.take_reply(&packet, arrival.now) {
-                return Ok(None);
+                return Ok(Outcome::Elsewhere);
             }
             // Verdicts on pieces do not last.
             self.last = Some(passed).filter(|_| !is_icmp && flow.fragment.is_none());
@@ -129,12 +140,15 @@ impl<'a, S: DatagramSocket> Delivery<'a, S> {
         if !header::decapsulate_ecn(packet, arrival.ecn) {
             return Err(Reason::Congested);
         }
-        Ok(Some(range.start..range.start + len))
+        Ok(Outcome::Host(range.start..range.start + len))
     }
 
     /// Sends what was forwarded or answered.
     pub(super) fn flush(&mut self) {
         self.train.flush();
+        if let Some(refused) = self.train.take_refused() {
+            self.shared.notes.refused(refused);
+        }
     }
 
     fn fate(

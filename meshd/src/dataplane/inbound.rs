@@ -12,14 +12,14 @@ use meshd_core::path::is_overlay;
 use meshd_tunnel::KEEPALIVE_LEN;
 
 use super::counters::{Counters, Reason};
-use super::delivery::{Arrival, Circumstances, Delivery};
+use super::delivery::{Arrival, Circumstances, Delivery, Outcome};
 use super::notes::{Stray, Wants};
 use super::outbound::Burst;
 use super::sessions::Receiving;
 use super::shared::Shared;
 use super::snapshot::Snapshot;
 use super::train::TrainSender;
-use crate::io::{DatagramSocket, Events, PacketDevice, ReceiveMeta};
+use crate::io::{DatagramSocket, PacketDevice, ReceiveMeta};
 
 /// Parts received with one call while the kernel puts datagrams together: more gain nothing, and delay the first …
 const TRAINS: usize = 4;
@@ -75,7 +75,7 @@ struct Run {
 }
 
 impl<'a, D: PacketDevice, S: DatagramSocket> Inbound<'a, D, S> {
-    pub(super) fn new(shared: &'a Shared, device: &'a D, socket: &'a S, room: Option<&'a Events>) -> Self {
+    pub(super) fn new(shared: &'a Shared, device: &'a D, socket: &'a S) -> Self {
         let coalescing = device.coalescing();
         Self {
             socket,
@@ -87,7 +87,8 @@ impl<'a, D: PacketDevice, S: DatagramSocket> Inbound<'a, D, S> {
             path: InPath {
                 shared,
                 device,
-                delivery: Delivery::new(shared, TrainSender::new(shared, socket, room)),
+                // Without waits for room: one link that takes nothing must not keep others from being heard.
+                delivery: Delivery::new(shared, TrainSender::new(shared, socket, None)),
                 coalescer: Coalescer::new(coalescing),
                 passed: None,
                 run: Run::new(),
@@ -99,6 +100,15 @@ impl<'a, D: PacketDevice, S: DatagramSocket> Inbound<'a, D, S> {
 
     /// Receives what the socket has, up to a bound, and hands it to the host.
     pub(super) fn burst(&mut self, now: Duration) -> Burst {
+        let burst = self.receive(now);
+        if burst == Burst::Drained {
+            // A wait may be long, and the keys of a session that ends meanwhile must not outlive it here.
+            self.path.last = None;
+        }
+        burst
+    }
+
+    fn receive(&mut self, now: Duration) -> Burst {
         let slab = self.slab.get_mut(..self.parts * PART_LEN).unwrap_or_default();
         let metas = self.metas.get_mut(..self.parts).unwrap_or_default();
         let received = match self.socket.receive(slab, metas) {
@@ -229,6 +239,8 @@ impl<D: PacketDevice, S: DatagramSocket> InPath<'_, D, S> {
         session.accept(counters, fresh);
 
         let (mut packets, mut bytes, mut fresh_count) = (0u64, 0u64, 0);
+        // Whether there was anything that its sender takes for data, whatever becomes of it here.
+        let mut has_data = false;
         let arrival = Arrival { snapshot, peer, ecn: meta.ecn, now };
         let mut circumstances = self.delivery.circumstances(arrival);
         if self.passed != Some(circumstances) {
@@ -252,7 +264,7 @@ impl<D: PacketDevice, S: DatagramSocket> InPath<'_, D, S> {
                 continue;
             }
             match self.delivery.judge(slab, plaintext.clone(), arrival) {
-                Ok(Some(packet)) => {
+                Ok(Outcome::Host(packet)) => {
                     (packets, bytes) = (packets + 1, bytes + packet.len() as u64);
                     if self.coalescer.push(slab, packet.clone()).is_err() {
                         deliver(&mut self.coalescer, slab, self.device, &self.shared.counters);
@@ -260,15 +272,19 @@ impl<D: PacketDevice, S: DatagramSocket> InPath<'_, D, S> {
                         let _ = self.coalescer.push(slab, packet);
                     }
                 }
-                Ok(None) => {}
-                Err(reason) => self.shared.counters.add(reason),
+                Ok(Outcome::Elsewhere) => has_data = true,
+                Ok(Outcome::PathMessage) => {}
+                Err(reason) => {
+                    has_data = true;
+                    self.shared.counters.add(reason);
+                }
             }
         }
         self.passed = Some(circumstances);
         self.shared.counters.add_many(Reason::Replay, len - fresh_count);
         if fresh_count > 0 {
             peer.count_received(packets, bytes);
-            note_received(self.shared, receiving, meta.source, packets > 0, now);
+            note_received(self.shared, receiving, meta.source, has_data || packets > 0, now);
         }
     }
 

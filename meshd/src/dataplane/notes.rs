@@ -11,12 +11,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use meshd_tunnel::PeerId;
 
 use super::peer::Peer;
+use super::train::Refused;
 use crate::io::Waker;
 
 /// Control messages that came to a data socket: in order only while the steering program is missing.
 const STRAYS_MAX: usize = 64;
 /// Longest control message: an initiation.
 pub(super) const CONTROL_LEN_MAX: usize = 148;
+
+/// Set in the number that stands for refused packets, as peers and lengths may be zero.
+const REFUSED: u64 = 1 << 48;
 
 /// One thing to look at.
 #[derive(Debug)]
@@ -86,8 +90,8 @@ impl Wants {
 #[derive(Debug)]
 pub(super) struct Notes {
     queue: Mutex<Queue>,
-    /// One more than the number of the peer whose trains this host's own link has refused; zero for none. Another
-    /// peer waits for its next train.
+    /// What this host's own link has refused: [`REFUSED`], the length and the peer; zero for nothing. Another peer waits
+    /// for its next train.
     refused: AtomicU64,
     waker: Waker,
 }
@@ -116,16 +120,18 @@ impl Notes {
     }
 
     /// Notes that this host's link takes no train as long as the path to a peer was believed to carry.
-    pub(super) fn refused(&self, peer: PeerId) {
-        if self.refused.swap(u64::from(peer.0) + 1, Ordering::Relaxed) == 0 {
+    pub(super) fn refused(&self, refused: Refused) {
+        let Refused { peer, len } = refused;
+        if self.refused.swap(REFUSED | u64::from(len) << 32 | u64::from(peer.0), Ordering::Relaxed) == 0 {
             self.waker.wake();
         }
     }
 
-    /// The peer noted so, once.
-    pub(super) fn take_refused(&self) -> Option<PeerId> {
-        let number = self.refused.swap(0, Ordering::Relaxed).checked_sub(1)?;
-        u32::try_from(number).ok().map(PeerId)
+    /// What was noted so, once.
+    pub(super) fn take_refused(&self) -> Option<Refused> {
+        let number = self.refused.swap(0, Ordering::Relaxed);
+        let refused = Refused { peer: PeerId(number as u32), len: (number >> 32) as u16 };
+        (number != 0).then_some(refused)
     }
 
     /// Hands a control message on; false if too many wait.

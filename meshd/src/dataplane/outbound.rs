@@ -95,8 +95,8 @@ impl<'a, D: PacketDevice, S: DatagramSocket> Outbound<'a, D, S> {
             }
         }
         self.path.train.flush();
-        if let Some(peer) = self.path.train.take_refused() {
-            self.path.shared.notes.refused(peer);
+        if let Some(refused) = self.path.train.take_refused() {
+            self.path.shared.notes.refused(refused);
         }
         burst
     }
@@ -191,9 +191,11 @@ impl<D: PacketDevice, S: DatagramSocket> OutPath<'_, D, S> {
             self.shared.notes.want(peer, Wants::RENEWAL);
             return self.shared.answer_unreachable(self.device, packet, now);
         }
-        let Ok(mut splitter) = outgoing.splitter(usize::from(self.shared.mtu)) else {
+        // Of a way whose session has ended, the width holds good.
+        let mtu = peer.way().as_ref().map_or(self.shared.mtu, |way| way.mtu);
+        let Ok(mut splitter) = outgoing.splitter(usize::from(mtu)) else {
             self.shared.counters.add(Reason::TooBig);
-            return self.shared.answer_too_big(self.device, packet, self.shared.mtu, now);
+            return self.shared.answer_too_big(self.device, packet, mtu, now);
         };
         while let Some(segment) = splitter.next(packet) {
             stage(self.shared, peer, segment);

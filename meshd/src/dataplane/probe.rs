@@ -245,16 +245,21 @@ impl PathMtu {
         }
     }
 
-    /// The link of this host did not take a packet as long as the path was believed to carry; returns whether the way
-    /// to send has changed. Every path carries the floor, at worst in fragments; a search finds out what more.
-    pub(super) fn on_data_refused(&mut self, now: Duration) -> bool {
-        if matches!(self.state, State::Off) {
+    /// The link of this host did not take a packet of `len` bytes; returns whether the way to send has changed. Every
+    /// path carries the floor, at worst in fragments; a search finds out what more.
+    pub(super) fn on_data_refused(&mut self, len: u16, now: Duration) -> bool {
+        // The packet left before the path was known as it is known now.
+        if self.fragments || len > self.mtu {
             return false;
         }
-        let before = (self.mtu, self.fragments);
-        (self.mtu, self.fragments) = (MTU_MIN, self.mtu <= MTU_MIN);
+        if matches!(self.state, State::Off) {
+            // No search will find the width: either none ever runs, or one starts with the first session.
+            self.fragments = self.mtu <= MTU_MIN;
+            return self.fragments;
+        }
+        (self.mtu, self.fragments) = (MTU_MIN, len <= MTU_MIN);
         self.start(now);
-        before != (self.mtu, self.fragments)
+        true
     }
 
     /// What was asked for is not carried.
@@ -429,16 +434,43 @@ mod tests {
     fn packets_that_the_link_refuses_go_by_the_floor_at_once_and_start_a_search() {
         let now = Duration::from_secs(60);
         let mut path = PathMtu::new(FULL);
-        assert!(!path.on_data_refused(now), "no way to send yet");
+        assert!(!path.on_data_refused(FULL, now), "no way to send yet");
         search(&mut path, Some(FULL), Duration::ZERO);
-        assert!(path.on_data_refused(now));
+        assert!(path.on_data_refused(FULL, now));
         assert_eq!((path.mtu(), path.fragments()), (MTU_MIN, false));
         finish(&mut path, Underlay { link: 1400, ..Underlay::of(1400) }, now);
         assert!((1392..=1400).contains(&path.mtu()), "{}", path.mtu());
 
-        assert!(path.on_data_refused(now));
-        assert!(path.on_data_refused(now), "the floor is refused as well");
+        assert!(path.on_data_refused(path.mtu(), now));
+        assert!(path.on_data_refused(MTU_MIN, now), "the floor is refused as well");
         assert_eq!((path.mtu(), path.fragments()), (MTU_MIN, true));
+    }
+
+    #[test]
+    fn packets_that_left_before_the_width_was_known_change_nothing_when_they_are_refused() {
+        let now = Duration::from_secs(60);
+        let mut path = PathMtu::new(FULL);
+        search(&mut path, Some(FULL), Duration::ZERO);
+        assert!(path.on_data_refused(FULL, now));
+        let probe = path.poll().unwrap();
+        assert!(!path.on_data_refused(FULL, now));
+        assert_eq!((path.mtu(), path.fragments()), (MTU_MIN, false));
+        assert!(path.poll().is_none(), "the search goes on");
+        assert!(path.on_ack(Ack { search: probe.search, len: FULL }, now));
+
+        search(&mut path, Some(1220), now);
+        assert_eq!((path.mtu(), path.fragments()), (MTU_MIN, true));
+        let rests_until = path.next_timeout();
+        assert!(!path.on_data_refused(MTU_MIN, now), "it was not sent in fragments");
+        assert_eq!(path.next_timeout(), rests_until);
+    }
+
+    #[test]
+    fn a_link_below_the_floor_is_believed_also_where_nobody_answers_probes() {
+        let mut path = PathMtu::unprobed(FULL);
+        assert!(path.on_data_refused(MTU_MIN, Duration::ZERO));
+        assert_eq!((path.mtu(), path.fragments()), (MTU_MIN, true));
+        assert!(!path.on_data_refused(MTU_MIN, Duration::ZERO), "once");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Packets of one peer that wait: WireGuard's own number is of that order.
-const PACKETS_MAX: usize = 64;
+pub(super) const PACKETS_MAX: usize = 64;
 /// Bytes of them: 64 full packets of a common MTU.
 const PEER_BYTES_MAX: usize = 96 * 1024;
 /// Bytes of all peers together: a host that talks to thousands of absent peers keeps its memory.

@@ -72,7 +72,7 @@ fn a_train_costs_two_system_calls_and_no_allocation_on_its_way_in() {
         let (train, stride) = trains.next().unwrap();
         node.socket.give(train, stride);
     };
-    let mut inbound = Inbound::new(&node.shared, &device, &node.socket, None);
+    let mut inbound = Inbound::new(&node.shared, &device, &node.socket);
     arrive();
     assert_eq!(inbound.burst(NOW), Burst::More);
 
@@ -183,7 +183,7 @@ fn an_error_in_the_name_of_another_is_refused_also_within_a_known_flow() {
 fn one_datagram_costs_one_call_to_receive_it() {
     let node = Node::new();
     let device = FakeDevice::reading(Vec::new());
-    let mut inbound = Inbound::new(&node.shared, &device, &node.socket, None);
+    let mut inbound = Inbound::new(&node.shared, &device, &node.socket);
     node.arrives(node.sealed(&packet(OTHER, OWN, b"alone")));
     assert_eq!(inbound.burst(NOW), Burst::Drained);
     for _ in 0..2 {
@@ -378,7 +378,7 @@ impl Node {
 
     /// Receives what has arrived.
     fn receives_all(&self, device: &FakeDevice) {
-        let mut inbound = Inbound::new(&self.shared, device, &*self.socket, None);
+        let mut inbound = Inbound::new(&self.shared, device, &*self.socket);
         while inbound.burst(NOW) == Burst::More {}
     }
 

@@ -128,6 +128,7 @@ fn run_outbound<D: PacketDevice + AsFd>(
     socket: &GroupSocket,
     waker: &Waker,
 ) -> io::Result<()> {
+    come_first();
     let events = Events::new(waker, &[(queue.as_fd(), Interest::Readable)])?;
     let room = Events::new(waker, &[(socket.as_fd(), Interest::Writable)])?;
     let mut outbound = Outbound::new(shared, queue, socket, Some(&room));
@@ -152,9 +153,9 @@ fn run_inbound<D: PacketDevice>(
     socket: &GroupSocket,
     waker: &Waker,
 ) -> io::Result<()> {
+    come_first();
     let events = Events::new(waker, &[(socket.as_fd(), Interest::Readable)])?;
-    let room = Events::new(waker, &[(socket.as_fd(), Interest::Writable)])?;
-    let mut inbound = Inbound::new(shared, queue, socket, Some(&room));
+    let mut inbound = Inbound::new(shared, queue, socket);
     while !shared.is_stopping() {
         match inbound.burst(clock::now()) {
             Burst::More => {}
@@ -174,7 +175,7 @@ fn run_engine(shared: &Shared, mut tunnels: Tunnels<'_>, control: &GroupSocket) 
     Ok(())
 }
 
-/// Raises the priority of this thread above that of the daemon.
+/// Raises the priority of this thread above that of the daemon, and of the thread that answers floods of handshakes.
 fn come_first() {
     let raised = getpriority_process(None).and_then(|nice| setpriority_process(None, nice + NICE));
     if let Err(error) = raised {
@@ -195,10 +196,7 @@ impl Running {
         waker: Waker,
         work: impl FnOnce() + Send + 'static,
     ) -> Result<(), DataPlaneError> {
-        let thread = Builder::new().name(name.clone()).spawn(|| {
-            come_first();
-            work();
-        });
+        let thread = Builder::new().name(name.clone()).spawn(work);
         self.threads.push(thread.map_err(|source| DataPlaneError::Thread { name, source })?);
         self.wakers.push(waker);
         Ok(())

@@ -39,8 +39,16 @@ pub(super) struct TrainSender<'a, S: ?Sized> {
     to: Option<Towards>,
     /// Length of the last packet and its padding there: in a train all are as long.
     padded: (usize, usize),
-    /// A peer whose train this host's own link did not take, because its packets are too long.
-    refused: Option<PeerId>,
+    refused: Option<Refused>,
+}
+
+/// Packets that this host's own link did not take, because they are too long for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Refused {
+    /// Where they were to go.
+    pub(super) peer: PeerId,
+    /// Length of the longest inside the tunnel.
+    pub(super) len: u16,
 }
 
 /// What all datagrams of a train have in common.
@@ -131,8 +139,10 @@ impl<'a, S: DatagramSocket + ?Sized> TrainSender<'a, S> {
             };
             if let Err(error) = sent {
                 tracing::trace!(%error, "train not sent");
-                if error.raw_os_error() == Some(libc::EMSGSIZE) {
-                    self.refused = Some(to.peer);
+                // What may be fragmented fits every link.
+                if error.raw_os_error() == Some(libc::EMSGSIZE) && !to.fragments {
+                    let len = u16::try_from(self.segment.saturating_sub(OVERHEAD)).unwrap_or(u16::MAX);
+                    self.refused = Some(Refused { peer: to.peer, len });
                 }
                 self.shared.counters.add_many(Reason::UdpSendFailed, self.count);
             }
@@ -140,8 +150,8 @@ impl<'a, S: DatagramSocket + ?Sized> TrainSender<'a, S> {
         (self.len, self.count, self.segment_next_max) = (0, 0, 0);
     }
 
-    /// The peer whose path this host's own link makes narrower than it was believed, once.
-    pub(super) fn take_refused(&mut self) -> Option<PeerId> {
+    /// What this host's own link refused last, once: the path there is narrower than it was believed.
+    pub(super) fn take_refused(&mut self) -> Option<Refused> {
         self.refused.take()
     }
 

@@ -23,6 +23,7 @@ use super::clock;
 use super::counters::Reason;
 use super::events::Event;
 use super::notes::{Note, Stray, Wants};
+use super::peer::Peer;
 use super::shared::Shared;
 use super::train::TrainSender;
 use super::{MTU_MIN, PeerConfig};
@@ -100,8 +101,8 @@ impl<'a> Tunnels<'a> {
             self.obey(command, now);
         }
         let mut is_busy = self.read_notes(now);
-        if let Some(peer) = self.shared.notes.take_refused() {
-            self.refused(peer, now);
+        if let Some(refused) = self.shared.notes.take_refused() {
+            self.refused(refused, now);
         }
         self.fill_backlog(now);
         while let Some(message) = self.backlog.pop() {
@@ -145,7 +146,7 @@ impl<'a> Tunnels<'a> {
     fn read_notes(&mut self, now: Duration) -> bool {
         for _ in 0..NOTES_PER_STEP {
             match self.shared.notes.pop() {
-                Some(Note::Peer(peer)) => self.heed(peer.id, peer.wants.take(), now),
+                Some(Note::Peer(peer)) => self.heed(&peer, now),
                 Some(Note::Confirmed { index }) => self.engine.confirmed(now, index),
                 Some(Note::Stray(stray)) => self.keep(stray, now),
                 None => return false,
@@ -156,9 +157,13 @@ impl<'a> Tunnels<'a> {
     }
 
     /// Does what a peer was noted for.
-    fn heed(&mut self, id: PeerId, wants: u8, now: Duration) {
-        // The peer may be gone.
-        let Some(tracked) = self.tracked.get_mut(&id) else { return };
+    fn heed(&mut self, peer: &Peer, now: Duration) {
+        let (id, wants) = (peer.id, peer.wants.take());
+        let Some(tracked) = self.tracked.get_mut(&id) else {
+            // It is gone. A data thread that did not know has kept packets for it, and room that others need.
+            let discarded = peer.staged().discard(&self.shared.staged_total);
+            return self.shared.counters.add_many(Reason::NoPeer, discarded);
+        };
         if wants & Wants::STIR != 0 {
             for tunnel in tracked.tunnels() {
                 self.engine.stir(now, tunnel);

@@ -49,7 +49,7 @@ fn mistake05_every_part_of_the_receive_buffer_holds_the_longest_train() {
     let (train, stride) = node.sealed_train(0);
     assert!(train.len() > 65_000);
     socket.will_receive(vec![Part { stride, ..Part::of(train) }]);
-    let mut inbound = Inbound::new(&node.shared, &device, &socket, None);
+    let mut inbound = Inbound::new(&node.shared, &device, &socket);
     while inbound.burst(NOW) == Burst::More {}
     assert_eq!(node.drops(), Vec::new());
     let rooms = socket.rooms.lock().unwrap();
@@ -64,7 +64,7 @@ fn mistake10_who_reads_a_packet_sends_it_before_it_waits_for_another() {
     let socket = Ledger::default();
     socket.will_receive(vec![Part::of(node.sealed(&packet(OTHER, OWN, b"inwards")))]);
     assert_eq!(Outbound::new(&node.shared, &device, &socket, None).burst(NOW), Burst::Drained);
-    assert_eq!(Inbound::new(&node.shared, &device, &socket, None).burst(NOW), Burst::Drained);
+    assert_eq!(Inbound::new(&node.shared, &device, &socket).burst(NOW), Burst::Drained);
     let (sent, written) = (socket.sent.lock().unwrap(), device.written.lock().unwrap());
     assert_eq!(sent.iter().map(|train| train.bytes.len() / train.segment).sum::<usize>(), 3);
     assert_eq!(written.len(), 1);
@@ -81,10 +81,8 @@ fn mistake11_trains_need_no_lock_that_control_holds_and_wake_its_timers_once() {
         let (train, stride) = node.sealed_train(round);
         socket.will_receive(vec![Part { stride, ..Part::of(train) }]);
     }
-    let (mut outbound, mut inbound) = (
-        Outbound::new(&node.shared, &device, &socket, None),
-        Inbound::new(&node.shared, &device, &socket, None),
-    );
+    let (mut outbound, mut inbound) =
+        (Outbound::new(&node.shared, &device, &socket, None), Inbound::new(&node.shared, &device, &socket));
     // A lock that the path took would never be had: control holds it until the last train is through.
     let held = (node.shared.retired.lock().unwrap(), node.peer.staged());
     while outbound.burst(NOW) == Burst::More {}
@@ -125,7 +123,7 @@ fn mistake13_every_train_goes_to_its_own_peer_though_buffers_are_used_again() {
         Part { source: first_moved, ..Part::of(from_first()) },
         Part { source: second_moved, ..Part::of(from_second()) },
     ]);
-    Inbound::new(&node.shared, &device, &socket, None).burst(NOW);
+    Inbound::new(&node.shared, &device, &socket).burst(NOW);
     assert_eq!(node.drops(), Vec::new());
     assert_eq!(node.peer.take_heard_from(), Some(first_moved));
     assert_eq!(second.peer.take_heard_from(), Some(second_moved));
@@ -153,7 +151,7 @@ fn mistake15_a_receiver_outlives_whatever_arrives() {
         socket.incoming.lock().unwrap().push_back(Err(error));
     }
     socket.will_receive(vec![Part::of(node.sealed(&packet(OTHER, OWN, b"after all")))]);
-    let mut inbound = Inbound::new(&node.shared, &device, &socket, None);
+    let mut inbound = Inbound::new(&node.shared, &device, &socket);
     while !socket.incoming.lock().unwrap().is_empty() {
         assert_ne!(inbound.burst(NOW), Burst::Lost);
     }

@@ -9,10 +9,13 @@ use meshd_tunnel::{PeerId, TunnelId, TxSession};
 
 use super::super::header;
 use super::super::outbound::note_sent;
-use super::super::peer::Reach;
+use super::super::peer::{Peer, Reach, Way};
 use super::super::probe::{MESSAGE_LEN, Probe};
+use super::super::shared::Shared;
+use super::super::staged::PACKETS_MAX;
+use super::super::train::{Refused, TrainSender};
 use super::track::Silence;
-use super::{Event, MTU_MIN, Reason, Tunnels, spread};
+use super::{DatagramSocket, Event, MTU_MIN, Reason, Tunnels, spread};
 
 /// Time between calls after a handshake was given up.
 const CALL_AGAIN: Duration = Duration::from_secs(25);
@@ -131,47 +134,41 @@ impl Tunnels<'_> {
         }
     }
 
-    /// Lets the data threads see how to send, and sends what waited for it.
+    /// Lets the data threads see how to send, and sends what waited for it: nearly all before they see it, as what they
+    /// read then would overtake it, and afterwards what came meanwhile.
     fn publish(&mut self, id: PeerId, now: Duration) {
         let Some(tracked) = self.tracked.get(&id) else { return };
-        let way = tracked.way();
-        let is_open = way.is_some();
-        tracked.peer.set_way(way);
-        if is_open {
-            self.flush_staged(id, now);
-            self.probe(id, now);
-        }
+        let (peer, way) = (Arc::clone(&tracked.peer), tracked.way());
+        let Some(way) = way else { return peer.set_way(None) };
+        send_staged(self.shared, &mut self.train, &peer, &way, now);
+        peer.set_way(Some(way));
+        self.flush_staged(id, now);
+        self.probe(id, now);
     }
 
     /// Sends staged packets, or sees to it that there will be a session for them.
     pub(super) fn flush_staged(&mut self, id: PeerId, now: Duration) {
         let Some(tracked) = self.tracked.get(&id) else { return };
         let peer = Arc::clone(&tracked.peer);
-        let way = peer.way();
-        let Some(way) = way.as_ref().filter(|way| way.session.is_usable(now)) else {
-            return self.call(id, now);
+        let sent = match &*peer.way() {
+            Some(way) => send_staged(self.shared, &mut self.train, &peer, way, now),
+            None => false,
         };
-        loop {
-            let Some(packet) = peer.staged().pop(&self.shared.staged_total) else { break };
-            let Ok(mut reservation) = way.session.reserve(now, 1) else {
-                self.shared.counters.add(Reason::QueueFull);
-                continue;
-            };
-            self.train.add(way, &mut reservation, &packet, header::ecn(&packet).unwrap_or_default());
-            note_sent(self.shared, &peer, way, now);
-            peer.count_sent(1, packet.len() as u64);
+        if !sent {
+            self.call(id, now);
         }
-        self.train.flush();
-        if self.train.take_refused().is_some() {
-            self.refused(id, now);
+        if let Some(refused) = self.train.take_refused() {
+            self.refused(refused, now);
         }
     }
 
     /// This host's link has refused packets as long as the path was believed to carry.
-    pub(super) fn refused(&mut self, id: PeerId, now: Duration) {
+    pub(super) fn refused(&mut self, refused: Refused, now: Duration) {
+        let Refused { peer: id, len } = refused;
         let Some(tracked) = self.tracked.get_mut(&id) else { return };
-        let changed = tracked.mtu.on_data_refused(now);
-        self.settle_mtu(id, changed, now);
+        if tracked.mtu.on_data_refused(len, now) {
+            self.settle_mtu(id, true, now);
+        }
     }
 
     /// Does what time has brought about.
@@ -290,4 +287,33 @@ impl Tunnels<'_> {
             }
         }
     }
+}
+
+/// Sends the packets that wait for a peer; false if its session takes them no more. Whatever is staged meanwhile has a
+/// note of its own.
+fn send_staged(
+    shared: &Shared,
+    train: &mut TrainSender<'_, dyn DatagramSocket>,
+    peer: &Arc<Peer>,
+    way: &Way,
+    now: Duration,
+) -> bool {
+    let mut is_usable = true;
+    for _ in 0..PACKETS_MAX {
+        // Before a packet is taken: one that cannot be sent waits for the next session.
+        let Ok(mut reservation) = way.session.reserve(now, 1) else {
+            is_usable = false;
+            break;
+        };
+        let Some(packet) = peer.staged().pop(&shared.staged_total) else { break };
+        if packet.len() > usize::from(way.mtu) {
+            shared.counters.add(Reason::TooBig);
+            continue;
+        }
+        train.add(way, &mut reservation, &packet, header::ecn(&packet).unwrap_or_default());
+        note_sent(shared, peer, way, now);
+        peer.count_sent(1, packet.len() as u64);
+    }
+    train.flush();
+    is_usable
 }
