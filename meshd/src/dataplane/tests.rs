@@ -1,8 +1,8 @@
 //! The data threads' work between fakes: what they cost, and what becomes of packets.
 
-mod mistakes;
-
 mod fakes;
+mod heard;
+mod mistakes;
 mod within_a_train;
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};

@@ -5,13 +5,14 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::mpsc::sync_channel;
 use std::sync::{Mutex, PoisonError};
 
-use meshd_tunnel::{EngineConfig, LocalKey, Suite, Tai64n, TunnelSpec};
+use meshd_tunnel::{EngineConfig, LocalKey, OVERHEAD, Suite, Tai64n, TunnelSpec};
 use meshd_wire::{NodeId, OrgId};
 use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
 use super::super::DataPlaneConfig;
-use super::super::peer::{Peer, Reach};
+use super::super::outbound::stage;
+use super::super::peer::{Peer, Reach, Way};
 use super::*;
 use crate::io::{Switches, Waker};
 
@@ -93,6 +94,38 @@ fn a_place_found_for_a_peer_whose_session_is_too_old_is_called_at_once() {
     assert!(near.called().is_empty(), "the session may do");
     near.finds(&[place(1), place(3)], NOW + S(200));
     assert_eq!(near.called(), [place(1), place(3)]);
+}
+
+#[test]
+fn what_is_kept_for_a_peer_that_went_gives_its_room_back() {
+    let shared = Near::shared();
+    let mut near = Near::connected(&shared);
+    let peer = Arc::clone(&near.tunnels.tracked[&ID].peer);
+    near.tunnels.set_peers(Vec::new(), NOW);
+    // A data thread that has not seen it go.
+    stage(&shared.0, &peer, b"late");
+    near.tunnels.read_notes(NOW);
+    assert_eq!(peer.staged().pop(&shared.0.staged_total), None);
+}
+
+#[test]
+fn what_waited_and_is_too_long_for_the_path_by_now_is_not_sent() {
+    let shared = Near::shared();
+    let mut near = Near::connected(&shared);
+    let narrow = near.peer().way().as_ref().map(|way| Way {
+        session: Arc::clone(&way.session),
+        endpoint: way.endpoint,
+        mtu: 1300,
+        fragments: false,
+    });
+    near.peer().set_way(narrow);
+    near.wire.take();
+    for len in [1301, 1300] {
+        near.peer().staged().push(&vec![0; len], &shared.0.staged_total);
+    }
+    near.tunnels.flush_staged(ID, NOW);
+    let sent: Vec<usize> = near.wire.take().into_iter().map(|(_, bytes)| bytes.len()).collect();
+    assert_eq!(sent, [1300 + OVERHEAD]);
 }
 
 /// The node under test, with one peer.
