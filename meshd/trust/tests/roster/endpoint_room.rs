@@ -86,6 +86,26 @@ fn a_claim_is_forgotten_a_week_after_its_end_and_its_mark_a_day_later() {
 }
 
 #[test]
+fn a_node_that_was_forgotten_holds_nothing_when_it_comes_back() {
+    let mesh = TestMesh::new(1);
+    let mut roster = with_node(&mesh);
+    assert_new(&mut roster, &mesh.by_node(1, &claim(&mesh, 1)), NOW);
+    let at = NOW.plus(30 * DAY_S);
+    hear(&mesh, &mut roster, 2, at);
+    roster.forget_expired(at);
+    assert_eq!(roster.nodes().count(), 0);
+    for number in [1, 2] {
+        let mut cert = mesh.cert(0, number);
+        (cert.serial, cert.not_before, cert.not_after) = (100 + number, at, at.plus(DAY_S));
+        assert_new(&mut roster, &mesh.by_steward(0, &cert), at);
+    }
+    let elsewhere = Endpoint { issued_at: at, addresses: claim(&mesh, 2).addresses, ..claim(&mesh, 1) };
+    assert_new(&mut roster, &mesh.by_node(1, &elsewhere), at);
+    let taken_over = Endpoint { issued_at: at, node: node_id(2), ..claim(&mesh, 1) };
+    assert_new(&mut roster, &mesh.by_node(2, &taken_over), at);
+}
+
+#[test]
 fn a_node_has_so_many_endpoints_and_no_more() {
     let mesh = TestMesh::new(1);
     let mut roster = with_node(&mesh);
