@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use mesh_lab::{CLAIMS, Lab, Namespace, story, sweep, wait};
+use mesh_lab::{CLAIMS, Lab, remains, story, sweep, wait};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -19,7 +19,7 @@ const ENDING: &str = "MESH_LAB_TEST_ENDING";
 /// What a child said about its lab before that ended.
 struct Ended {
     id: String,
-    process: i32,
+    processes: [i32; 2],
     logs: String,
     stderr: String,
 }
@@ -84,7 +84,12 @@ fn lab_of_a_child() {
         lab.internet().delay(a.number(), b.number(), mesh_lab::Delay::one_way_ms(1))?;
         let mut process = a.start(&["ping", "-q", "127.0.0.1"])?;
         a.small_disk(1 << 20)?;
-        println!("\nlab {} {} {}", lab.id(), process.pid(), lab.logs().display());
+        // As a container does, it leaves its starter and the namespace of its host.
+        let leave = "setsid unshare --net sleep 600 </dev/null >/dev/null 2>&1 & echo $!";
+        let machine = lab.machine("c")?;
+        let contained = machine.run(&["sh", "-c", leave])?.ok()?;
+        let contained: i32 = contained.trim().parse()?;
+        println!("\nlab {} {} {} {}", lab.id(), process.pid(), contained, lab.logs().display());
         match ending.as_str() {
             "return" => Ok(()),
             "panic" => panic!("as it was told to"),
@@ -105,27 +110,28 @@ fn child(ending: &str, end: impl FnOnce(&Child) -> Result<()>) -> Result<Ended> 
     let line = lines.by_ref().map_while(Result::ok).find(|line| line.starts_with("lab "));
     let line = line.context("the child made no lab")?;
     let mut words = line.split(' ').skip(1);
-    let (id, process, logs) = (words.next(), words.next(), words.next());
+    let (id, started, contained, logs) = (words.next(), words.next(), words.next(), words.next());
     end(&child)?;
     // Its test harness still prints; it must not wait for a reader.
     lines.for_each(drop);
     let output = child.wait_with_output()?;
     Ok(Ended {
         id: id.context("no id")?.to_owned(),
-        process: process.context("no process")?.parse()?,
+        processes: [started.context("no process")?.parse()?, contained.context("no container")?.parse()?],
         logs: logs.context("no logs")?.to_owned(),
         stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
     })
 }
 
 fn nothing_is_left(ended: &Ended) {
-    let Ended { id, process, .. } = ended;
-    assert_eq!(Namespace::all(&format!("ml-{id}-")), [], "namespaces, and with them links and nft tables");
-    assert!(!Path::new(CLAIMS).join(id).exists(), "directory");
-    // One that was killed may wait for its last rites by init; it has no program any more.
-    let program = format!("/proc/{process}/exe");
-    wait::until(DEADLINE, "the process is gone", || fs::read_link(&program).is_err())
-        .unwrap_or_else(|error| panic!("{error:#}"));
+    let Ended { id, processes, .. } = ended;
+    assert_eq!(remains(id), [""; 0], "namespaces, and with them links and nft tables, too");
+    for process in processes {
+        // One that was killed may wait for its last rites by init; it has no program any more.
+        let program = format!("/proc/{process}/exe");
+        wait::until(DEADLINE, "the process is gone", || fs::read_link(&program).is_err())
+            .unwrap_or_else(|error| panic!("{error:#}"));
+    }
     assert!(!fs::read_to_string("/proc/self/mounts").unwrap_or_default().contains(id.as_str()), "mount");
 }
 

@@ -1,8 +1,8 @@
 //! A lab's claim on its names, and the clean-up of labs whose process is gone.
 //!
 //! `/run/mesh-lab/ID/lock` is locked for as long as the process of the lab lives: the kernel drops the lock with the
-//! process, however it ends. Every namespace of the lab is called `ml-ID-…`, so that the directory alone tells what
-//! has to be removed. Labs never wait for each other.
+//! process, however it ends. Every namespace and control group of the lab is called `ml-ID-…`, so that the directory
+//! alone tells what has to be removed. Labs never wait for each other.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
@@ -19,6 +19,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
 
+use crate::cgroup::Cgroup;
 use crate::namespace::Namespace;
 
 /// Where claims are kept; `/run` does not outlive a reboot, as namespaces do not.
@@ -132,7 +133,22 @@ pub fn sweep() -> Result<Vec<String>> {
     Ok(swept)
 }
 
+/// Names what is there of a lab: nothing, once it is removed.
+pub fn remains(id: &str) -> Vec<String> {
+    let prefix = prefix(id);
+    let dir = Path::new(CLAIMS).join(id);
+    let cgroups = Cgroup::all(&prefix).into_iter().map(|cgroup| format!("control group {}", cgroup.name()));
+    let namespaces = Namespace::all(&prefix).into_iter();
+    let namespaces = namespaces.map(|namespace| format!("namespace {}", namespace.name()));
+    let mounts = mounts_below(&dir).into_iter().map(|mount| format!("mount {}", mount.display()));
+    let dir = dir.exists().then(|| format!("directory {}", dir.display()));
+    cgroups.chain(namespaces).chain(mounts).chain(dir).collect()
+}
+
 fn remove(id: &str) -> Result<()> {
+    for cgroup in Cgroup::all(&prefix(id)) {
+        cgroup.remove()?;
+    }
     for namespace in Namespace::all(&prefix(id)) {
         namespace.remove()?;
     }

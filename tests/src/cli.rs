@@ -74,7 +74,7 @@ impl Host {
         let mut command = Command::new(build::program("meshctl")?);
         command.arg("--socket").arg(self.socket()).args(json.then_some("--json")).args(arguments);
         command.current_dir(self.dir());
-        run_command(command, Some(self.namespace()), CTL_DEADLINE)
+        run_command(self.inside(command), Some(self.namespace()), CTL_DEADLINE)
             .with_context(|| format!("on host {}", self.name()))
     }
 }

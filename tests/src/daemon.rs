@@ -37,7 +37,7 @@ impl Host {
     /// Starts meshd by a command line of the test's own and waits until it answers.
     pub fn meshd_from(&self, command: Command) -> Result<Daemon> {
         let log = self.log("meshd");
-        let process = Process::start(command, self.namespace(), &log)
+        let process = Process::start(self.inside(command), self.namespace(), &log)
             .with_context(|| format!("on host {}", self.name()))?;
         let mut daemon = Daemon { process, log };
         let start = Instant::now();
@@ -56,7 +56,7 @@ impl Host {
 
     /// Runs a meshd that is expected to end by itself, and returns what it said.
     pub fn meshd_ends(&self, config: &str) -> Result<Output> {
-        run_command(self.meshd_command(config)?, Some(self.namespace()), STOP_DEADLINE)
+        run_command(self.inside(self.meshd_command(config)?), Some(self.namespace()), STOP_DEADLINE)
     }
 
     /// The command line of this host's daemon.

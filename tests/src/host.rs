@@ -1,4 +1,4 @@
-//! A host: a network namespace with directories of its own.
+//! A host: a network namespace with directories of its own; a machine has a file system and control groups too.
 
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder};
@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -14,6 +14,7 @@ use anyhow::{Context, Result, bail};
 use crate::claim::Claim;
 use crate::internet::{self, HostNumber, Internet};
 use crate::logs::Logs;
+use crate::machine::Machine;
 use crate::namespace::Namespace;
 use crate::process::{self, Output, Process};
 
@@ -32,6 +33,7 @@ pub struct Host {
     name: String,
     number: HostNumber,
     namespace: Namespace,
+    machine: Mutex<Option<Machine>>,
     dir: PathBuf,
     logs: PathBuf,
     internet: Arc<Internet>,
@@ -56,7 +58,8 @@ impl Host {
         }
         let logs = logs.of_host(name)?;
         let namespace = Namespace::create(&claim.namespace(name))?;
-        let host = Self { name: name.to_owned(), number, namespace, dir, logs, internet };
+        let machine = Mutex::default();
+        let host = Self { name: name.to_owned(), number, namespace, machine, dir, logs, internet };
         host.link()?;
         Ok(host)
     }
@@ -113,17 +116,25 @@ impl Host {
 
     /// Runs a command to its end; kills it at the deadline.
     pub fn run_within<S: AsRef<OsStr>>(&self, deadline: Duration, line: &[S]) -> Result<Output> {
-        process::run(line, Some(&self.namespace), deadline).with_context(|| format!("on host {}", self.name))
+        process::run_command(self.inside(command(line)?), Some(&self.namespace), deadline)
+            .with_context(|| format!("on host {}", self.name))
     }
 
     /// Starts a command; its output goes to the log of its name.
     pub fn start<S: AsRef<OsStr>>(&self, line: &[S]) -> Result<Process> {
-        let (program, arguments) = line.split_first().context("an empty command")?;
-        let name = Path::new(program).file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let mut command = Command::new(program);
-        command.args(arguments);
-        Process::start(command, &self.namespace, &self.log(&name))
+        let command = command(line)?;
+        let name = Path::new(command.get_program()).file_name().unwrap_or_default();
+        let log = self.log(&name.to_string_lossy());
+        Process::start(self.inside(command), &self.namespace, &log)
             .with_context(|| format!("on host {}", self.name))
+    }
+
+    /// Where a file of this host is found from outside. An absolute symbolic link in `path` would lead out of it.
+    pub fn path(&self, path: &str) -> PathBuf {
+        match &*self.machine() {
+            Some(machine) => machine.path(path),
+            None => PathBuf::from(path),
+        }
     }
 
     /// Sends echo requests; true if each one was answered.
@@ -134,6 +145,7 @@ impl Host {
 
     /// Pulls the plug and boots again: everything that ran is gone, what was on disk is still there.
     pub fn reboot(&self) -> Result<()> {
+        let was_machine = self.machine().take().is_some();
         self.namespace.kill_processes()?;
         // The kernel takes the links of a removed namespace away at its leisure.
         let outer = internet::link_name(self.number);
@@ -143,7 +155,23 @@ impl Host {
         fs::remove_dir_all(&run).with_context(|| format!("empty {}", run.display()))?;
         create_private(&run)?;
         Namespace::create(self.namespace.name())?;
-        self.link()
+        self.link()?;
+        if was_machine { self.boot() } else { Ok(()) }
+    }
+
+    /// Makes it a machine: all that runs on it from now on sees a file system and control groups of its own.
+    pub(crate) fn boot(&self) -> Result<()> {
+        let machine = Machine::boot(&self.dir, &self.namespace, &self.log("machine"))?;
+        *self.machine() = Some(machine);
+        Ok(())
+    }
+
+    /// The same command, carried out inside the machine if the host is one.
+    pub(crate) fn inside(&self, command: Command) -> Command {
+        match &*self.machine() {
+            Some(machine) => machine.inside(&command),
+            None => command,
+        }
     }
 
     /// Sets the MTU of both ends of its link.
@@ -174,7 +202,11 @@ impl Host {
         let line = ["mount".as_ref(), "-t".as_ref(), "tmpfs".as_ref(), "-o".as_ref(), size.as_ref()];
         let tail: [&OsStr; 2] = ["lab".as_ref(), state.as_os_str()];
         let line: Vec<&OsStr> = line.into_iter().chain(tail).collect();
-        process::run(&line, None, RUN_DEADLINE)?.ok().map(drop)
+        self.run(&line)?.ok().map(drop)
+    }
+
+    fn machine(&self) -> MutexGuard<'_, Option<Machine>> {
+        self.machine.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn link(&self) -> Result<()> {
@@ -198,6 +230,13 @@ impl Host {
         ))?;
         self.internet.attached(self.number)
     }
+}
+
+fn command<S: AsRef<OsStr>>(line: &[S]) -> Result<Command> {
+    let (program, arguments) = line.split_first().context("an empty command")?;
+    let mut command = Command::new(program);
+    command.args(arguments);
+    Ok(command)
 }
 
 /// A daemon refuses a directory that others may enter.

@@ -98,6 +98,22 @@ impl Lab {
         }
     }
 
+    /// Adds a host with a file system and control groups of its own, for container runtimes.
+    pub fn machine(&self, name: &str) -> Result<Host> {
+        let host = self.host(name)?;
+        host.boot().with_context(|| format!("make the machine {name}"))?;
+        Ok(host)
+    }
+
+    /// Adds several machines.
+    pub fn machines<const N: usize>(&self, names: [&str; N]) -> Result<[Host; N]> {
+        let hosts = self.hosts(names)?;
+        for host in &hosts {
+            host.boot().with_context(|| format!("make the machine {}", host.name()))?;
+        }
+        Ok(hosts)
+    }
+
     /// The network between the hosts.
     pub fn internet(&self) -> &Internet {
         &self.internet

@@ -14,37 +14,45 @@
 //!
 //! Each host is a network namespace with directories of its own ([`Host`]), joined by a veth link to a routed
 //! network ([`Internet`]) that cuts, loses, drops by length and delays ([`Delay`]). Namespaces isolate, so labs may
-//! use equal IPv4 addresses; their names, directories and IPv6 prefixes differ ([`Claim`]). What runs in a lab
+//! use equal IPv4 addresses; their names, directories and IPv6 prefixes differ ([`Claim`]). A machine ([`Lab::machine`])
+//! is a host with a file system and control groups of its own; it runs container runtimes ([`Docker`]). What runs in a lab
 //! ([`Process`], [`Daemon`]) ends with it: on success, on panic, on a signal, and if the lab's process is killed, when
 //! the next lab starts.
 
 mod build;
 mod capture;
+mod cgroup;
 mod claim;
 mod cli;
 pub mod clock;
 mod daemon;
 mod delay;
+mod docker;
 pub mod flood;
 mod host;
+mod image;
 mod internet;
 mod lab;
 mod logs;
+mod machine;
 mod mesh;
 mod namespace;
 mod os;
 pub mod process;
 pub mod report;
+mod root_fs;
 pub mod secure_sum;
 pub mod wait;
 
 pub use build::{program, program_dir, repository, target_dir};
 pub use capture::{Capture, Captured};
-pub use claim::{CLAIMS, Claim, sweep};
+pub use claim::{CLAIMS, Claim, remains, sweep};
 pub use cli::Reply;
 pub use daemon::Daemon;
 pub use delay::Delay;
+pub use docker::Docker;
 pub use host::{Host, LINK};
+pub use image::IMAGE;
 pub use internet::{HostNumber, Internet};
 pub use lab::{HOSTS_MAX, Lab, possible, story};
 pub use mesh::{Member, Mesh};

@@ -13,11 +13,11 @@ pub struct Call {
     pub stderr: String,
 }
 
-/// Builds the daemon and the command line.
+/// Builds the daemon, the command line and the plugins.
 pub fn build() -> Result<()> {
-    if !shown(&["build", "--release", "--jobs", "2", "-p", "meshd", "-p", "meshctl", "-p", "mesh-lab"], &[])?
-        .succeeded
-    {
+    let mut line = vec!["build", "--release", "--jobs", "2"];
+    line.extend(["-p", "meshd", "-p", "meshctl", "-p", "meshd-cni", "-p", "mesh-lab"]);
+    if !shown(&line, &[])?.succeeded {
         bail!("the build failed; the compiler's message is above");
     }
     Ok(())

@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 /// A program or file, and the package that brings it.
-const NEEDED: [(&str, &str); 20] = [
+const NEEDED: [(&str, &str); 28] = [
     ("cc", "build-essential"),
     ("g++", "build-essential"),
     ("cmake", "cmake"),
@@ -27,6 +27,14 @@ const NEEDED: [(&str, &str); 20] = [
     ("faketime", "faketime"),
     ("wg", "wireguard-tools"),
     ("wireguard-go", "wireguard-go"),
+    ("/usr/bin/docker", "docker.io"),
+    ("/usr/sbin/dockerd", "docker.io"),
+    ("containerd", "containerd"),
+    ("runc", "runc"),
+    ("iptables", "iptables"),
+    ("/usr/lib/cni/portmap", "containernetworking-plugins"),
+    ("podman", "podman"),
+    ("/usr/share/doc/busybox-static/copyright", "busybox-static"),
 ];
 
 /// Seconds to wait for another apt, such as the one of unattended upgrades.
