@@ -1,8 +1,6 @@
 //! Runs the plugin, and stands in for meshd.
 
-mod daemon;
-
-pub use daemon::{Daemon, Mood};
+pub use meshd_stand_in::{Daemon, Mood};
 
 use std::ffi::OsString;
 use std::fs;

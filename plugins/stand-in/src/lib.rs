@@ -1,18 +1,26 @@
-//! Answers at a socket as meshd would, and remembers what was asked.
+//! Stands in for meshd in the tests of plugins: answers at a socket as meshd would, and remembers what was asked.
+//!
+//! What it knows is small and always the same, so that tests can say word for word what comes out. It is no model of
+//! meshd: nothing is judged here that a plugin does not have to cope with.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 
 use meshd_api::{
-    ApiError, AttachRequest, Attachment, Body, CheckReply, CheckRequest, DetachReply, DetachRequest,
-    Document, Endpoint, EndpointState, Endpoints, ErrorCode, KeepReply, KeepRequest, NetworkReply,
-    PutNetworkRequest, Ready,
+    ApiError, AttachRequest, Attachment, Body, CheckReply, CheckRequest, ClaimReply, ClaimRequest,
+    DetachReply, DetachRequest, Document, Endpoint, EndpointState, Endpoints, ErrorCode, KeepReply,
+    KeepRequest, Network, NetworkReply, Networks, PutNetworkRequest, Ready, ReleaseReply, ReleaseRequest,
+    RemoveNetworkReply, RemoveNetworkRequest,
 };
+use serde::de::DeserializeOwned;
 use serde_json::Value;
+
+/// Number of the first address that is given in a pool.
+const FIRST_ADDRESS: u32 = 101;
 
 /// How it answers.
 #[derive(Debug, Clone, Default)]
@@ -27,25 +35,33 @@ pub enum Mood {
     /// With this error, on paths with this ending.
     Refusing(&'static str, ApiError),
     /// That it is not ready, for so many questions.
-    NotReady { questions: usize, is_connected: bool },
+    NotReady {
+        /// How many questions get this answer.
+        questions: usize,
+        /// What it says of what is attached already.
+        is_connected: bool,
+    },
     /// That these things are missing in whatever is checked.
     Faulty(Vec<String>),
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct State {
     mood: Mood,
     asked: Vec<(String, Value)>,
+    networks: Vec<Network>,
+    claimed: Vec<IpAddr>,
     endpoints: Vec<Endpoint>,
 }
 
 /// The stand-in; it ends with the test's process.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Daemon {
     state: Arc<Mutex<State>>,
 }
 
 impl Daemon {
+    /// Listens at a socket.
     pub fn start(socket: &Path, mood: Mood) -> Self {
         let listener = UnixListener::bind(socket).expect("a socket");
         let daemon = Self { state: Arc::new(Mutex::new(State { mood, ..State::default() })) };
@@ -69,6 +85,23 @@ impl Daemon {
         self.state().endpoints.iter().map(|endpoint| endpoint.attachment.clone()).collect()
     }
 
+    /// Addresses that were claimed and not given back.
+    pub fn claimed(&self) -> Vec<IpAddr> {
+        self.state().claimed.clone()
+    }
+
+    /// Networks that are known.
+    pub fn networks(&self) -> Vec<Network> {
+        self.state().networks.clone()
+    }
+
+    /// Forgets everything, as a meshd that left its mesh.
+    pub fn forget(&self) {
+        let mut state = self.state();
+        *state = State { mood: state.mood.clone(), ..State::default() };
+    }
+
+    /// From now on it answers so.
     pub fn set_mood(&self, mood: Mood) {
         self.state().mood = mood;
     }
@@ -78,7 +111,7 @@ impl Daemon {
     }
 
     fn serve(&self, mut stream: UnixStream) {
-        let Some((path, body)) = request(&stream) else { return };
+        let Some((path, body)) = read(&stream) else { return };
         self.state().asked.push((path.clone(), body.clone()));
         let mood = self.state().mood.clone();
         let answer = match mood {
@@ -99,17 +132,43 @@ impl Daemon {
         match path {
             "/v1/ready" => ok(ready(&mut state.mood)),
             "/v1/endpoints" => ok(Endpoints { endpoints: state.endpoints.clone() }),
+            "/v1/networks" => ok(networks(&state.networks)),
             "/v1/networks/put" => {
-                let PutNetworkRequest { network } = serde_json::from_value(body).expect("a request");
+                let PutNetworkRequest { network } = request(body);
+                state.networks.retain(|one| !is_same(one, &network.runtime, &network.network));
+                state.networks.push(network.clone());
                 ok(NetworkReply { network })
             }
+            "/v1/networks/remove" => {
+                let RemoveNetworkRequest { runtime, network } = request(body);
+                if state.endpoints.iter().any(|one| one.attachment.network == network) {
+                    return refused(ApiError::new(ErrorCode::InUse, "the network has endpoints"));
+                }
+                let before = state.networks.len();
+                state.networks.retain(|one| !is_same(one, &runtime, &network));
+                ok(RemoveNetworkReply { existed: state.networks.len() < before })
+            }
+            "/v1/addresses/claim" => match claim(&state.claimed, &request(body)) {
+                Ok(address) => {
+                    state.claimed.push(address);
+                    ok(ClaimReply { address })
+                }
+                Err(error) => refused(error),
+            },
+            "/v1/addresses/release" => {
+                let ReleaseRequest { address } = request(body);
+                let before = state.claimed.len();
+                state.claimed.retain(|one| *one != address);
+                ok(ReleaseReply { existed: state.claimed.len() < before })
+            }
             "/v1/endpoints/attach" => {
-                let endpoint = endpoint(serde_json::from_value(body).expect("a request"));
+                let endpoint = endpoint(request(body));
+                state.endpoints.retain(|one| one.attachment != endpoint.attachment);
                 state.endpoints.push(endpoint.clone());
                 ok(endpoint)
             }
             "/v1/endpoints/check" => {
-                let CheckRequest { attachment } = serde_json::from_value(body).expect("a request");
+                let CheckRequest { attachment } = request(body);
                 match (&state.mood, state.endpoints.iter().any(|endpoint| endpoint.attachment == attachment))
                 {
                     (Mood::Faulty(faults), true) => ok(CheckReply { faults: faults.clone() }),
@@ -118,13 +177,13 @@ impl Daemon {
                 }
             }
             "/v1/endpoints/detach" => {
-                let DetachRequest { attachment } = serde_json::from_value(body).expect("a request");
+                let DetachRequest { attachment } = request(body);
                 let before = state.endpoints.len();
                 state.endpoints.retain(|endpoint| endpoint.attachment != attachment);
                 ok(DetachReply { detached: before - state.endpoints.len() })
             }
             "/v1/endpoints/keep" => {
-                let keep: KeepRequest = serde_json::from_value(body).expect("a request");
+                let keep: KeepRequest = request(body);
                 let is_kept = |one: &Attachment| {
                     let kept = keep
                         .keep
@@ -153,24 +212,67 @@ fn ready(mood: &mut Mood) -> Ready {
     }
 }
 
+fn is_same(known: &Network, runtime: &str, network: &str) -> bool {
+    known.runtime == runtime && known.network == network
+}
+
+/// The networks, in an organisation with room for those of the tests and a mesh with room for more.
+fn networks(networks: &[Network]) -> Networks {
+    let texts = |texts: [&str; 2]| texts.map(str::to_owned).to_vec();
+    Networks {
+        networks: networks.to_vec(),
+        own_prefixes: texts(["10.200.0.0/14", "fd77:202::/48"]),
+        mesh_prefixes: texts(["10.192.0.0/10", "fd77::/16"]),
+    }
+}
+
+/// The address that is wished for, or the first free one from a fixed number on.
+fn claim(claimed: &[IpAddr], request: &ClaimRequest) -> Result<IpAddr, ApiError> {
+    if let Some(address) = request.address {
+        return match claimed.contains(&address) {
+            true => Err(ApiError::new(ErrorCode::AddressTaken, format!("{address} is taken"))
+                .with_cause("by web of node b")),
+            false => Ok(address),
+        };
+    }
+    let from = request.range.as_ref().unwrap_or(&request.pool);
+    let base = from.split('/').next().and_then(|base| base.parse().ok()).expect("a prefix");
+    let address = |number: u32| -> IpAddr {
+        match base {
+            IpAddr::V4(base) => Ipv4Addr::from(u32::from(base).wrapping_add(number)).into(),
+            IpAddr::V6(base) => Ipv6Addr::from(u128::from(base).wrapping_add(number.into())).into(),
+        }
+    };
+    Ok((FIRST_ADDRESS..).map(address).find(|one| !claimed.contains(one)).expect("a free address"))
+}
+
 /// An endpoint with what was wished, and for the rest always the same.
 fn endpoint(request: AttachRequest) -> Endpoint {
-    let wished = |is_ipv4, otherwise: &str| -> IpAddr {
-        let wished = request.addresses.iter().find(|address| address.is_ipv4() == is_ipv4);
-        wished.copied().unwrap_or_else(|| otherwise.parse().expect("an address"))
+    let chosen = ["10.202.0.66", "fd77:202::42"].map(|text| text.parse().expect("an address"));
+    // A runtime that takes the link over has chosen all addresses before.
+    let is_handed_over = request.namespace.is_none();
+    let address = |otherwise: IpAddr| -> Option<IpAddr> {
+        let wished = request.addresses.iter().find(|address| address.is_ipv4() == otherwise.is_ipv4());
+        wished.copied().or_else(|| (!is_handed_over).then_some(otherwise))
     };
+    let addresses: Vec<IpAddr> = chosen.into_iter().filter_map(address).collect();
+    let has = |is_ipv4| addresses.iter().any(|address| address.is_ipv4() == is_ipv4);
+    let gateways = ["169.254.1.1", "fe80::1"].map(|text| text.parse::<IpAddr>().expect("an address"));
     let routes =
         if request.is_default_route { ["0.0.0.0/0", "::/0"] } else { ["10.202.0.0/16", "fd77:202::/64"] };
     Endpoint {
         id: "1f0c9d2b7a4c".to_owned() + &"0".repeat(52),
         state: EndpointState::Attached,
-        addresses: vec![wished(true, "10.202.0.66"), wished(false, "fd77:202::42")],
-        gateways: vec!["169.254.1.1".parse().expect("an address"), "fe80::1".parse().expect("an address")],
-        routes: routes.map(str::to_owned).to_vec(),
+        gateways: gateways.into_iter().filter(|gateway| has(gateway.is_ipv4())).collect(),
+        routes: routes.into_iter().filter(|route| has(!route.contains(':'))).map(str::to_owned).collect(),
+        addresses,
         mtu: request.mtu.unwrap_or(1420),
         host_link: "msh1f0c9d2b7a4c".to_owned(),
         host_mac: "02:00:00:00:00:01".to_owned(),
-        container_link: request.attachment.ifname.clone(),
+        container_link: match request.attachment.ifname.as_str() {
+            "" => "msc1f0c9d2b7a4c".to_owned(),
+            ifname => ifname.to_owned(),
+        },
         container_mac: request.mac.unwrap_or_else(|| "02:00:0a:ca:00:42".to_owned()),
         name: request.name.map(|name| name + ".uva.mesh.internal"),
         labels: request.labels,
@@ -179,8 +281,12 @@ fn endpoint(request: AttachRequest) -> Endpoint {
     }
 }
 
+fn request<C: DeserializeOwned>(body: Value) -> C {
+    serde_json::from_value(body).expect("a request")
+}
+
 /// Reads the path and the body of a request.
-fn request(stream: &UnixStream) -> Option<(String, Value)> {
+fn read(stream: &UnixStream) -> Option<(String, Value)> {
     let mut reader = BufReader::new(stream);
     let mut line = String::new();
     reader.read_line(&mut line).ok()?;
@@ -203,11 +309,11 @@ fn request(stream: &UnixStream) -> Option<(String, Value)> {
 }
 
 fn ok<T: Body>(body: T) -> Vec<u8> {
-    http(200, &serde_json::to_string(&Document::new(body)).expect("JSON"))
+    http(200, &serde_json::to_string(&Document::new(body)).expect("a document"))
 }
 
 fn refused(error: ApiError) -> Vec<u8> {
-    http(error.code.http_status(), &serde_json::to_string(&Document::new(error)).expect("JSON"))
+    http(error.code.http_status(), &serde_json::to_string(&Document::new(error)).expect("a document"))
 }
 
 fn http(status: u16, body: &str) -> Vec<u8> {
