@@ -15,13 +15,14 @@ struct Wall {
 }
 
 /// The arrows of the architecture; a package that is not here may not exist.
-const WALLS: [Wall; 11] = [
+const WALLS: [Wall; 12] = [
     Wall { package: "meshd-wire", may_reach: &[], pure: true },
     Wall { package: "meshd-trust", may_reach: &["meshd-wire"], pure: true },
     Wall { package: "meshd-tunnel", may_reach: &[], pure: true },
     Wall { package: "meshd-core", may_reach: &[], pure: true },
     Wall { package: "meshd-api", may_reach: &[], pure: false },
     Wall { package: "meshd-cni", may_reach: &["meshd-api"], pure: false },
+    Wall { package: "meshd-docker", may_reach: &["meshd-api"], pure: false },
     Wall { package: "meshd-stand-in", may_reach: &["meshd-api"], pure: false },
     Wall { package: "meshd-registry", may_reach: &[], pure: false },
     Wall { package: "meshctl", may_reach: &["meshd-api", "meshd-trust", "meshd-wire"], pure: false },
