@@ -41,6 +41,14 @@ pub enum GenerationsError {
         /// Bytes of the content.
         len: usize,
     },
+    /// A list longer than would be read again.
+    #[error("{} would have a list of {len}", path.display())]
+    TooMany {
+        /// Path without the copy's suffix.
+        path: PathBuf,
+        /// Its elements.
+        len: usize,
+    },
     /// Files exist, but no copy is sound.
     #[error("both copies of {} are damaged", path.display())]
     Damaged {
@@ -103,6 +111,11 @@ impl Generations {
         }
         self.generation = generation;
         Ok(())
+    }
+
+    /// The error for a content with a list that is too long to be read again.
+    pub fn refuse_list(&self, len: usize) -> GenerationsError {
+        GenerationsError::TooMany { path: self.dir.join(self.name), len }
     }
 
     /// Removes both copies.

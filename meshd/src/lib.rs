@@ -17,6 +17,7 @@ pub mod control;
 mod daemon;
 pub mod dataplane;
 pub mod discovery;
+pub mod endpoints;
 pub mod enrol;
 pub mod generations;
 pub mod io;
