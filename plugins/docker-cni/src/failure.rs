@@ -53,9 +53,10 @@ impl Failure {
         plain.take(LINE_CHARS_MAX).collect()
     }
 
-    /// The JSON that Docker wants.
+    /// The JSON that Docker wants: calls of network drivers are read for the one key, calls of IPAM for the other.
     pub fn document(&self) -> Value {
-        json!({"Err": self.line()})
+        let line = self.line();
+        json!({"Err": line, "Error": line})
     }
 }
 
