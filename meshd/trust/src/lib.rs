@@ -14,6 +14,7 @@ mod roster;
 
 pub use key::{SigningKey, is_signing_key, sign, verify_signature};
 pub use roster::{
-    Accepted, Change, Claim, ClaimState, EXTERNALS_MAX, EndpointView, Floor, Freshness, NodeView, OrgView,
-    Refusal, Roster, RosterFileError, Standing, is_tunnel_key,
+    Accepted, Change, Claim, ClaimState, ENDPOINT_LIFE_S, ENDPOINT_REST_S, EXTERNALS_MAX, EndpointView,
+    Floor, Freshness, NODE_ENDPOINTS_MAX, NodeView, OrgView, Refusal, Roster, RosterFileError, Standing,
+    is_tunnel_key,
 };

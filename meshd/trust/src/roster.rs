@@ -29,7 +29,7 @@ mod timing;
 pub use accept::{Accepted, Change};
 pub use curve::is_tunnel_key;
 pub use endpoint::{Claim, ClaimState, EndpointView};
-pub use limits::EXTERNALS_MAX;
+pub use limits::{ENDPOINT_LIFE_S, ENDPOINT_REST_S, EXTERNALS_MAX, NODE_ENDPOINTS_MAX};
 pub use node::NodeView;
 pub use org::{Freshness, OrgView};
 pub use refusal::Refusal;

@@ -81,6 +81,11 @@ impl Roster {
         marks.endpoints.get(endpoint).map(|mark| mark.mark.count)
     }
 
+    /// Greatest sequence number seen of any endpoint of a node.
+    pub fn newest_endpoint_seq(&self, node: &NodeId) -> Option<u64> {
+        self.marks.nodes.get(node)?.endpoints.values().map(|mark| mark.mark.count).max()
+    }
+
     /// The live endpoint that has a name in an organisation.
     pub fn endpoint_named(&self, org: &OrgId, name: &str, now: Timestamp) -> Option<EndpointView<'_>> {
         self.live(self.claims.endpoints.named(org, name)?, now)

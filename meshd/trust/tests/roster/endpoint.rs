@@ -308,6 +308,93 @@ fn a_changed_endpoint_gives_up_what_it_had() {
 }
 
 #[test]
+fn a_node_hands_an_address_from_one_endpoint_to_another() {
+    let mesh = TestMesh::new(2);
+    let mut roster = populated(&mesh);
+    let addr6 = mesh.subnet6(0, "5");
+    let reserved = [mesh.endpoint(1, 1, &[A]), mesh.endpoint(1, 2, &[&addr6])];
+    for claim in &reserved {
+        assert_new(&mut roster, &mesh.by_node(1, claim), NOW);
+    }
+    let attached = Endpoint { seq: 2, ..mesh.endpoint(1, 3, &[A, &addr6]) };
+    assert_new(&mut roster, &mesh.by_node(1, &attached), NOW);
+    for addr in [A, &addr6] {
+        assert_eq!(roster.endpoint_at(ip(addr), NOW).expect("claimed").record(), &attached);
+    }
+    assert_eq!(claimed(&roster, 1, NOW), [format!("{A}/32"), format!("{addr6}/128")]);
+    // What they said before is nothing any more, neither now nor when the address is free.
+    let mut roster = Roster::from_bytes(&roster.to_bytes(), mesh.id, NOW).expect("its own bytes");
+    for claim in &reserved {
+        assert_refused(&mut roster, &mesh.by_node(1, claim), NOW, "stale");
+    }
+    assert_new(&mut roster, &mesh.by_node(1, &withdrawn(&attached)), NOW);
+    roster.forget_expired(NOW.plus(61));
+    for claim in &reserved {
+        assert_refused(&mut roster, &mesh.by_node(1, claim), NOW, "stale");
+    }
+    assert_eq!(claimed(&roster, 1, NOW), Vec::<String>::new());
+    let again = Endpoint { seq: 5, ..reserved[0].clone() };
+    assert_new(&mut roster, &mesh.by_node(1, &again), NOW);
+    assert_eq!(claimed(&roster, 1, NOW), [format!("{A}/32")]);
+}
+
+#[test]
+fn a_node_takes_no_address_of_another_node_nor_a_block_by_a_greater_seq() {
+    let mesh = TestMesh::new(2);
+    let mut roster = populated(&mesh);
+    assert_new(&mut roster, &mesh.by_node(1, &mesh.endpoint(1, 1, &[A])), NOW);
+    assert_new(&mut roster, &mesh.by_node(1, &mesh.endpoint(1, 2, &[BLOCK])), NOW);
+    let of_another = Endpoint { seq: 9, ..mesh.endpoint(3, 1, &[A]) };
+    assert_refused(&mut roster, &mesh.by_node(3, &of_another), NOW, "address-taken");
+    let block = Endpoint { seq: 9, ..mesh.endpoint(1, 3, &[BLOCK]) };
+    assert_refused(&mut roster, &mesh.by_node(1, &block), NOW, "address-taken");
+}
+
+#[test]
+fn an_address_that_was_claimed_before_a_block_is_handed_on_in_it() {
+    let mesh = TestMesh::new(2);
+    let mut roster = populated(&mesh);
+    assert_new(&mut roster, &mesh.by_node(3, &mesh.endpoint(3, 1, &[A])), NOW);
+    assert_new(&mut roster, &mesh.by_node(1, &mesh.endpoint(1, 1, &[BLOCK])), NOW);
+    let attached = Endpoint { seq: 2, ..mesh.endpoint(3, 2, &[A]) };
+    assert_new(&mut roster, &mesh.by_node(3, &attached), NOW);
+    assert_eq!(roster.endpoint_at(ip(A), NOW).expect("claimed").record(), &attached);
+}
+
+#[test]
+fn the_order_in_which_records_of_one_node_arrive_does_not_matter() {
+    let mesh = TestMesh::new(2);
+    let addr6 = mesh.subnet6(0, "5");
+    let reserved = mesh.endpoint(1, 1, &[A]);
+    let attached = Endpoint { seq: 2, ..mesh.endpoint(1, 2, &[A, &addr6]) };
+    let gone = withdrawn(&attached);
+    let mut ends = vec![("given back", vec![reserved.clone(), attached.clone(), gone.clone()], vec![])];
+    let handed = Endpoint { seq: 4, ..reserved.clone() };
+    ends.push(("claimed anew", vec![reserved, attached, gone, handed], vec![format!("{A}/32")]));
+    for (end, records, expected) in ends {
+        for order in orders(records.len()) {
+            let mut roster = populated(&mesh);
+            for at in &order {
+                let _ = roster.accept(&mesh.by_node(1, &records[*at]), NOW);
+            }
+            assert_eq!(claimed(&roster, 1, NOW), expected, "{end}: {order:?}");
+            let restored = Roster::from_bytes(&roster.to_bytes(), mesh.id, NOW).expect("its own bytes");
+            assert_eq!(restored.to_bytes(), roster.to_bytes(), "{end}: {order:?}");
+        }
+    }
+}
+
+/// All orders of so many things.
+fn orders(count: usize) -> Vec<Vec<usize>> {
+    (0..count).fold(vec![Vec::new()], |orders, next| {
+        let with_next = |order: &Vec<usize>| -> Vec<Vec<usize>> {
+            (0..=order.len()).map(|at| [&order[..at], &[next], &order[at..]].concat()).collect()
+        };
+        orders.iter().flat_map(with_next).collect()
+    })
+}
+
+#[test]
 fn only_attested_labels_count() {
     let mesh = TestMesh::new(2);
     let mut roster = mesh.founded();

@@ -1,5 +1,6 @@
 //! Endpoints: a node claims addresses for what it attaches, and blocks to take them from.
 
+use std::cmp::Ordering;
 use std::net::IpAddr;
 
 use meshd_wire::name;
@@ -93,14 +94,25 @@ impl Roster {
             if let Some(holder) = rivals.find(|holder| self.still_binds(holder, &cert.org, timing)) {
                 return taken(holder);
             }
-            let mut rivals = self.claims.endpoints.address_rivals(claim, addr, len);
-            if let Some(rival) = rivals.find(|rival| self.endpoint_binds(*rival, timing)) {
-                return taken(rival.node);
+            let is_host = overlay::is_host(addr, len);
+            let mut has_it = held.is_some_and(|held| self.held_before(&held.record, addr, timing));
+            for rival in self.claims.endpoints.address_rivals(claim, addr, len) {
+                if !self.endpoint_binds(rival, timing) {
+                    continue;
+                }
+                match self.order_within_node(claim, &rival).filter(|_| is_host) {
+                    Some(Ordering::Greater) => has_it = true,
+                    Some(Ordering::Less) => return Err(Refusal::Stale),
+                    Some(Ordering::Equal) | None => return taken(rival.node),
+                }
             }
-            if !overlay::is_host(addr, len) || timing.is_restore() {
+            if !is_host || timing.is_restore() {
                 continue;
             }
-            let has_it = held.is_some_and(|held| self.held_before(&held.record, addr, timing));
+            let mut given_back = self.claims.endpoints.given_back_on(addr, len).map(|(_, _, holder)| holder);
+            if given_back.any(|holder| self.order_within_node(claim, &holder) == Some(Ordering::Less)) {
+                return Err(Refusal::Stale);
+            }
             let block = self.claims.endpoints.block_around(addr).map(|(_, _, holder)| holder);
             let of_another = block.filter(|block| block.node != claim.node && !has_it);
             if let Some(block) = of_another.filter(|block| self.endpoint_binds(*block, timing)) {
@@ -108,6 +120,13 @@ impl Roster {
             }
         }
         Ok(())
+    }
+
+    /// Which of two records of one node is the later one: a node hands an address from one of its endpoints to
+    /// another. None if they are of two nodes.
+    fn order_within_node(&self, claim: &Endpoint, other: &Holder) -> Option<Ordering> {
+        let other = self.endpoint(&other.node, &other.endpoint)?.record();
+        (other.node == claim.node).then(|| claim.seq.cmp(&other.seq))
     }
 
     /// Names of endpoints and of nodes are answered from one table.
@@ -184,10 +203,16 @@ impl Roster {
     fn store_endpoint(&mut self, held: Held<Endpoint>) {
         let claim = &held.record;
         let Some(org) = self.nodes.get(&claim.node).map(|node| node.cert.record.org) else { return };
-        if !claim.withdrawn {
-            for rival in self.claims.endpoints.rivals(claim, &org) {
-                // Verification left only holders whose time is over.
-                self.forget_endpoint(&rival);
+        // Verification left only holders whose time is over, and those that hand their address on.
+        let former = if claim.withdrawn {
+            self.earlier_holders(claim)
+        } else {
+            self.claims.endpoints.rivals(claim, &org)
+        };
+        for former in former {
+            self.forget_endpoint(&former);
+            if former.node == claim.node {
+                self.raise_mark_of_former(&former, &held);
             }
         }
         self.raise_endpoint_mark(&held);
@@ -197,6 +222,22 @@ impl Roster {
         }
         self.claims.endpoints.add(claim, &org);
         node.endpoints.insert(claim.endpoint, held);
+    }
+
+    /// Other endpoints of the same node that have an address by an earlier record.
+    fn earlier_holders(&self, claim: &Endpoint) -> Vec<Holder> {
+        let hosts = claim.prefixes().filter(|(addr, len)| overlay::is_host(*addr, *len));
+        let rivals = hosts.flat_map(|(addr, len)| self.claims.endpoints.address_rivals(claim, addr, len));
+        rivals.filter(|rival| self.order_within_node(claim, rival) == Some(Ordering::Greater)).collect()
+    }
+
+    /// What an endpoint said before another one of its node took its address must not come back as new.
+    fn raise_mark_of_former(&mut self, former: &Holder, held: &Held<Endpoint>) {
+        let marks = self.marks.nodes.get_mut(&former.node);
+        let mark = marks.and_then(|marks| marks.endpoints.get_mut(&former.endpoint));
+        if let Some(mark) = mark.filter(|mark| mark.mark.count < held.record.seq) {
+            mark.mark = Mark { root_version: 0, count: held.record.seq, id: held.id };
+        }
     }
 
     fn raise_endpoint_mark(&mut self, held: &Held<Endpoint>) {
