@@ -8,8 +8,8 @@
 //!   puts packets of a flow together again and writes them to queue N.
 //! - `meshd-engine` owns handshakes, timers, paths and the control socket ([`tunnels`]).
 //!
-//! The control plane publishes an immutable snapshot of peers and routes ([`DataPlane::set_peers`]); a peer
-//! whose key is unchanged keeps its tunnel. A data thread that panics starts again at once; the others notice
+//! The control plane publishes an immutable snapshot of peers and routes ([`DataPlane::set_peers`],
+//! [`DataPlane::set_own`]); a peer whose key is unchanged keeps its tunnel. A data thread that panics starts again at once; the others notice
 //! nothing. Nothing is lost silently: each drop has a counter with a reason.
 
 mod clock;
@@ -237,6 +237,16 @@ impl DataPlane {
         let (done, wait) = sync_channel(1);
         // It fails only after the end, when there is nothing left to replace.
         if self.commands.send(Command::SetPeers(peers, done)).is_ok() {
+            self.shared.notes.wake();
+            let _ = wait.recv();
+        }
+    }
+
+    /// Replaces the addresses and prefixes that this node has for its endpoints: what comes for them is handed to
+    /// the host, and nobody else speaks for them. A narrower prefix of a peer stays the peer's.
+    pub fn set_own(&self, own: Vec<IpNet>) {
+        let (done, wait) = sync_channel(1);
+        if self.commands.send(Command::SetOwn(own, done)).is_ok() {
             self.shared.notes.wake();
             let _ = wait.recv();
         }

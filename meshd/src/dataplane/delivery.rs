@@ -13,7 +13,7 @@ use super::outbound::{note_sent, stage};
 use super::peer::Peer;
 use super::probe::PathMessage;
 use super::shared::Shared;
-use super::snapshot::Snapshot;
+use super::snapshot::{Owner, Snapshot};
 use super::train::TrainSender;
 use crate::io::DatagramSocket;
 use meshd_core::IpPacket;
@@ -158,24 +158,18 @@ impl<'a, S: DatagramSocket> Delivery<'a, S> {
         destination: IpAddr,
         arrival: Arrival<'_>,
     ) -> Result<Fate, Reason> {
-        // A prefix may be so wide that it covers this host, which nobody else speaks for.
-        if self.shared.is_own(source) {
-            return Err(Reason::BadSource);
-        }
+        // A prefix may be so wide that it covers what is this node's, which nobody else speaks for.
+        let is_sender = |owner: &Owner| owner.peer().is_some_and(|peer| Arc::ptr_eq(peer, arrival.peer));
         let routes = &arrival.snapshot.routes;
-        routes
-            .check_source(source, |owner| Arc::ptr_eq(owner, arrival.peer))
-            .map_err(|_| Reason::BadSource)?;
+        routes.check_source(source, is_sender).map_err(|_| Reason::BadSource)?;
         // A plain WireGuard peer has no tunnels of its own to the others: its packets go through this node.
-        let passes = |owner: &&Arc<Peer>| {
+        let passes = |owner: &Arc<Peer>| {
             (owner.is_external || arrival.peer.is_external) && !Arc::ptr_eq(owner, arrival.peer)
         };
-        let fate = if self.shared.is_own(destination) {
-            Fate::Host
-        } else if let Some(owner) = routes.owner(destination).filter(passes) {
-            Fate::Peer(Arc::clone(owner))
-        } else {
-            return Err(Reason::BadDestination);
+        let fate = match routes.owner(destination) {
+            Some(Owner::This) => Fate::Host,
+            Some(Owner::Peer(owner)) if passes(owner) => Fate::Peer(Arc::clone(owner)),
+            Some(Owner::Peer(_)) | None => return Err(Reason::BadDestination),
         };
         if !self.verdicts.allow(flow, arrival.peer, arrival.now) {
             return Err(Reason::Denied);

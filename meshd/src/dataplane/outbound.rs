@@ -136,7 +136,7 @@ impl<D: PacketDevice, S: DatagramSocket> OutPath<'_, D, S> {
     fn owner(&mut self, snapshot: &Snapshot, destination: IpAddr) -> Option<Arc<Peer>> {
         match self.last.take() {
             Some((known, peer)) if known == destination => Some(peer),
-            _ => snapshot.routes.owner(destination).cloned(),
+            _ => snapshot.routes.owner(destination)?.peer().cloned(),
         }
     }
 

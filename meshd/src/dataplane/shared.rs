@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use ipnet::IpNet;
-use meshd_core::IpPacket;
 use meshd_core::too_big::TooBig;
 use meshd_core::unreachable::{NoAnswer, Unreachable};
 use meshd_core::vnet;
+use meshd_core::{IpPacket, RouteTable};
 
 use super::DataPlaneConfig;
 use super::counters::{Counters, Reason};
@@ -21,7 +21,7 @@ use super::flows::Rules;
 use super::notes::Notes;
 use super::ping::Pings;
 use super::sessions::Sessions;
-use super::snapshot::Snapshot;
+use super::snapshot::{Owner, Snapshot};
 use super::staged::StagedTotal;
 use crate::io::{DatagramSocket, PacketDevice, Waker};
 
@@ -68,7 +68,7 @@ impl Shared {
             unreachable: Unreachable::new(config.mesh_prefixes.clone(), Duration::ZERO),
             too_big: TooBig::new(config.mesh_prefixes.clone(), Duration::ZERO),
         };
-        Self {
+        let shared = Self {
             mtu,
             addr4: config.addr4.0,
             addr6: has_ipv6.then_some(config.addr6.0),
@@ -86,7 +86,10 @@ impl Shared {
             retired: Mutex::default(),
             answers: Mutex::new(answers),
             stopping: AtomicBool::new(false),
-        }
+        };
+        let routes = shared.own_routes(&[]);
+        shared.snapshot.store(Arc::new(Snapshot { routes, ..Snapshot::default() }));
+        shared
     }
 
     pub(super) fn stop(&self) {
@@ -97,11 +100,14 @@ impl Shared {
         self.stopping.load(Ordering::Acquire)
     }
 
-    pub(super) fn is_own(&self, address: IpAddr) -> bool {
-        match address {
-            IpAddr::V4(v4) => v4 == self.addr4,
-            IpAddr::V6(v6) => Some(v6) == self.addr6,
+    /// Routes with what is this node's: itself, and what it has for its endpoints. Nobody else gets these addresses.
+    pub(super) fn own_routes(&self, endpoints: &[IpNet]) -> RouteTable<Owner> {
+        let mut routes = RouteTable::default();
+        let node = [Some(self.addr4.into()), self.addr6.map(IpAddr::V6)].into_iter().flatten();
+        for net in node.map(IpNet::from).chain(endpoints.iter().copied()) {
+            routes.claim(net, Owner::This);
         }
+        routes
     }
 
     /// Tells the sender of `packet`, on this host, that its destination cannot be reached.

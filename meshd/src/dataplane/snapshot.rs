@@ -14,8 +14,28 @@ use super::peer::Peer;
 pub(super) struct Snapshot {
     /// Differs from snapshot to snapshot; what a thread remembers is good for one of them.
     pub(super) generation: u64,
-    pub(super) routes: RouteTable<Arc<Peer>>,
+    pub(super) routes: RouteTable<Owner>,
     pub(super) by_node: HashMap<NodeId, Known>,
+}
+
+/// Who has an address.
+#[derive(Debug, Clone)]
+pub(super) enum Owner {
+    /// This node, for itself or for an endpoint.
+    This,
+    /// A peer.
+    Peer(Arc<Peer>),
+}
+
+impl Owner {
+    /// The peer; none for this node.
+    #[inline]
+    pub(super) fn peer(&self) -> Option<&Arc<Peer>> {
+        match self {
+            Self::This => None,
+            Self::Peer(peer) => Some(peer),
+        }
+    }
 }
 
 /// A peer and the addresses it is pinged at.

@@ -3,6 +3,7 @@
 mod fakes;
 mod heard;
 mod mistakes;
+mod own;
 mod within_a_train;
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -21,7 +22,7 @@ use super::inbound::Inbound;
 use super::outbound::{Burst, Outbound};
 use super::peer::{Peer, Reach, Way};
 use super::shared::Shared;
-use super::snapshot::{Known, Snapshot};
+use super::snapshot::{Known, Owner, Snapshot};
 use super::supervisor::supervise;
 use super::{DataPlaneConfig, PeerIdentity, Switches};
 use crate::io::{DatagramSocket, Waker};
@@ -337,8 +338,10 @@ impl Node {
         peer.set_way(Some(Way { session: Arc::new(tx), endpoint: ELSEWHERE, mtu: MTU, fragments: false }));
         peer.set_proven(ELSEWHERE);
         peer.set_up(true);
-        let mut snapshot = Snapshot { generation: 1, ..Snapshot::default() };
-        snapshot.routes.claim(ipnet::IpNet::from(std::net::IpAddr::V4(OTHER)), Arc::clone(&peer));
+        let routes = shared.own_routes(&[]);
+        let mut snapshot = Snapshot { generation: 1, routes, ..Snapshot::default() };
+        let owner = Owner::Peer(Arc::clone(&peer));
+        snapshot.routes.claim(ipnet::IpNet::from(std::net::IpAddr::V4(OTHER)), owner);
         let known = Known { peer: Arc::clone(&peer), v4: Some(OTHER), v6: None };
         snapshot.by_node.insert(peer.identity.node, known);
         shared.snapshot.store(Arc::new(snapshot));
@@ -357,7 +360,8 @@ impl Node {
             routes: old.routes.clone(),
             by_node: old.by_node.clone(),
         };
-        snapshot.routes.claim(ipnet::IpNet::from(std::net::IpAddr::V4(address)), Arc::clone(&peer));
+        let owner = Owner::Peer(Arc::clone(&peer));
+        snapshot.routes.claim(ipnet::IpNet::from(std::net::IpAddr::V4(address)), owner);
         snapshot.by_node.insert(peer.identity.node, Known { peer, v4: Some(address), v6: None });
         self.shared.snapshot.store(Arc::new(snapshot));
         far_rx

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender};
 use std::time::Duration;
 
+use ipnet::IpNet;
 use meshd_tunnel::{Action, Engine, KEEPALIVE_LEN, Message, PeerId, To, TunnelEvent, TunnelId, Via};
 
 use self::backlog::Backlog;
@@ -48,6 +49,8 @@ const PART_LEN: usize = 256;
 pub(super) enum Command {
     /// Replaces the peers; answered when it is done.
     SetPeers(Vec<PeerConfig>, SyncSender<()>),
+    /// Replaces what this node has for its endpoints; answered when it is done.
+    SetOwn(Vec<IpNet>, SyncSender<()>),
     /// Sends every connected peer an empty message.
     Greet,
 }
@@ -62,6 +65,10 @@ pub(super) struct Tunnels<'a> {
     /// The next deadline of each peer.
     deadlines: BTreeSet<(Duration, PeerId)>,
     peers_made: u32,
+    /// Addresses and prefixes that this node has for its endpoints.
+    own: Vec<IpNet>,
+    /// What the peers claim, in the order in which they were given.
+    claims: Vec<(IpNet, Arc<Peer>)>,
     commands: Receiver<Command>,
     backlog: Backlog,
     train: TrainSender<'a, dyn DatagramSocket>,
@@ -85,6 +92,8 @@ impl<'a> Tunnels<'a> {
             by_tunnel: HashMap::new(),
             deadlines: BTreeSet::new(),
             peers_made: 0,
+            own: Vec::new(),
+            claims: Vec::new(),
             commands,
             backlog: Backlog::new(),
             train: TrainSender::new(shared, &*shared.data, None),
@@ -132,6 +141,10 @@ impl<'a> Tunnels<'a> {
                 self.set_peers(configs, now);
                 self.pump(now);
                 // Whoever asked may have stopped waiting.
+                let _ = done.try_send(());
+            }
+            Command::SetOwn(own, done) => {
+                self.set_own(own);
                 let _ = done.try_send(());
             }
             Command::Greet => {

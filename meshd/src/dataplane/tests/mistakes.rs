@@ -16,7 +16,7 @@ use crate::dataplane::inbound::Inbound;
 use crate::dataplane::notes::Note;
 use crate::dataplane::outbound::{Burst, Outbound};
 use crate::dataplane::peer::{Peer, Way};
-use crate::dataplane::snapshot::{Known, Snapshot};
+use crate::dataplane::snapshot::{Known, Owner, Snapshot};
 use crate::io::{DatagramSocket, PacketDevice, ReceiveMeta};
 
 /// The second peer's overlay address, and where it is.
@@ -192,7 +192,8 @@ impl SecondPeer {
             routes: old.routes.clone(),
             by_node: old.by_node.clone(),
         };
-        snapshot.routes.claim(ipnet::IpNet::from(std::net::IpAddr::V4(SECOND)), Arc::clone(&peer));
+        let owner = Owner::Peer(Arc::clone(&peer));
+        snapshot.routes.claim(ipnet::IpNet::from(std::net::IpAddr::V4(SECOND)), owner);
         let known = Known { peer: Arc::clone(&peer), v4: Some(SECOND), v6: None };
         snapshot.by_node.insert(peer.identity.node, known);
         node.shared.snapshot.store(Arc::new(snapshot));

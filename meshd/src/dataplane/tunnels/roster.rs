@@ -5,12 +5,13 @@ use std::net::IpAddr;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use ipnet::IpNet;
 use meshd_core::Path;
 use meshd_tunnel::{KeyId, PeerId, TunnelId, TunnelSpec};
 
 use super::super::peer::{Peer, Reach};
 use super::super::probe::PathMtu;
-use super::super::snapshot::{Known, Snapshot};
+use super::super::snapshot::{Known, Owner, Snapshot};
 use super::track::{Agreed, Tracked};
 use super::{PeerConfig, Tunnels, spread};
 
@@ -27,7 +28,9 @@ impl Tunnels<'_> {
     /// Replaces the peers.
     pub(super) fn set_peers(&mut self, configs: Vec<PeerConfig>, now: Duration) {
         let old = self.shared.snapshot.load_full();
-        let mut new = Snapshot { generation: old.generation + 1, ..Snapshot::default() };
+        let routes = self.shared.own_routes(&self.own);
+        let mut new = Snapshot { generation: old.generation + 1, routes, ..Snapshot::default() };
+        self.claims.clear();
         let mut keys = HashSet::with_capacity(configs.len());
         let mut kept = HashSet::with_capacity(configs.len());
         for config in configs {
@@ -149,13 +152,28 @@ impl Tunnels<'_> {
         self.engine.retire(tunnel);
     }
 
+    /// Replaces the addresses and prefixes that this node has for its endpoints.
+    pub(super) fn set_own(&mut self, own: Vec<IpNet>) {
+        if self.own == own {
+            return;
+        }
+        self.own = own;
+        let old = self.shared.snapshot.load_full();
+        let mut routes = self.shared.own_routes(&self.own);
+        for (prefix, peer) in &self.claims {
+            routes.claim(*prefix, Owner::Peer(Arc::clone(peer)));
+        }
+        let (generation, by_node) = (old.generation + 1, old.by_node.clone());
+        self.shared.snapshot.store(Arc::new(Snapshot { generation, routes, by_node }));
+    }
+
     /// Enters the peer and what it owns; the first claim to an address stays.
-    fn claim(&self, new: &mut Snapshot, config: &PeerConfig, peer: Arc<Peer>) {
+    fn claim(&mut self, new: &mut Snapshot, config: &PeerConfig, peer: Arc<Peer>) {
         let (mut own4, mut own6) = (None, None);
         for prefix in &config.addrs {
             let is_host = prefix.prefix_len() == prefix.max_prefix_len();
-            let is_ours = is_host && self.shared.is_own(prefix.addr());
-            if is_ours || !new.routes.claim(*prefix, Arc::clone(&peer)) {
+            self.claims.push((*prefix, Arc::clone(&peer)));
+            if !new.routes.claim(*prefix, Owner::Peer(Arc::clone(&peer))) {
                 tracing::warn!(node = %config.node, name = config.name, "address is in use by another node");
                 continue;
             }

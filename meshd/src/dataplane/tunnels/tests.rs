@@ -128,6 +128,36 @@ fn what_waited_and_is_too_long_for_the_path_by_now_is_not_sent() {
     assert_eq!(sent, [1300 + OVERHEAD]);
 }
 
+#[test]
+fn what_this_node_has_stays_when_peers_change_and_the_other_way_round() {
+    let shared = Near::shared();
+    let mut near = Near::connected(&shared);
+    let owners = || {
+        let snapshot = shared.0.snapshot.load_full();
+        let all = ["10.91.0.1", "10.91.0.2", "10.91.128.5"].map(|addr| addr.parse().expect("an address"));
+        let owners = all.map(|addr| snapshot.routes.owner(addr).map(|owner| owner.peer().is_some()));
+        (owners, snapshot.generation)
+    };
+    let (this, peer) = (Some(false), Some(true));
+    let (at_first, first) = owners();
+    assert_eq!(at_first, [this, peer, peer]);
+    near.tunnels.set_own(vec!["10.91.128.5/32".parse().expect("a prefix")]);
+    let (with_own, second) = owners();
+    assert_eq!(with_own, [this, peer, this]);
+    assert!(second > first, "threads forget what they remember");
+    assert!(near.peer().is_up(), "its tunnel stays");
+
+    near.tunnels.set_own(vec!["10.91.128.5/32".parse().expect("a prefix")]);
+    assert_eq!(owners(), ([this, peer, this], second), "nothing changed");
+    near.finds(&[place(1)], NOW);
+    assert_eq!(owners().0, [this, peer, this]);
+    near.tunnels.set_own(Vec::new());
+    assert_eq!(owners().0, [this, peer, peer]);
+    near.tunnels.set_own(vec!["10.91.128.5/32".parse().expect("a prefix")]);
+    near.tunnels.set_peers(Vec::new(), NOW);
+    assert_eq!(owners().0, [this, None, this]);
+}
+
 /// The node under test, with one peer.
 struct Near<'a> {
     tunnels: Tunnels<'a>,
@@ -195,7 +225,7 @@ impl<'a> Near<'a> {
             org: OrgId([9; 32]),
             name: "far".to_owned(),
             public_key: self.peer_key,
-            addrs: Vec::new(),
+            addrs: ["10.91.0.2/32", "10.91.128.5/32"].map(|net| net.parse().expect("a prefix")).to_vec(),
             candidates: candidates.to_vec(),
             psk: None,
             suite: Suite::Aes,
