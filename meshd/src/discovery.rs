@@ -6,6 +6,7 @@
 //!
 //! Tasks: one a registry, owned by its [`Discovery`] and ended with it.
 
+mod claims;
 pub mod keyspace;
 
 use std::collections::BTreeMap;
@@ -14,7 +15,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use meshd_registry::{CallError, Event, Lease, LeaseId, Registry, Rev, Versioned};
+use meshd_registry::{CallError, CasOutcome, Event, Expect, Lease, LeaseId, Registry, Rev, Versioned};
+use meshd_wire::NodeId;
 use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -37,8 +39,13 @@ const LEASE_FAST: Duration = Duration::from_secs(90);
 /// Life of slow values (certificate and keys).
 const LEASE_SLOW: Duration = Duration::from_secs(24 * 3600);
 
-/// Values remembered as seen: three a node for the largest mesh; a flood beyond is only handed on twice.
-const SEEN_MAX: usize = 3 * 16_384;
+/// Values remembered as seen: three a node and two an endpoint for the largest mesh; a flood beyond is only handed on
+/// twice.
+const SEEN_MAX: usize = 3 * 16_384 + 2 * 65_536;
+/// Claims that are over and cleared away with one reconciliation: others wait for the next one.
+const CLEARED_MAX: usize = 256;
+/// Tries to write a claim whose key changes meanwhile; the next reconciliation tries again.
+const SWAPS_MAX: u32 = 4;
 
 /// Fingerprints of the values of a registry, by the fingerprint of their key: how much is remembered must not
 /// hang on the length of keys that a registry invents.
@@ -86,6 +93,7 @@ impl Discovery {
     /// Starts using a registry. `index` comes back with every finding.
     pub fn start(
         index: usize,
+        node: NodeId,
         registry: Registry,
         keyspace: Keyspace,
         published: watch::Receiver<Arc<Published>>,
@@ -95,6 +103,7 @@ impl Discovery {
             u64::from(std::process::id()).wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ crate::clock::wall_ms();
         let agent = Agent {
             index,
+            node,
             registry,
             keyspace,
             published,
@@ -143,6 +152,7 @@ struct Leases {
 
 struct Agent {
     index: usize,
+    node: NodeId,
     registry: Registry,
     keyspace: Keyspace,
     published: watch::Receiver<Arc<Published>>,
@@ -211,7 +221,7 @@ impl Agent {
                 },
                 changed = self.published.changed() => {
                     changed.map_err(|_| LoopGone)?;
-                    self.put_missing(&seen).await?;
+                    self.put_missing(&mut seen).await?;
                 }
                 () = sleep_until(reconcile_at) => {
                     self.reconcile(&mut seen).await?;
@@ -230,8 +240,11 @@ impl Agent {
     async fn reconcile(&mut self, seen: &mut Seen) -> Result<Rev, Ended> {
         let listed = self.registry.list_all(self.keyspace.prefix().as_bytes()).await?;
         let mut now = Seen::new();
-        let mut news = Vec::new();
+        let (mut news, mut leftovers) = (Vec::new(), Vec::new());
         for entry in listed.entries {
+            if leftovers.len() < CLEARED_MAX && self.is_leftover(&entry) {
+                leftovers.push((entry.key.clone(), entry.modified));
+            }
             let (at, print) = (fingerprint(&entry.key), fingerprint(&entry.value));
             if seen.get(&at) != Some(&print) {
                 news.push((entry.key.to_vec(), entry.value.to_vec()));
@@ -245,10 +258,21 @@ impl Agent {
             self.say(Finding::Values(news)).await?;
         }
         self.put_missing(seen).await?;
+        for (key, rev) in leftovers {
+            // Whoever claims it meanwhile has it.
+            let _ = self.registry.cas(key, Expect::Rev(rev), None, None).await?;
+        }
         Ok(listed.rev)
     }
 
-    async fn put_missing(&mut self, seen: &Seen) -> Result<(), Ended> {
+    /// Whether an entry is a claim of this node that is over, and that nobody has to hear of any more.
+    fn is_leftover(&self, entry: &Versioned) -> bool {
+        let slot = self.keyspace.slot(&entry.key).filter(|slot| slot.claimed().is_some());
+        slot.is_some_and(|slot| !self.published.borrow().contains_key(&slot))
+            && claims::is_leftover(&entry.value, &self.node, crate::clock::wall())
+    }
+
+    async fn put_missing(&mut self, seen: &mut Seen) -> Result<(), Ended> {
         let published = Arc::clone(&self.published.borrow_and_update());
         for (slot, (value, life)) in published.iter() {
             let key = self.keyspace.key(*slot);
@@ -256,8 +280,17 @@ impl Agent {
                 continue;
             }
             let lease = self.lease(*life).await?;
-            match self.registry.put(key.as_bytes(), value.clone(), lease).await {
-                Ok(_) => {}
+            let put = match slot.claimed() {
+                Some(_) => self.put_claim(&key, value, lease).await,
+                None => self.registry.put(key.as_bytes(), value.clone(), lease).await.map(|_| true),
+            };
+            match put {
+                // The watch will tell of it, and before it does nothing has to be put again.
+                Ok(true) if seen.len() < SEEN_MAX => {
+                    seen.insert(fingerprint(key.as_bytes()), fingerprint(value));
+                }
+                Ok(true) => {}
+                Ok(false) => tracing::debug!(key, "another node's claim stands there"),
                 // One refused key must not keep the others back, nor end the session.
                 Err(
                     error @ (CallError::Denied { .. } | CallError::TooLarge { .. } | CallError::Full { .. }),
@@ -268,6 +301,24 @@ impl Agent {
             }
         }
         Ok(())
+    }
+
+    /// Puts a claim, unless another node's stands there; says whether it did.
+    async fn put_claim(&self, key: &str, value: &[u8], lease: Option<LeaseId>) -> Result<bool, CallError> {
+        let mut expect = Expect::Absent;
+        for _ in 0..SWAPS_MAX {
+            match self.registry.cas(key.as_bytes(), expect, Some(value.to_vec().into()), lease).await? {
+                CasOutcome::Done(_) => return Ok(true),
+                CasOutcome::Conflict(None) => expect = Expect::Absent,
+                CasOutcome::Conflict(Some(there)) => {
+                    if !claims::may_be_replaced(&there.value, &self.node, crate::clock::wall()) {
+                        return Ok(false);
+                    }
+                    expect = Expect::Rev(there.modified);
+                }
+            }
+        }
+        Ok(false)
     }
 
     async fn lease(&mut self, life: Life) -> Result<Option<LeaseId>, Ended> {

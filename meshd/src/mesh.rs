@@ -9,6 +9,8 @@ mod desk;
 mod duties;
 mod entry;
 mod external;
+#[cfg(test)]
+pub(crate) mod fixture;
 mod links;
 mod prefixes;
 mod publish;
@@ -160,10 +162,10 @@ impl Mesh {
                 is_first_look = false;
             }
         }
-        if changes.iter().any(|change| !matches!(change, Change::Paths(_))) {
+        if changes.iter().any(|change| !matches!(change, Change::Paths(_) | Change::Endpoint(..))) {
             self.commit(counters);
         } else if !changes.is_empty() {
-            // Paths are hints, and stored once a second at most: many nodes move at once.
+            // Paths are hints, endpoints come and go: both are stored once a second at most.
             self.unsaved_paths = true;
             self.apply();
         }
@@ -189,7 +191,9 @@ impl Mesh {
             | Slot::Delegation(..)
             | Slot::Revocations(_)
             | Slot::State(_)
-            | Slot::Paths(_) => self.roster.accept(&value, now).map(|accepted| match accepted {
+            | Slot::Paths(_)
+            | Slot::Address(_)
+            | Slot::Block(_) => self.roster.accept(&value, now).map(|accepted| match accepted {
                 Accepted::New(change) => vec![change],
                 Accepted::Known | Accepted::Opaque => Vec::new(),
             }),

@@ -1,6 +1,9 @@
 //! Where each record stands in the registry: `/meshd/1/<mesh>/…`.
 
-use meshd_wire::record::{NodeCert, NodePaths, OrgState, Revocations, StewardDelegation};
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use meshd_wire::record::{Endpoint, NodeCert, NodePaths, OrgState, Revocations, StewardDelegation};
 use meshd_wire::{Envelope, MeshId, NodeId, OrgId, PeerBundle, Record};
 
 /// Root of all meshes, with the version of the layout.
@@ -23,9 +26,33 @@ pub enum Slot {
     Peer(NodeId),
     /// `e/<node>`: paths.
     Paths(NodeId),
+    /// `a4/<address>` or `a6/<address>`: claim on an address.
+    Address(IpAddr),
+    /// `s/<prefix>`: claim on a block. After the addresses, which count if they were claimed before it.
+    Block(IpNet),
 }
 
 impl Slot {
+    /// Slot of a claim on an address, with a full length, or on a block.
+    pub fn of_claim(net: IpNet) -> Self {
+        if net.prefix_len() == net.max_prefix_len() { Self::Address(net.addr()) } else { Self::Block(net) }
+    }
+
+    /// Address or block that is claimed here; none for other records.
+    pub fn claimed(&self) -> Option<IpNet> {
+        match *self {
+            Self::Address(addr) => Some(addr.into()),
+            Self::Block(block) => Some(block),
+            Self::Genesis
+            | Self::Root(..)
+            | Self::Delegation(..)
+            | Self::Revocations(_)
+            | Self::State(_)
+            | Self::Peer(_)
+            | Self::Paths(_) => None,
+        }
+    }
+
     /// Whether a value is about the node or organisation of this slot. Bytes that can't be read suit every
     /// slot: to refuse them, and to say why, is for those who verify.
     pub fn suits(&self, value: &[u8]) -> bool {
@@ -36,12 +63,19 @@ impl Slot {
             Self::Revocations(org) => about(envelope(value), |one: Revocations| one.org == org),
             Self::State(org) => about(envelope(value), |one: OrgState| one.org == org),
             Self::Paths(node) => about(envelope(value), |one: NodePaths| one.node == node),
+            Self::Address(addr) => about(envelope(value), |one| claims(&one, addr.into())),
+            Self::Block(block) => about(envelope(value), |one| claims(&one, block)),
             Self::Peer(node) => {
                 let cert = PeerBundle::from_bytes(value).ok().and_then(|bundle| envelope(&bundle.cert));
                 about(cert, |one: NodeCert| one.node == node)
             }
         }
     }
+}
+
+/// Whether a claim is one on an address or a block.
+fn claims(claim: &Endpoint, net: IpNet) -> bool {
+    claim.prefixes().any(|prefix| prefix == (net.addr(), net.prefix_len()))
 }
 
 fn about<R: Record>(envelope: Option<Envelope>, is_right: impl FnOnce(R) -> bool) -> bool {
@@ -76,6 +110,9 @@ impl Keyspace {
             Slot::State(org) => format!("{prefix}o/{org}/state"),
             Slot::Peer(node) => format!("{prefix}p/{node}"),
             Slot::Paths(node) => format!("{prefix}e/{node}"),
+            Slot::Address(IpAddr::V4(addr)) => format!("{prefix}a4/{addr}"),
+            Slot::Address(IpAddr::V6(addr)) => format!("{prefix}a6/{addr}"),
+            Slot::Block(block) => format!("{prefix}s/{block}"),
         }
     }
 
@@ -94,6 +131,12 @@ impl Keyspace {
             ["o", org, "state"] => Slot::State(org.parse().ok()?),
             ["p", node] => Slot::Peer(node.parse().ok()?),
             ["e", node] => Slot::Paths(node.parse().ok()?),
+            ["a4" | "a6", addr] => Slot::Address(addr.parse().ok()?),
+            ["s", addr, len] => {
+                let block = IpNet::new(addr.parse().ok()?, len.parse().ok()?).ok()?;
+                let is_block = block == block.trunc() && block.prefix_len() < block.max_prefix_len();
+                Slot::Block(Some(block).filter(|_| is_block)?)
+            }
             _ => return None,
         };
         // One slot has one key: other spellings (upper case, leading zeros) are nobody's.
@@ -119,14 +162,31 @@ mod tests {
             Slot::State(org),
             Slot::Peer(node),
             Slot::Paths(node),
+            Slot::Address([10, 91, 128, 5].into()),
+            Slot::Address("fd00::a5".parse().expect("an address")),
+            Slot::Block("10.91.128.0/26".parse().expect("a block")),
+            Slot::Block("fd00::a:0/112".parse().expect("a block")),
         ] {
             let key = keyspace.key(slot);
             assert_eq!(keyspace.slot(key.as_bytes()), Some(slot));
             assert_eq!(keyspace.slot(key.to_uppercase().as_bytes()), None);
             assert_eq!(keyspace.slot(format!("{key}/").as_bytes()), None);
             assert_eq!(Keyspace::new(&MeshId([8; 32])).slot(key.as_bytes()), None);
+            assert_eq!(slot.claimed().map_or(slot, Slot::of_claim), slot);
         }
-        assert_eq!(keyspace.slot(format!("{}o/{org}/root/01", keyspace.prefix()).as_bytes()), None);
+        for odd in [
+            &format!("o/{org}/root/01") as &str,
+            "a4/10.91.128.05",
+            "a4/fd00::5",
+            "a6/fd00:0::5",
+            "a6/10.91.128.5",
+            "s/10.91.128.5/26",
+            "s/10.91.128.5/32",
+            "s/10.91.128.0/026",
+            "s/10.91.128.0",
+        ] {
+            assert_eq!(keyspace.slot(format!("{}{odd}", keyspace.prefix()).as_bytes()), None, "{odd}");
+        }
     }
 
     proptest! {

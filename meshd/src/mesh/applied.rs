@@ -47,7 +47,7 @@ impl Mesh {
                     PeerConfig { candidates: candidates(&view), ..stored.clone() }
                 }
                 None if self.unsaved => continue,
-                Some(_) | None => match peer_config(&view, own_suites) {
+                Some(_) | None => match peer_config(&view, own_suites, now) {
                     Some(peer) => peer,
                     None => continue,
                 },
@@ -155,13 +155,11 @@ pub fn standing_word(standing: Standing) -> &'static str {
     }
 }
 
-fn peer_config(view: &NodeView<'_>, own_suites: u8) -> Option<PeerConfig> {
+fn peer_config(view: &NodeView<'_>, own_suites: u8, now: Timestamp) -> Option<PeerConfig> {
     let (cert, keys) = (view.cert(), view.keys()?);
     let host = |addr: IpAddr| IpNet::from(addr);
-    let claimed = cert.prefixes.iter().filter_map(|prefix| {
-        let (addr, len) = prefix.parts()?;
-        IpNet::new(addr, len).ok()
-    });
+    let certified = cert.prefixes.iter().filter_map(|prefix| prefix.parts());
+    let claimed = certified.chain(claimed(view, now)).filter_map(|(addr, len)| IpNet::new(addr, len).ok());
     Some(PeerConfig {
         node: view.id(),
         org: view.org(),
@@ -175,8 +173,49 @@ fn peer_config(view: &NodeView<'_>, own_suites: u8) -> Option<PeerConfig> {
     })
 }
 
+/// What a node claims for its endpoints, without the addresses in its own blocks, which need no route of their own.
+fn claimed(view: &NodeView<'_>, now: Timestamp) -> Vec<(IpAddr, u8)> {
+    let nets = || view.claimed(now).filter_map(|(addr, len)| IpNet::new(addr, len).ok());
+    let is_block = |net: &IpNet| net.prefix_len() < net.max_prefix_len();
+    let blocks: Vec<IpNet> = nets().filter(is_block).collect();
+    let is_covered = |net: &IpNet| !is_block(net) && blocks.iter().any(|block| block.contains(net));
+    nets().filter(|net| !is_covered(net)).map(|net| (net.addr(), net.prefix_len())).collect()
+}
+
 fn candidates(view: &NodeView<'_>) -> Vec<SocketAddr> {
     view.paths().map_or_else(Vec::new, |paths| {
         paths.candidates.iter().filter_map(|candidate| candidate.socket_addr()).collect()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use meshd_wire::record::Endpoint;
+
+    use super::super::fixture::Meadow;
+    use super::*;
+
+    #[test]
+    fn a_peer_has_its_own_addresses_its_blocks_and_what_lies_outside_of_them() {
+        let meadow = Meadow::new();
+        let mut roster = meadow.roster([1, 2]);
+        let addrs = |roster: &meshd_trust::Roster, now: Timestamp| -> Vec<String> {
+            let view = roster.node(&meadow.node(2)).expect("held");
+            let peer = peer_config(&view, 1, now).expect("a peer");
+            peer.addrs.iter().skip(2).map(ToString::to_string).collect()
+        };
+        assert_eq!(addrs(&roster, meadow.now), Vec::<String>::new());
+        let claims =
+            [&["10.91.128.0/26"][..], &["10.91.128.5/32"], &["10.91.128.64/32"], &["10.91.128.65/32"]];
+        for (claim, seq) in claims.into_iter().zip(1..) {
+            let claim = meadow.signed(2, &meadow.claim(2, seq, claim));
+            roster.accept(&claim, meadow.now).expect("a claim");
+        }
+        let gone = Endpoint { seq: 9, withdrawn: true, ..meadow.claim(2, 0, &["10.91.128.65/32"]) };
+        roster.accept(&meadow.signed(2, &gone), meadow.now).expect("a withdrawal");
+        let mut routes = addrs(&roster, meadow.now);
+        routes.sort();
+        assert_eq!(routes, ["10.91.128.0/26", "10.91.128.64/32"]);
+        assert_eq!(addrs(&roster, meadow.now.plus(86_401)), Vec::<String>::new(), "claims that are over");
+    }
 }

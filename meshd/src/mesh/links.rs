@@ -58,6 +58,7 @@ impl Mesh {
             })?;
             let discovery = Discovery::start(
                 self.links.len(),
+                self.node,
                 registry,
                 self.keyspace.clone(),
                 self.published.subscribe(),

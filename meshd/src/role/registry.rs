@@ -9,9 +9,10 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use meshd_registry::server::{Authorise, ClientKey, Denied, Op};
+use meshd_registry::server::{Authorise, ClientKey, Denied, Op, Quota};
 use meshd_registry::{Endpoint, KeyRange};
-use meshd_wire::record::{OrgRoot, OrgState, Revocations, StewardDelegation};
+use meshd_trust::NODE_ENDPOINTS_MAX;
+use meshd_wire::record::{Endpoint as EndpointRecord, OrgRoot, OrgState, Revocations, StewardDelegation};
 use meshd_wire::{Envelope, Kind, MeshId, NodeId, OrgId, PublicKey, Record};
 
 use crate::discovery::keyspace::{Keyspace, Slot};
@@ -22,6 +23,11 @@ mod reach;
 
 #[cfg(test)]
 mod guard_tests;
+
+/// Keys of one member: both addresses of as many endpoints as a node has, and of a quarter as many that went.
+const MEMBER_KEYS_MAX: usize = 5 * NODE_ENDPOINTS_MAX / 2;
+/// Bytes of their records, with names and labels.
+const MEMBER_BYTES_MAX: usize = 8 << 20;
 
 /// Whose transport key is whose, as the roster says at this moment.
 #[derive(Debug, Clone, Default)]
@@ -69,6 +75,9 @@ impl Guard {
             }
             Slot::Revocations(of) => of == org && is_record(value, |one: Revocations| one.org == of),
             Slot::State(of) => of == org && is_record(value, |one: OrgState| one.org == of),
+            Slot::Address(_) | Slot::Block(_) => {
+                slot.suits(value) && is_record(value, |one: EndpointRecord| one.node == node)
+            }
         };
         if allowed { Ok(()) } else { Err(Denied::new("a member writes only its own records")) }
     }
@@ -114,12 +123,19 @@ impl Authorise for Guard {
                 let one_key = *range == KeyRange::key(range.start());
                 match self.keyspace.slot(range.start()).filter(|_| one_key) {
                     Some(Slot::Peer(node) | Slot::Paths(node)) if node == member.0 => Ok(()),
+                    // Whose claim it is cannot be seen from the key; the others clear away their own by
+                    // compare-and-swap, and a claim that is missing is put again.
+                    Some(Slot::Address(_) | Slot::Block(_)) => Ok(()),
                     Some(_) | None => Err(Denied::new("a member deletes only its own records")),
                 }
             }
             Op::Lease | Op::Status => Ok(()),
             Op::Compact => Err(Denied::new("the registry forgets by itself")),
         }
+    }
+
+    fn quota(&self, _: &ClientKey) -> Quota {
+        Quota { keys_max: MEMBER_KEYS_MAX, bytes_max: MEMBER_BYTES_MAX, ..Quota::default() }
     }
 }
 

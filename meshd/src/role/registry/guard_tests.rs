@@ -2,8 +2,8 @@
 
 use meshd_trust::SigningKey;
 use meshd_trust::founding::{self, DelegationTerms, Founder, FoundingTerms, StewardPublicKeys};
-use meshd_wire::Timestamp;
 use meshd_wire::record::{OrgState, Prefix, Revocations, Roles, VERSION};
+use meshd_wire::{EndpointId, Timestamp};
 
 use super::*;
 
@@ -70,6 +70,21 @@ fn a_member_writes_only_records_of_its_organisation_at_their_own_keys() {
         };
         Envelope::new(&record).to_bytes()
     };
+    let claim = |node| {
+        let record = EndpointRecord {
+            version: VERSION,
+            node,
+            endpoint: EndpointId([1; 32]),
+            seq: 1,
+            issued_at: NOW,
+            withdrawn: false,
+            addresses: vec![Prefix::v4([10, 1, 0, 5].into(), 32)],
+            labels: Vec::new(),
+            name: None,
+            image: None,
+        };
+        Envelope::new(&record).to_bytes()
+    };
     let (of_a, of_b) = (delegation(&mesh, &root_a, a), delegation(&mesh, &root_b, b));
     let cases = [
         (true, Slot::Genesis, genesis_ab.to_bytes()),
@@ -93,6 +108,11 @@ fn a_member_writes_only_records_of_its_organisation_at_their_own_keys() {
         (true, Slot::Paths(node), vec![1]),
         (false, Slot::Peer(other), vec![1]),
         (false, Slot::Paths(other), vec![1]),
+        (true, Slot::Address([10, 1, 0, 5].into()), claim(node)),
+        (false, Slot::Address([10, 1, 0, 6].into()), claim(node)),
+        (false, Slot::Address([10, 1, 0, 5].into()), claim(other)),
+        (false, Slot::Address([10, 1, 0, 5].into()), vec![1]),
+        (false, Slot::Block("10.1.0.0/26".parse().expect("a block")), claim(node)),
     ];
     for (allowed, slot, value) in cases {
         let name = keyspace.key(slot);
@@ -100,4 +120,17 @@ fn a_member_writes_only_records_of_its_organisation_at_their_own_keys() {
         assert_eq!(guard.allows(&ClientKey(Some(key.0)), put).is_ok(), allowed, "{slot:?}");
         assert!(guard.allows(&ClientKey(Some([1; 32])), put).is_err(), "a stranger at {slot:?}");
     }
+    for (allowed, slot) in [
+        (true, Slot::Peer(node)),
+        (false, Slot::Peer(other)),
+        (false, Slot::Root(a, 1)),
+        (true, Slot::Address([10, 1, 0, 5].into())),
+    ] {
+        let range = KeyRange::key(keyspace.key(slot).as_bytes());
+        let delete = Op::Delete { range: &range };
+        assert_eq!(guard.allows(&ClientKey(Some(key.0)), delete).is_ok(), allowed, "{slot:?}");
+        assert!(guard.allows(&ClientKey(Some([1; 32])), delete).is_err(), "a stranger at {slot:?}");
+    }
+    let all = KeyRange::prefix(format!("{}a4/", keyspace.prefix()).as_bytes());
+    assert!(guard.allows(&ClientKey(Some(key.0)), Op::Delete { range: &all }).is_err(), "one at a time");
 }
