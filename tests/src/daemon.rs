@@ -10,16 +10,13 @@ use nix::sys::signal::Signal;
 
 use crate::host::Host;
 use crate::process::{Output, Process, run_command};
-use crate::{build, wait};
+use crate::{build, logs, wait};
 
 /// Time a daemon gets until it answers; 33 of them may start on two cores at once.
 const START_DEADLINE: Duration = Duration::from_secs(20);
 
 /// Time a daemon gets to stop in order, or to refuse its start.
 const STOP_DEADLINE: Duration = Duration::from_secs(10);
-
-/// Last lines of a log that a failed start shows.
-const LOG_LINES_SHOWN: usize = 12;
 
 /// A running meshd; killed when dropped.
 #[derive(Debug)]
@@ -120,9 +117,6 @@ impl Daemon {
     }
 
     fn log_end(&self) -> String {
-        let text = self.log();
-        let lines: Vec<&str> = text.lines().collect();
-        let from = lines.len().saturating_sub(LOG_LINES_SHOWN);
-        lines.get(from..).unwrap_or_default().join("\n")
+        logs::end(&self.log)
     }
 }

@@ -1,13 +1,13 @@
 //! dockerd on a host.
 
+use std::fs;
 use std::time::Duration;
-use std::{fs, path::PathBuf};
 
 use anyhow::{Context, Result, bail};
 
 use crate::host::Host;
 use crate::process::{Output, Process};
-use crate::{image, wait};
+use crate::{image, logs, wait};
 
 /// Debian's, by path: another client or daemon may come first in `$PATH`.
 const CLIENT: &str = "/usr/bin/docker";
@@ -24,9 +24,6 @@ const STOP_DEADLINE: Duration = Duration::from_secs(30);
 
 /// What a daemon that was killed leaves and the next one must not take for a running one.
 const PID_FILES: [&str; 2] = ["/run/docker.pid", "/run/docker/containerd/containerd.pid"];
-
-/// Last lines of a log that a failed start shows.
-const LOG_LINES_SHOWN: usize = 20;
 
 /// dockerd on a machine, with the image; killed when dropped.
 #[derive(Debug)]
@@ -118,13 +115,7 @@ impl<'lab> Docker<'lab> {
         pid.parse().with_context(|| format!("read the pid of {container}"))
     }
 
-    fn log(&self) -> PathBuf {
-        self.host.log("dockerd")
-    }
-
     fn log_end(&self) -> String {
-        let text = fs::read_to_string(self.log()).unwrap_or_default();
-        let lines: Vec<&str> = text.lines().collect();
-        lines.get(lines.len().saturating_sub(LOG_LINES_SHOWN)..).unwrap_or_default().join("\n")
+        logs::end(&self.host.log("dockerd"))
     }
 }

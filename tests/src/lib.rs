@@ -14,10 +14,10 @@
 //!
 //! Each host is a network namespace with directories of its own ([`Host`]), joined by a veth link to a routed
 //! network ([`Internet`]) that cuts, loses, drops by length and delays ([`Delay`]). Namespaces isolate, so labs may
-//! use equal IPv4 addresses; their names, directories and IPv6 prefixes differ ([`Claim`]). A machine ([`Lab::machine`])
-//! is a host with a file system and control groups of its own; it runs container runtimes ([`Docker`]). What runs in a lab
-//! ([`Process`], [`Daemon`]) ends with it: on success, on panic, on a signal, and if the lab's process is killed, when
-//! the next lab starts.
+//! use equal IPv4 addresses; their names, directories and IPv6 prefixes differ ([`Claim`]). A machine
+//! ([`Lab::machine`]) is a host with a file system and control groups of its own; it runs container runtimes
+//! ([`Docker`], [`Containerd`], [`Podman`]). What runs in a lab ([`Process`], [`Daemon`]) ends with it: on success, on
+//! panic, on a signal, and if the lab's process is killed, when the next lab starts.
 
 mod build;
 mod capture;
@@ -25,6 +25,7 @@ mod cgroup;
 mod claim;
 mod cli;
 pub mod clock;
+mod containerd;
 mod daemon;
 mod delay;
 mod docker;
@@ -38,6 +39,7 @@ mod machine;
 mod mesh;
 mod namespace;
 mod os;
+mod podman;
 pub mod process;
 pub mod report;
 mod root_fs;
@@ -48,6 +50,7 @@ pub use build::{program, program_dir, repository, target_dir};
 pub use capture::{Capture, Captured};
 pub use claim::{CLAIMS, Claim, remains, sweep};
 pub use cli::Reply;
+pub use containerd::Containerd;
 pub use daemon::Daemon;
 pub use delay::Delay;
 pub use docker::Docker;
@@ -57,4 +60,5 @@ pub use internet::{HostNumber, Internet};
 pub use lab::{HOSTS_MAX, Lab, possible, story};
 pub use mesh::{Member, Mesh};
 pub use namespace::Namespace;
+pub use podman::Podman;
 pub use process::{Output, Process};

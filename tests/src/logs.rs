@@ -7,6 +7,9 @@ use anyhow::{Context, Result};
 
 use crate::build;
 
+/// Last lines of a log that a failed start shows.
+const LINES_SHOWN: usize = 12;
+
 /// The log directory of one lab.
 #[derive(Debug)]
 pub struct Logs {
@@ -45,4 +48,11 @@ impl Logs {
         }
         Ok(())
     }
+}
+
+/// The last lines of a log, for messages.
+pub(crate) fn end(log: &Path) -> String {
+    let text = fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    lines.get(lines.len().saturating_sub(LINES_SHOWN)..).unwrap_or_default().join("\n")
 }

@@ -1,0 +1,96 @@
+//! containerd on a host.
+
+use std::fs;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use crate::host::Host;
+use crate::process::{Output, Process};
+use crate::{image, logs, wait};
+
+/// The containerd namespace that pods live in; commands use it too, so that both see the same containers.
+const NAMESPACE: &str = "k8s.io";
+
+/// What a machine without the right to lower scores and without AppArmor needs, and an image that needs no fetching.
+const CONFIG: &str = r#"version = 2
+[plugins."io.containerd.grpc.v1.cri"]
+sandbox_image = "docker.io/library/lab:1"
+restrict_oom_score_adj = true
+disable_apparmor = true
+"#;
+
+/// Time the daemon gets until it answers.
+const START_DEADLINE: Duration = Duration::from_secs(60);
+
+/// Time the daemon gets to stop.
+const STOP_DEADLINE: Duration = Duration::from_secs(30);
+
+/// containerd on a machine, with the image; killed when dropped.
+#[derive(Debug)]
+pub struct Containerd<'lab> {
+    host: &'lab Host,
+    daemon: Option<Process>,
+}
+
+impl<'lab> Containerd<'lab> {
+    /// Starts it on a machine.
+    pub fn start(host: &'lab Host) -> Result<Self> {
+        let config = host.dir().join("containerd.toml");
+        fs::write(&config, CONFIG).with_context(|| format!("write {}", config.display()))?;
+        let mut containerd = Self { host, daemon: None };
+        containerd.resume()?;
+        let archive = image::write(host.dir())?.display().to_string();
+        containerd.ok(&["images", "import", &archive])?;
+        Ok(containerd)
+    }
+
+    /// The host it runs on.
+    pub fn host(&self) -> &'lab Host {
+        self.host
+    }
+
+    /// Calls its command line client.
+    pub fn run(&self, arguments: &[&str]) -> Result<Output> {
+        self.host.run(&[&["ctr", "--namespace", NAMESPACE], arguments].concat())
+    }
+
+    /// The standard output, without its last line feed, of a call that must succeed.
+    pub fn ok(&self, arguments: &[&str]) -> Result<String> {
+        Ok(self.run(arguments)?.ok()?.trim_end().to_owned())
+    }
+
+    /// Runs a command in a running container.
+    pub fn exec(&self, container: &str, line: &[&str]) -> Result<Output> {
+        // Every command in a container has a name; one after the other may have the same.
+        self.run(&[&["tasks", "exec", "--exec-id", "lab", container], line].concat())
+    }
+
+    /// Ends a container, its network and its files.
+    pub fn remove(&self, container: &str) -> Result<()> {
+        self.ok(&["tasks", "delete", "--force", container])?;
+        self.ok(&["containers", "delete", container]).map(drop)
+    }
+
+    /// Stops the daemon; containers go on.
+    pub fn stop(&mut self) -> Result<()> {
+        let mut daemon = self.daemon.take().context("containerd was stopped already")?;
+        daemon.stop(STOP_DEADLINE).map(drop)
+    }
+
+    /// Starts the daemon again.
+    pub fn resume(&mut self) -> Result<()> {
+        let config = self.host.dir().join("containerd.toml").display().to_string();
+        let mut daemon = self.host.start(&["containerd", "--config", &config])?;
+        let answers = wait::until_some(START_DEADLINE, "containerd answers", || {
+            let answers = self.run(&["version"]).is_ok_and(|output| output.code == 0);
+            (answers || daemon.ended().is_some()).then_some(answers)
+        });
+        if !answers? {
+            let end = logs::end(&self.host.log("containerd"));
+            bail!("containerd on {} ended:\n{end}", self.host.name());
+        }
+        self.daemon = Some(daemon);
+        Ok(())
+    }
+}
