@@ -16,7 +16,7 @@ pub struct Call {
 /// Builds the daemon, the command line and the plugins.
 pub fn build() -> Result<()> {
     let mut line = vec!["build", "--release", "--jobs", "2"];
-    line.extend(["-p", "meshd", "-p", "meshctl", "-p", "meshd-cni", "-p", "mesh-lab"]);
+    line.extend(["-p", "meshd", "-p", "meshctl", "-p", "meshd-cni", "-p", "meshd-docker", "-p", "mesh-lab"]);
     if !shown(&line, &[])?.succeeded {
         bail!("the build failed; the compiler's message is above");
     }
