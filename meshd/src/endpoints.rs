@@ -2,6 +2,10 @@
 
 mod entry;
 mod file;
+mod reconcile;
+mod wiring;
 
 pub use entry::{BootId, Entry, Stage};
 pub use file::{Content, EndpointsFile, Reserved, forget_endpoints};
+pub use reconcile::{GRACE, ORPHAN_GRACE, Reason, Survey, Suspects, Verdict, verdicts};
+pub use wiring::{Wired, Wiring, WiringError, WiringSettings};

@@ -38,7 +38,7 @@ pub use link_owner::{LinkOwner, RuntimeNameError, container_link, host_link, hos
 pub use mac::{Mac, MacError};
 pub use namespace::{Namespace, NamespaceError};
 pub use netlink::NetlinkError;
-pub use route::{RouteError, conflicting_route, hold_prefix, release_prefix};
+pub use route::{RouteError, conflicting_route, endpoint_routes, hold_prefix, release_prefix};
 pub use sysctl::{SysctlError, enable_forwarding};
 pub use veth::{Veth, VethError, VethPlace, VethSettings};
 pub use watch::{AddressWatch, LinkNews, LinkWatch};

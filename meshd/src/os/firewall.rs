@@ -107,6 +107,13 @@ impl Firewall {
         Ok(faults)
     }
 
+    /// Reads the sets back: one line for each thing that is missing of what an endpoint may do.
+    pub fn faults_of(id: EndpointId, admission: &Admission) -> Result<Vec<String>, FirewallError> {
+        let found = ruleset::elements_listed(&listed()?);
+        let wanted = ruleset::elements_of(id, admission);
+        Ok(wanted.difference(&found).map(|element| format!("missing: {element}")).collect())
+    }
+
     /// Packets dropped since the table was written, by the reason.
     pub fn drops() -> Result<BTreeMap<String, u64>, FirewallError> {
         Ok(ruleset::counters(&listed()?))

@@ -1,6 +1,6 @@
 //! Routes: those of the overlay, and those in its way.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -57,6 +57,29 @@ pub fn conflicting_route(prefix: IpNet, own: &str) -> Result<Option<String>, Net
     // A route says more than the address that brought it along.
     conflicts.sort();
     Ok(conflicts.into_iter().next().map(|(_, text)| text))
+}
+
+/// Addresses that lead to links of endpoints, each with the name of its link.
+pub fn endpoint_routes() -> Result<BTreeSet<(String, IpAddr)>, NetlinkError> {
+    let mut netlink = Netlink::open()?;
+    let links: BTreeMap<u32, String> = links(&mut netlink)?
+        .into_iter()
+        .filter(|link| is_host_end(&link.name))
+        .map(|link| (link.index, link.name))
+        .collect();
+    let mut found = BTreeSet::new();
+    for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+        routes(&mut netlink, family, |route| {
+            let is_one = route.prefix.prefix_len() == route.prefix.max_prefix_len();
+            if let Some(link) = route.device.and_then(|index| links.get(&index))
+                && is_one
+                && route.kind == RouteType::Unicast
+            {
+                found.insert((link.clone(), route.prefix.addr()));
+            }
+        })?;
+    }
+    Ok(found)
 }
 
 /// Links that hold a default route of either family.

@@ -25,7 +25,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
 pub(crate) const NODE4: Ipv4Addr = Ipv4Addr::new(10, 91, 0, 1);
 pub(crate) const NODE6: Ipv6Addr = Ipv6Addr::new(0xfd91, 0, 0, 0, 0, 0, 0, 1);
 pub(crate) const MTU: u16 = 1380;
-const DEVICE_MTU: u16 = 1420;
+pub(crate) const DEVICE_MTU: u16 = 1420;
 pub(crate) const IFNAME: &str = "eth0";
 pub(crate) const UNDERLAY_PORT: u16 = 51820;
 const PORT: u16 = 7000;
@@ -46,12 +46,7 @@ pub(crate) struct Endpoint {
 impl Host {
     /// `None`, with a word why, where namespaces can't be made.
     pub(crate) fn new() -> Option<Self> {
-        let space = Space::new()?;
-        space.ip("link add meshd0 type veth peer name mesh");
-        space.ip("link set mesh up");
-        space.ip("link set meshd0 up");
-        space.ip(&format!("address add {NODE4}/32 dev meshd0"));
-        space.ip(&format!("address add {NODE6}/128 dev meshd0 nodad"));
+        let space = member()?;
         let firewall = space.inside(|| {
             enable_forwarding().expect("the host forwards");
             Firewall::install(&settings(), BTreeMap::new()).expect("the table is installed")
@@ -153,6 +148,17 @@ impl Endpoint {
     }
 }
 
+/// A host with the overlay's device and nothing else; `None`, with a word why, where namespaces can't be made.
+pub(crate) fn member() -> Option<Space> {
+    let space = Space::new()?;
+    space.ip("link add meshd0 type veth peer name mesh");
+    space.ip("link set mesh up");
+    space.ip("link set meshd0 up");
+    space.ip(&format!("address add {NODE4}/32 dev meshd0"));
+    space.ip(&format!("address add {NODE6}/128 dev meshd0 nodad"));
+    Some(space)
+}
+
 /// What makes the mesh the default route.
 pub(crate) fn every_prefix() -> [IpNet; 2] {
     ["0.0.0.0/0", "::/0"].map(|prefix| prefix.parse().expect("a prefix"))
@@ -183,8 +189,13 @@ pub(crate) fn snapshot(space: &Space) -> String {
     let rules: serde_json::Value =
         serde_json::from_str(&said(space, "nft", "-j list ruleset")).expect("json");
     let rules = rules["nftables"].as_array().expect("a list");
-    let rules = rules.iter().filter(|item| item.get("counter").is_none());
-    snapshot.extend(rules.map(|item| item.to_string()));
+    for item in rules.iter().filter(|item| item.get("counter").is_none()) {
+        let mut item = item.clone();
+        // It tells how often the thing was made, not what it is.
+        let content = item.as_object_mut().and_then(|item| item.values_mut().next());
+        content.and_then(|content| content.as_object_mut()).map(|content| content.remove("handle"));
+        snapshot.push(item.to_string());
+    }
     snapshot.join("\n")
 }
 

@@ -1,0 +1,321 @@
+//! What is done to the kernel for endpoints.
+//!
+//! Each effect can be repeated, and is undone in reverse. Everything here blocks, for milliseconds: it runs beside the
+//! event loop. Different endpoints may be wired at once; of one endpoint there is one effect at a time.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use ipnet::IpNet;
+use meshd_api::Namespace as NamespaceSeen;
+use meshd_wire::EndpointId;
+
+use super::entry::{BootId, Entry, Stage};
+use super::reconcile::Survey;
+use crate::chain;
+use crate::os::{
+    self, Admission, ContainerEnd, ContainerEndError, Firewall, FirewallError, FirewallSettings, HostEnd,
+    LinkEndError, LinkOwner, Mac, Namespace, NamespaceError, NetlinkError, RouteError, RuntimeNameError,
+    SysctlError, Veth, VethError, VethPlace, VethSettings,
+};
+
+/// What wiring depends on besides the endpoints. When it changes, wiring is started again.
+#[derive(Debug, Clone)]
+pub struct WiringSettings {
+    /// The overlay device.
+    pub device: String,
+    /// This node's IPv4 address in the mesh.
+    pub addr4: Ipv4Addr,
+    /// This node's IPv6 address in the mesh.
+    pub addr6: Ipv6Addr,
+    /// Prefixes of the mesh.
+    pub prefixes: Vec<IpNet>,
+    /// UDP port of the tunnels.
+    pub underlay_port: u16,
+    /// Largest packet of the overlay device.
+    pub device_mtu: u16,
+}
+
+/// An endpoint's links as they were made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wired {
+    /// Name of the host's end.
+    pub host_link: String,
+    /// Hardware address of the host's end.
+    pub host_mac: Mac,
+    /// Name that the endpoint's end was made with.
+    pub container_link: String,
+}
+
+/// Says which step failed.
+#[derive(Debug, thiserror::Error)]
+pub enum WiringError {
+    /// The runtime's name can't stand on a link.
+    #[error("name the link's owner")]
+    Owner(#[source] RuntimeNameError),
+    /// The endpoint's namespace is not there, or not what the caller saw.
+    #[error("find the endpoint's namespace")]
+    Namespace(#[source] NamespaceError),
+    /// The pair of links.
+    #[error("make the endpoint's link")]
+    Pair(#[source] VethError),
+    /// The host's end.
+    #[error("set up the host's end")]
+    HostEnd(#[source] LinkEndError),
+    /// The endpoint's end.
+    #[error("set up the endpoint's end")]
+    ContainerEnd(#[source] ContainerEndError),
+    /// The routes of the host.
+    #[error("route to the endpoint")]
+    Route(#[source] LinkEndError),
+    /// The packet filter.
+    #[error("change the packet filter")]
+    Firewall(#[source] FirewallError),
+    /// Packets are not passed on between links.
+    #[error("make the host forward packets")]
+    Forwarding(#[source] SysctlError),
+    /// A prefix of the mesh.
+    #[error("hold a prefix of the mesh")]
+    Prefix(#[source] RouteError),
+    /// The links of this host.
+    #[error("list the links of endpoints")]
+    Pairs(#[source] VethError),
+    /// The routes of this host.
+    #[error("list the routes of endpoints")]
+    Routes(#[source] NetlinkError),
+    /// The kernel doesn't tell which run of it this is.
+    #[error("read the kernel's boot id")]
+    Boot(#[source] std::io::Error),
+}
+
+/// The links, routes and packet filter of this host's endpoints.
+pub struct Wiring {
+    settings: WiringSettings,
+    firewall: Mutex<Firewall>,
+}
+
+impl Wiring {
+    /// Prepares the host, in place of what an earlier run left: who is attached stays admitted without a gap.
+    pub fn start(settings: WiringSettings, entries: &[Entry]) -> Result<Self, WiringError> {
+        os::enable_forwarding().map_err(WiringError::Forwarding)?;
+        let attached = entries.iter().filter(|entry| entry.stage == Stage::Attached);
+        let admitted = attached.map(|entry| (entry.id, entry.admission())).collect();
+        let mut held = Vec::new();
+        let firewall = hold_prefixes(&settings.prefixes, &mut held).and_then(|()| {
+            Firewall::install(&settings.of_firewall(), admitted).map_err(WiringError::Firewall)
+        });
+        if firewall.is_err()
+            && entries.is_empty()
+            && let Err(error) = release_prefixes(&held)
+        {
+            tell(None, &error);
+        }
+        Ok(Self { settings, firewall: Mutex::new(firewall?) })
+    }
+
+    /// Attaches an endpoint, or what of it is missing. If a step fails, nothing of it is left; an endpoint that was
+    /// attached keeps what it has.
+    pub fn attach(&self, entry: &Entry) -> Result<Wired, WiringError> {
+        let was_admitted = self.firewall().admitted().contains_key(&entry.id);
+        if !was_admitted {
+            forget_connections(entry);
+        }
+        let wired = self.wire(entry);
+        if wired.is_err()
+            && !was_admitted
+            && let Err(error) = self.detach(entry)
+        {
+            tell(Some(entry.id), &error);
+        }
+        wired
+    }
+
+    /// Detaches an endpoint, of which any part may be gone already. A step that fails does not keep the others.
+    pub fn detach(&self, entry: &Entry) -> Result<(), WiringError> {
+        let expelled = self.firewall().expel(entry.id).map_err(WiringError::Firewall);
+        let routes = self.settings.host_routes(entry);
+        let unrouted = HostEnd { id: entry.id, routes: &routes }.unroute().map_err(WiringError::Route);
+        let removed = remove_pair(entry.id);
+        forget_connections(entry);
+        expelled.and(unrouted).and(removed)
+    }
+
+    /// Removes what is left of an endpoint that nobody knows.
+    pub fn remove(&self, id: EndpointId) -> Result<(), WiringError> {
+        let expelled = self.firewall().expel(id).map_err(WiringError::Firewall);
+        expelled.and(remove_pair(id))
+    }
+
+    /// Puts the packet filter back as it shall be.
+    pub fn repair_firewall(&self) -> Result<(), WiringError> {
+        let mut firewall = self.firewall();
+        let admitted = firewall.admitted().clone();
+        *firewall =
+            Firewall::install(&self.settings.of_firewall(), admitted).map_err(WiringError::Firewall)?;
+        Ok(())
+    }
+
+    /// Takes everything of ours from the host; that it forwards packets stays, as others may count on it.
+    pub fn stop(&self) -> Result<(), WiringError> {
+        let pairs = Veth::list().map_err(WiringError::Pairs)?;
+        let removed = pairs.iter().map(|pair| remove_pair(pair.owner.id())).fold(Ok(()), Result::and);
+        let released = release_prefixes(&self.settings.prefixes);
+        // Last, so that nothing passes unjudged before.
+        let uninstalled = Firewall::uninstall().map_err(WiringError::Firewall);
+        removed.and(released).and(uninstalled)
+    }
+
+    /// One line for each thing of an endpoint that is missing or different.
+    pub fn faults(&self, entry: &Entry) -> Result<Vec<String>, WiringError> {
+        let routes = self.settings.host_routes(entry);
+        let mut faults = HostEnd { id: entry.id, routes: &routes }.faults().map_err(WiringError::HostEnd)?;
+        match entry.namespace.as_ref().map(open).transpose() {
+            Ok(Some(namespace)) => {
+                let of_end = entry.container_end().faults(&namespace);
+                faults.extend(of_end.map_err(WiringError::ContainerEnd)?);
+            }
+            Ok(None) => {}
+            Err(error) => faults.push(chain::of(&error)),
+        }
+        let of_filter = Firewall::faults_of(entry.id, &entry.admission());
+        faults.extend(of_filter.map_err(WiringError::Firewall)?);
+        Ok(faults)
+    }
+
+    /// Looks at what of these endpoints and of others is there; changes nothing.
+    pub fn survey(&self, entries: &[Entry]) -> Result<Survey, WiringError> {
+        let pairs = Veth::list().map_err(WiringError::Pairs)?;
+        let lives = |entry: &&Entry| entry.namespace.as_ref().is_some_and(is_there);
+        // A filter that can't be read must not keep what is dead from being found.
+        let filter_faults = self.firewall().faults().unwrap_or_else(|error| vec![chain::of(&error)]);
+        Ok(Survey {
+            boot: BootId::current().map_err(WiringError::Boot)?,
+            pairs: pairs.into_iter().map(|pair| (pair.owner.id(), pair)).collect(),
+            routes: os::endpoint_routes().map_err(WiringError::Routes)?,
+            living: entries.iter().filter(lives).map(|entry| entry.id).collect(),
+            filter_faults,
+        })
+    }
+
+    fn wire(&self, entry: &Entry) -> Result<Wired, WiringError> {
+        let owner = LinkOwner::new(&entry.attachment.runtime, entry.id).map_err(WiringError::Owner)?;
+        let namespace = entry.namespace.as_ref().map(open).transpose();
+        let namespace = namespace.map_err(WiringError::Namespace)?;
+        let ifname = entry.attachment.ifname.as_str();
+        let place = match &namespace {
+            Some(namespace) => VethPlace::Inside { namespace, ifname },
+            None => VethPlace::HandOver,
+        };
+        let (container_mac, mtu, device_mtu) = (entry.mac, entry.mtu, self.settings.device_mtu);
+        let pair = Veth::create(&VethSettings { owner: &owner, container_mac, mtu, device_mtu, place })
+            .map_err(WiringError::Pair)?;
+        let routes = self.settings.host_routes(entry);
+        let host_end = HostEnd { id: entry.id, routes: &routes };
+        host_end.set_up().map_err(WiringError::HostEnd)?;
+        if let Some(namespace) = &namespace {
+            entry.container_end().set_up(namespace).map_err(WiringError::ContainerEnd)?;
+        }
+        host_end.route().map_err(WiringError::Route)?;
+        self.firewall().admit(entry.id, entry.admission()).map_err(WiringError::Firewall)?;
+        let container_link = match namespace {
+            Some(_) => ifname.to_owned(),
+            None => os::container_link(entry.id),
+        };
+        Ok(Wired { host_link: pair.host_link, host_mac: pair.host_mac, container_link })
+    }
+
+    /// A panic between two changes leaves nothing that the next change could not cope with.
+    fn firewall(&self) -> MutexGuard<'_, Firewall> {
+        self.firewall.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl WiringSettings {
+    fn of_firewall(&self) -> FirewallSettings {
+        FirewallSettings {
+            device: self.device.clone(),
+            addr4: self.addr4,
+            addr6: self.addr6,
+            prefixes: self.prefixes.clone(),
+            underlay_port: self.underlay_port,
+        }
+    }
+
+    /// Addresses of an endpoint, each with the one that packets of this host have which go there.
+    fn host_routes(&self, entry: &Entry) -> Vec<(IpAddr, IpAddr)> {
+        let source = |address: &IpAddr| match address {
+            IpAddr::V4(_) => IpAddr::from(self.addr4),
+            IpAddr::V6(_) => IpAddr::from(self.addr6),
+        };
+        entry.addresses.iter().map(|address| (*address, source(address))).collect()
+    }
+}
+
+impl Entry {
+    fn admission(&self) -> Admission {
+        Admission { addresses: BTreeSet::from_iter(self.addresses.clone()), has_egress: self.has_egress }
+    }
+
+    fn container_end(&self) -> ContainerEnd<'_> {
+        ContainerEnd { ifname: &self.attachment.ifname, addresses: &self.addresses, routes: &self.routes }
+    }
+}
+
+fn open(seen: &NamespaceSeen) -> Result<Namespace, NamespaceError> {
+    Namespace::open(&seen.path, seen.dev, seen.ino)
+}
+
+/// Whether a namespace is still there, or might be.
+fn is_there(seen: &NamespaceSeen) -> bool {
+    match open(seen) {
+        Ok(_) => true,
+        Err(NamespaceError::Open { source, .. }) => source.kind() != std::io::ErrorKind::NotFound,
+        Err(NamespaceError::Kind { .. } | NamespaceError::Own { .. } | NamespaceError::Other { .. }) => false,
+        Err(NamespaceError::Enter { .. }) => true,
+    }
+}
+
+/// A link of that name which is somebody else's is as good as none.
+fn remove_pair(id: EndpointId) -> Result<(), WiringError> {
+    match Veth::remove(id) {
+        Ok(()) | Err(VethError::Foreign { .. }) => Ok(()),
+        Err(error) => Err(WiringError::Pair(error)),
+    }
+}
+
+/// What an address exchanged under another holder must not reach this one, nor the next. A kernel that can't tell is
+/// no reason to refuse an endpoint.
+fn forget_connections(entry: &Entry) {
+    for address in &entry.addresses {
+        if let Err(error) = os::forget_connections(*address) {
+            let (endpoint, error) = (entry.id.short(), chain::of(&error));
+            tracing::warn!(endpoint, error, "tracked connections of an address stay");
+        }
+    }
+}
+
+/// Adds to `held` what is held now, also when the next one fails.
+fn hold_prefixes(prefixes: &[IpNet], held: &mut Vec<IpNet>) -> Result<(), WiringError> {
+    for prefix in routable(prefixes) {
+        os::hold_prefix(prefix).map_err(WiringError::Prefix)?;
+        held.push(prefix);
+    }
+    Ok(())
+}
+
+fn release_prefixes(prefixes: &[IpNet]) -> Result<(), WiringError> {
+    let released = routable(prefixes).map(|prefix| os::release_prefix(prefix).map_err(WiringError::Prefix));
+    released.fold(Ok(()), Result::and)
+}
+
+/// The prefixes of families that the kernel has.
+fn routable(prefixes: &[IpNet]) -> impl Iterator<Item = IpNet> {
+    let has_ipv6 = os::ipv6_is_enabled();
+    prefixes.iter().copied().filter(move |prefix| has_ipv6 || prefix.addr().is_ipv4())
+}
+
+fn tell(id: Option<EndpointId>, error: &WiringError) {
+    let (endpoint, error) = (id.map(|id| id.short()), chain::of(error));
+    tracing::warn!(endpoint, error, "what a failed step left behind could not be removed");
+}
