@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
+use crate::cri::Cri;
+use crate::cri::messages::{Image, ImageAnswer, ImageStatus, Nothing, StatusAnswer};
 use crate::host::Host;
+use crate::image::IMAGE;
 use crate::process::{Output, Process};
 use crate::{image, logs, wait};
 
@@ -42,6 +45,7 @@ impl<'lab> Containerd<'lab> {
         containerd.resume()?;
         let archive = image::write(host.dir())?.display().to_string();
         containerd.ok(&["images", "import", &archive])?;
+        containerd.image_is_known()?;
         Ok(containerd)
     }
 
@@ -70,6 +74,29 @@ impl<'lab> Containerd<'lab> {
     pub fn remove(&self, container: &str) -> Result<()> {
         self.ok(&["tasks", "delete", "--force", container])?;
         self.ok(&["containers", "delete", container]).map(drop)
+    }
+
+    /// Whether it tells a kubelet that pods can be attached.
+    pub fn network_is_ready(&self) -> Result<bool> {
+        let answer: StatusAnswer = self.cri()?.call("Status", Nothing {})?;
+        let conditions = answer.status.context("a runtime without a status")?.conditions;
+        let network = conditions.into_iter().find(|condition| condition.kind == "NetworkReady");
+        Ok(network.context("a runtime that says nothing about its network")?.holds)
+    }
+
+    /// Connects as a kubelet does.
+    pub(crate) fn cri(&self) -> Result<Cri> {
+        Cri::connect(&self.host.path("/run/containerd/containerd.sock"))
+    }
+
+    /// Its CRI hears of an imported image a moment later.
+    fn image_is_known(&self) -> Result<()> {
+        let cri = self.cri()?;
+        wait::until(START_DEADLINE, "containerd's CRI knows the image", || {
+            let question = ImageStatus { image: Some(Image { image: IMAGE.to_owned() }) };
+            let answer: Result<ImageAnswer> = cri.call_images("ImageStatus", question);
+            answer.is_ok_and(|answer| answer.image.is_some())
+        })
     }
 
     /// Stops the daemon; containers go on.
