@@ -3,12 +3,12 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use meshd_api::{Egress, Endpoint, EndpointState};
+use meshd_api::{Egress, Endpoint, EndpointState, Network};
 use serde::{Deserialize, Serialize};
 
 use super::endpoint::endpoint;
 use super::{Call, Done};
-use crate::body::nullable;
+use crate::body::{nullable, prefix};
 use crate::failure::Failure;
 use crate::meshd::Asked;
 
@@ -76,10 +76,11 @@ impl Call for Join {
                     .with("start the container again"));
             }
         }
-        let egress = meshd.network(&self.network_id).await?.egress;
+        let network = meshd.network(&self.network_id).await?;
+        let egress = network.egress;
         let gateway = |is_ipv4| (egress == Egress::Mesh).then(|| gateway(&endpoint, is_ipv4)).flatten();
         Ok(Link {
-            routes: routes(&endpoint)?,
+            routes: routes(&endpoint, &network)?,
             gateway4: gateway(true),
             gateway6: gateway(false),
             is_closed: egress == Egress::None,
@@ -94,17 +95,25 @@ fn gateway(endpoint: &Endpoint, is_ipv4: bool) -> Option<IpAddr> {
 
 /// The next hop of each family, then what leads there. Without them a container with another network would send what
 /// is for the mesh there.
-fn routes(endpoint: &Endpoint) -> Result<Vec<Route>, Failure> {
-    let wrong = |text: &str| Failure::new(format!("meshd names the route {text}, which can't be followed"));
+fn routes(endpoint: &Endpoint, network: &Network) -> Result<Vec<Route>, Failure> {
     let mut routes: Vec<Route> = Vec::new();
     for gateway in &endpoint.gateways {
         routes.push(Route { destination: IpNet::from(*gateway), kind: ON_LINK, next_hop: None });
+        let mut destinations: Vec<IpNet> = Vec::new();
         for text in &endpoint.routes {
-            let destination: IpNet = text.parse().map_err(|_| wrong(text))?;
+            let destination = prefix("a route of meshd", text)?;
             if destination.addr().is_ipv4() == gateway.is_ipv4() {
-                routes.push(Route { destination, kind: VIA, next_hop: Some(*gateway) });
+                destinations.push(destination);
             }
         }
+        // A default route is Docker's to set, and it leaves it out where another network has one.
+        if destinations.iter().any(|destination| destination.prefix_len() == 0) {
+            destinations.retain(|destination| destination.prefix_len() != 0);
+            let pool = if gateway.is_ipv4() { &network.pool4 } else { &network.pool6 };
+            destinations.extend(pool.as_deref().map(|pool| prefix("a pool of meshd", pool)).transpose()?);
+        }
+        let via = |destination| Route { destination, kind: VIA, next_hop: Some(*gateway) };
+        routes.extend(destinations.into_iter().map(via));
     }
     Ok(routes)
 }
@@ -120,5 +129,73 @@ impl Call for Leave {
     /// The link goes with DeleteEndpoint, which always follows; until then Docker handles it.
     async fn run(self, _: &Asked) -> Result<Done, Failure> {
         Ok(Done {})
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use meshd_api::{Allocation, Attachment, Labels};
+
+    use super::*;
+
+    fn told(routes: &[&str]) -> Vec<String> {
+        let text = str::to_owned;
+        let attachment = Attachment {
+            runtime: text("docker"),
+            network: text("n"),
+            container: text("e"),
+            ifname: text(""),
+        };
+        let endpoint = Endpoint {
+            id: text("1f"),
+            attachment,
+            state: EndpointState::Attached,
+            addresses: Vec::new(),
+            gateways: ["10.202.0.1", "fe80::1"].map(|gateway| gateway.parse().expect("an address")).to_vec(),
+            routes: routes.iter().copied().map(text).collect(),
+            mtu: 1420,
+            host_link: text("msh1f"),
+            host_mac: text("02:00:00:00:00:01"),
+            container_link: text("msc1f"),
+            container_mac: text("02:00:00:00:00:02"),
+            name: None,
+            labels: Labels::default(),
+            since: 0,
+        };
+        let network = Network {
+            runtime: text("docker"),
+            network: text("n"),
+            pool4: Some(text("10.202.0.0/16")),
+            pool6: None,
+            allocation: Allocation::Blocks,
+            egress: Egress::Mesh,
+            mtu: None,
+            ranges: Vec::new(),
+        };
+        let via = |route: Route| {
+            let hop = route.next_hop.map(|hop| format!(" via {hop}")).unwrap_or_default();
+            format!("{}{hop}", route.destination)
+        };
+        super::routes(&endpoint, &network).expect("routes").into_iter().map(via).collect()
+    }
+
+    #[test]
+    fn every_prefix_leads_to_the_next_hop_of_its_family() {
+        assert_eq!(
+            told(&["10.192.0.0/10", "fd77::/16", "10.128.0.0/10"]),
+            [
+                "10.202.0.1/32",
+                "10.192.0.0/10 via 10.202.0.1",
+                "10.128.0.0/10 via 10.202.0.1",
+                "fe80::1/128",
+                "fd77::/16 via fe80::1",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_default_route_is_left_to_docker_but_the_pool_is_always_there() {
+        let routes = ["10.202.0.1/32", "10.202.0.0/16 via 10.202.0.1", "fe80::1/128"];
+        assert_eq!(told(&["0.0.0.0/0", "::/0"]), routes);
     }
 }
