@@ -1,5 +1,7 @@
 //! The engine's thread's work in virtual time, and a far end that is an engine alone.
 
+mod waiting;
+
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::mpsc::sync_channel;
@@ -164,6 +166,7 @@ struct Near<'a> {
     wire: Arc<Wire>,
     events: mpsc::Receiver<Event>,
     peer_key: [u8; 32],
+    far: Engine,
 }
 
 impl<'a> Near<'a> {
@@ -185,9 +188,9 @@ impl<'a> Near<'a> {
         (Shared::new(&config, (MTU, true), sockets, Waker::new().expect("a waker")), wire)
     }
 
-    /// A node with a session that has just begun.
-    fn connected((shared, wire): &'a (Shared, Arc<Wire>)) -> Self {
-        let ((engine, key), (mut far, peer_key)) = (engine(1), engine(2));
+    /// A node that has just started and knows of nobody.
+    fn new((shared, wire): &'a (Shared, Arc<Wire>), secret: u8, far_secret: u8) -> Self {
+        let ((engine, key), (mut far, peer_key)) = (engine(secret), engine(far_secret));
         let spec = TunnelSpec {
             key: OWN_KEY,
             peer: ID,
@@ -201,21 +204,31 @@ impl<'a> Near<'a> {
         far.add(NOW, spec).expect("a tunnel");
         let (_, commands) = sync_channel(1);
         let tunnels = Tunnels::new(shared, engine, key, commands);
-        let mut near = Self { tunnels, wire: Arc::clone(wire), events: shared.events.subscribe(), peer_key };
+        Self { tunnels, wire: Arc::clone(wire), events: shared.events.subscribe(), peer_key, far }
+    }
+
+    /// A node with a session that has just begun.
+    fn connected(shared: &'a (Shared, Arc<Wire>)) -> Self {
+        let mut near = Self::new(shared, 1, 2);
         near.finds(&[place(1)], NOW);
-        near.tunnels.call(ID, NOW);
-        near.tunnels.pump(NOW);
-        let initiation = near.wire.take().pop().expect("an initiation").1;
-        far.on_control(NOW, Via { path: 0, source: place(0) }, &initiation, 0);
-        let response = std::iter::from_fn(|| far.poll()).find_map(|action| match action {
+        near.connects();
+        near
+    }
+
+    /// Calls the peer, which answers.
+    fn connects(&mut self) {
+        self.tunnels.call(ID, NOW);
+        self.tunnels.pump(NOW);
+        let initiation = self.wire.take().pop().expect("an initiation").1;
+        self.far.on_control(NOW, Via { path: 0, source: place(0) }, &initiation, 0);
+        let response = std::iter::from_fn(|| self.far.poll()).find_map(|action| match action {
             Action::Send { message, .. } => Some(message),
             _ => None,
         });
         let response = response.expect("a response");
-        near.tunnels.engine.on_control(NOW, Via { path: 0, source: place(1) }, response.as_ref(), 0);
-        near.tunnels.pump(NOW);
-        near.tunnels.meet_deadlines(NOW);
-        near
+        self.tunnels.engine.on_control(NOW, Via { path: 0, source: place(1) }, response.as_ref(), 0);
+        self.tunnels.pump(NOW);
+        self.tunnels.meet_deadlines(NOW);
     }
 
     /// The control plane says where the peer may be.
@@ -260,18 +273,32 @@ impl<'a> Near<'a> {
 }
 
 /// What leaves, with its destination; nothing comes.
-#[derive(Debug, Default)]
-struct Wire(Mutex<Vec<(SocketAddr, Vec<u8>)>>);
+#[derive(Default)]
+struct Wire {
+    sent: Mutex<Vec<(SocketAddr, Vec<u8>)>>,
+    /// What others do while a train leaves.
+    meanwhile: Mutex<Option<Meanwhile>>,
+}
+
+type Meanwhile = Box<dyn FnMut(&[u8]) + Send>;
 
 impl Wire {
     fn take(&self) -> Vec<(SocketAddr, Vec<u8>)> {
-        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut self.sent.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn set_meanwhile(&self, meanwhile: impl FnMut(&[u8]) + Send + 'static) {
+        *self.meanwhile.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(meanwhile));
     }
 }
 
 impl DatagramSocket for Wire {
-    fn send(&self, train: &[u8], _: usize, to: SocketAddr, _: u8) -> io::Result<()> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push((to, train.to_vec()));
+    fn send(&self, train: &[u8], segment: usize, to: SocketAddr, _: u8) -> io::Result<()> {
+        let datagrams = train.chunks(segment).map(|datagram| (to, datagram.to_vec()));
+        self.sent.lock().unwrap_or_else(PoisonError::into_inner).extend(datagrams);
+        if let Some(meanwhile) = &mut *self.meanwhile.lock().unwrap_or_else(PoisonError::into_inner) {
+            meanwhile(train);
+        }
         Ok(())
     }
 
