@@ -46,6 +46,11 @@ impl Staged {
         Some(packet)
     }
 
+    /// Whether nothing waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.packets.is_empty()
+    }
+
     /// Drops everything; returns how many packets that were.
     pub(super) fn discard(&mut self, total: &StagedTotal) -> usize {
         let mut discarded = 0;

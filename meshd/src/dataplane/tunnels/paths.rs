@@ -300,6 +300,9 @@ fn send_staged(
 ) -> bool {
     let mut is_usable = true;
     for _ in 0..PACKETS_MAX {
+        if peer.staged().is_empty() {
+            break;
+        }
         // Before a packet is taken: one that cannot be sent waits for the next session.
         let Ok(mut reservation) = way.session.reserve(now, 1) else {
             is_usable = false;

@@ -7,6 +7,28 @@ use crate::dataplane::staged::PACKETS_MAX;
 const MORE: usize = 8 * PACKETS_MAX;
 
 #[test]
+fn while_nothing_waits_no_counter_is_used_and_no_session_called_for() {
+    let shared = Near::shared();
+    let mut near = Near::connected(&shared);
+    near.wire.take();
+    let before = near.next_counter();
+    near.tunnels.flush_staged(ID, NOW);
+    near.tunnels.heard(ID, place(2), NOW);
+    let sent = near.wire.take().len() as u64;
+    assert_eq!(near.next_counter(), before + sent + 1, "{sent} datagrams left");
+
+    let old = NOW + S(200);
+    near.tunnels.flush_staged(ID, old);
+    near.tunnels.heard(ID, place(1), old);
+    near.tunnels.pump(old);
+    assert!(near.called().is_empty(), "nobody has anything to send");
+    near.peer().staged().push(b"waits", &shared.0.staged_total);
+    near.tunnels.flush_staged(ID, old);
+    near.tunnels.pump(old);
+    assert!(!near.called().is_empty());
+}
+
+#[test]
 fn what_a_session_takes_no_more_waits_for_the_next() {
     let shared = Near::shared();
     let mut near = Near::connected(&shared);
@@ -63,4 +85,15 @@ fn what_waited_leaves_before_others_learn_how_to_send() {
     near.connects();
     assert_eq!(*may_be_overtaken.lock().unwrap_or_else(PoisonError::into_inner), [false]);
     assert!(near.peer().way().is_some());
+}
+
+impl Near<'_> {
+    /// The counter of a message that is sealed now.
+    fn next_counter(&self) -> u64 {
+        let way = self.peer().way();
+        let mut sealed = [0; OVERHEAD];
+        let mut reservation = way.as_ref().expect("a way").session.reserve(NOW, 1).expect("a counter");
+        reservation.seal(&[], 0, &mut sealed).expect("sealed");
+        u64::from_le_bytes(sealed[8..16].try_into().expect("eight bytes"))
+    }
 }
