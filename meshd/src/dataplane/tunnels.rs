@@ -65,6 +65,8 @@ pub(super) struct Tunnels<'a> {
     /// The next deadline of each peer.
     deadlines: BTreeSet<(Duration, PeerId)>,
     peers_made: u32,
+    /// How much later than usual the side with the greater key calls: nothing before the first peers are known.
+    second_delay: Duration,
     /// Addresses and prefixes that this node has for its endpoints.
     own: Vec<IpNet>,
     /// What the peers claim, in the order in which they were given.
@@ -92,6 +94,7 @@ impl<'a> Tunnels<'a> {
             by_tunnel: HashMap::new(),
             deadlines: BTreeSet::new(),
             peers_made: 0,
+            second_delay: Duration::ZERO,
             own: Vec::new(),
             claims: Vec::new(),
             commands,

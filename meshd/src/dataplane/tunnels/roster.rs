@@ -17,7 +17,10 @@ use super::{PeerConfig, Tunnels, spread};
 
 /// Interval of the empty messages that keep NATs open and tell both ends that the other lives.
 const KEEPALIVE: Duration = Duration::from_secs(25);
-/// The side with the greater key calls this much later, so that both rarely call at once.
+/// The side with the greater key calls this much later: two nodes that hear of each other together make one session
+/// and not two. Whom a node knows when it starts it calls without: such a peer may have known it before, send on a session
+/// that has ended with the last run, and hear nothing. If both ends have just started, their handshakes cross, which
+/// makes a session more and loses none.
 const SECOND_CALLER_DELAY: Duration = Duration::from_millis(500);
 /// First calls are spread over this time.
 const CALL_SPREAD: Duration = Duration::from_millis(100);
@@ -58,6 +61,7 @@ impl Tunnels<'_> {
             kept.insert(peer.id);
             self.claim(&mut new, &config, peer);
         }
+        self.second_delay = SECOND_CALLER_DELAY;
         self.replace_snapshot(new, &kept);
         let gone: Vec<PeerId> = self.tracked.keys().copied().filter(|id| !kept.contains(id)).collect();
         for id in gone {
@@ -81,7 +85,7 @@ impl Tunnels<'_> {
         };
         let mut tracked = Tracked::new(Arc::clone(&peer), path, agreed, tunnel, mtu);
         if tracked.path.is_known() {
-            let wait = if self.own_key < config.public_key { Duration::ZERO } else { SECOND_CALLER_DELAY };
+            let wait = if self.own_key < config.public_key { Duration::ZERO } else { self.second_delay };
             tracked.call_at = Some(now + wait + spread(id, CALL_SPREAD));
         } else {
             peer.set_reach(Reach::NoPath);

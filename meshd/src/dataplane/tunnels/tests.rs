@@ -1,5 +1,6 @@
 //! The engine's thread's work in virtual time, and a far end that is an engine alone.
 
+mod callers;
 mod waiting;
 
 use std::io;
