@@ -1,7 +1,7 @@
 //! What the threads and the control plane share.
 
 use std::fmt;
-use std::io::IoSlice;
+use std::io::{self, IoSlice};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -152,9 +152,16 @@ impl Shared {
         }
     }
 
-    /// Sends a control message; a failure is counted.
+    /// Sends a control message; a failure is counted. Data in fragments may fill the socket that both go through, and
+    /// keep it full for as long as it comes faster than its link takes it: then the other socket has room, or will.
     pub(super) fn send_control(&self, message: &[u8], to: SocketAddr) {
-        if let Err(error) = self.control.send(message, message.len(), to, 0) {
+        let sent = match self.control.send(message, message.len(), to, 0) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.data.send(message, message.len(), to, 0)
+            }
+            sent => sent,
+        };
+        if let Err(error) = sent {
             tracing::trace!(%error, "control message not sent");
             self.counters.add(Reason::UdpSendFailed);
         }

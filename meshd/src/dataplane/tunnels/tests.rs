@@ -173,6 +173,10 @@ struct Near<'a> {
 impl<'a> Near<'a> {
     fn shared() -> (Shared, Arc<Wire>) {
         let wire = Arc::new(Wire::default());
+        (Self::shared_on(wire.clone(), wire.clone()), wire)
+    }
+
+    fn shared_on(data: Arc<dyn DatagramSocket>, control: Arc<dyn DatagramSocket>) -> Shared {
         let config = DataPlaneConfig {
             device: String::new(),
             mtu: None,
@@ -185,8 +189,7 @@ impl<'a> Near<'a> {
             switches: Switches::detect(),
             clock_floor: Tai64n::from_unix(Duration::ZERO),
         };
-        let sockets: (Arc<dyn DatagramSocket>, Arc<dyn DatagramSocket>) = (wire.clone(), wire.clone());
-        (Shared::new(&config, (MTU, true), sockets, Waker::new().expect("a waker")), wire)
+        Shared::new(&config, (MTU, true), (data, control), Waker::new().expect("a waker"))
     }
 
     /// A node that has just started and knows of nobody.

@@ -87,6 +87,18 @@ fn what_waited_leaves_before_others_learn_how_to_send() {
     assert!(near.peer().way().is_some());
 }
 
+#[test]
+fn a_handshake_goes_by_the_other_socket_while_fragments_fill_its_own() {
+    let wire = Arc::new(Wire::default());
+    let shared = (Near::shared_on(wire.clone(), Arc::new(Full)), wire);
+    let mut near = Near::new(&shared, 1, 2);
+    near.finds(&[place(1)], NOW);
+    near.tunnels.call(ID, NOW);
+    near.tunnels.pump(NOW);
+    assert_eq!(near.called(), [place(1)]);
+    assert!(shared.0.counters.all().iter().all(|(_, count)| *count == 0));
+}
+
 impl Near<'_> {
     /// The counter of a message that is sealed now.
     fn next_counter(&self) -> u64 {
@@ -95,5 +107,18 @@ impl Near<'_> {
         let mut reservation = way.as_ref().expect("a way").session.reserve(NOW, 1).expect("a counter");
         reservation.seal(&[], 0, &mut sealed).expect("sealed");
         u64::from_le_bytes(sealed[8..16].try_into().expect("eight bytes"))
+    }
+}
+
+/// A socket that has no room.
+struct Full;
+
+impl DatagramSocket for Full {
+    fn send(&self, _: &[u8], _: usize, _: SocketAddr, _: u8) -> io::Result<()> {
+        Err(io::ErrorKind::WouldBlock.into())
+    }
+
+    fn receive(&self, _: &mut [u8], _: &mut [ReceiveMeta]) -> io::Result<usize> {
+        Ok(0)
     }
 }
