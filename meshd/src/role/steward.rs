@@ -29,13 +29,14 @@ use meshd_wire::enrol::{EnrolReply, EnrolRequest, Refused, RegistryHint};
 use meshd_wire::name::is_host_name;
 use meshd_wire::record::{Label, StewardDelegation};
 use meshd_wire::token::TokenSecret;
-use meshd_wire::{DecodeError, Envelope, JoinToken, Kind, MeshId, OrgId, PublicKey, Timestamp, TokenId};
+use meshd_wire::{Envelope, JoinToken, Kind, MeshId, OrgId, PublicKey, Timestamp, TokenId};
 use zeroize::Zeroizing;
 
 use self::book::Book;
 use self::decide::DAY_S;
 use self::entry::{Station, Token};
 use crate::generations::GenerationsError;
+use crate::stored::StoredError;
 use crate::tls::{RawKey, TlsSetupError};
 
 pub use self::book::BookError;
@@ -62,12 +63,12 @@ pub enum StewardError {
     /// The directory can't be made.
     #[error("make the steward's directory")]
     Dir(#[source] io::Error),
-    /// The key file failed.
-    #[error(transparent)]
-    File(#[from] GenerationsError),
-    /// The key file holds something else.
+    /// The keys can't be read.
     #[error("read the steward's keys")]
-    Keys(#[source] DecodeError),
+    Read(#[from] StoredError),
+    /// The keys can't be written.
+    #[error("write the steward's keys")]
+    Write(#[from] GenerationsError),
     /// Keys exist already; they are never overwritten.
     #[error("this host has a steward's keys already")]
     Exists,

@@ -4,18 +4,12 @@ use std::path::Path;
 
 use meshd_trust::SigningKey;
 use meshd_trust::founding::StewardPublicKeys;
-use meshd_wire::cbor;
 use minicbor::{Decode, Encode};
-use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use super::StewardError;
-use crate::generations::Generations;
+use crate::stored::{self, Stored};
 use crate::tls::{RawKey, TlsSetupError};
-
-/// Name of the file in the steward's directory.
-const FILE: &str = "keys";
-/// Format of the file.
-const FORMAT: u8 = 1;
 
 /// Seeds of a steward's keys, one purpose each.
 #[derive(Encode, Decode, Zeroize, ZeroizeOnDrop)]
@@ -37,7 +31,7 @@ impl StewardSeeds {
     /// Makes seeds of 128 random bytes.
     pub fn new(random: &[u8; 128]) -> Self {
         let mut seeds =
-            Self { format: FORMAT, record: [0; 32], log: [0; 32], witness: [0; 32], tls: [0; 32] };
+            Self { format: Self::FORMAT, record: [0; 32], log: [0; 32], witness: [0; 32], tls: [0; 32] };
         for (seed, bytes) in [&mut seeds.record, &mut seeds.log, &mut seeds.witness, &mut seeds.tls]
             .into_iter()
             .zip(random.chunks_exact(32))
@@ -69,19 +63,48 @@ impl StewardSeeds {
 
     /// Reads the file, if it exists.
     pub(super) fn load(dir: &Path) -> Result<Option<Self>, StewardError> {
-        let (_file, bytes) = Generations::open(dir, FILE)?;
-        let Some(bytes) = bytes else { return Ok(None) };
-        let seeds: Self = cbor::decode(&bytes).map_err(StewardError::Keys)?;
-        if seeds.format == FORMAT {
-            return Ok(Some(seeds));
-        }
-        let error = format!("format {} of the steward's keys", seeds.format);
-        Err(StewardError::Keys(meshd_wire::DecodeError::Malformed(error)))
+        let (_file, seeds) = stored::open(dir)?;
+        Ok(seeds)
     }
 
     /// Writes the file; when this returns, it is on disk.
     pub(super) fn store(&self, dir: &Path) -> Result<(), StewardError> {
-        let (mut file, _before) = Generations::open(dir, FILE)?;
-        Ok(file.write(&Zeroizing::new(cbor::encode(self)))?)
+        let (mut file, _before) = stored::open::<Self>(dir)?;
+        Ok(stored::write(&mut file, self)?)
+    }
+}
+
+impl Stored for StewardSeeds {
+    const NAME: &'static str = "keys";
+    const FORMAT: u8 = 1;
+
+    fn format(&self) -> u8 {
+        self.format
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::generations::Generations;
+
+    #[test]
+    fn keys_that_were_stored_by_the_first_release_are_read() {
+        let dir = tempfile::tempdir().expect("directory");
+        let (mut file, _) = Generations::open(dir.path(), "keys").expect("opens");
+        // An array of the format and four seeds of 32 bytes.
+        let mut bytes = vec![0x85, 1];
+        for seed in 1..=4 {
+            bytes.extend([0x58, 32]);
+            bytes.extend([seed; 32]);
+        }
+        file.write(&bytes).expect("writes");
+
+        let read = StewardSeeds::load(dir.path()).expect("reads").expect("keys");
+        assert_eq!(read.record().public(), SigningKey::from_seed([1; 32]).public());
+        assert_eq!(read.public_keys().tls, SigningKey::from_seed([4; 32]).public());
+        read.store(dir.path()).expect("stores");
+        let (_, stored) = Generations::open(dir.path(), "keys").expect("opens");
+        assert_eq!(stored.as_deref(), Some(&bytes), "and so they are written");
     }
 }
