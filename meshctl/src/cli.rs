@@ -6,7 +6,8 @@ use clap::{Parser, Subcommand};
 use meshd_api::{Exit, SOCKET_DEFAULT};
 
 use crate::command::{
-    admit, completions, config, invite, join, leave, man, mesh, org, peer, peers, ping, status, wait, watch,
+    admit, attach, completions, config, detach, endpoints, invite, join, leave, man, mesh, network, org,
+    peer, peers, ping, status, wait, watch,
 };
 
 /// Talk to meshd, the mesh VPN of this host.
@@ -65,6 +66,20 @@ pub enum Command {
     /// Serve plain WireGuard peers: phones, routers, servers without meshd.
     #[command(subcommand)]
     Peer(peer::Peer),
+    /// Make and show the networks that endpoints of this host are attached to.
+    #[command(subcommand)]
+    Network(network::Network),
+    /// Give a network namespace an interface and an address of the mesh.
+    ///
+    /// Programs in it reach the mesh, and are reached, under an address of their own. Attaching again gives the same
+    /// answer; what was attached lasts until `meshctl detach`, or until its namespace is gone.
+    Attach(attach::Attach),
+    /// Take a network namespace off the mesh again.
+    ///
+    /// It is named as it was for `meshctl attach`, and need not exist any more.
+    Detach(detach::Detach),
+    /// Show what is attached to the mesh on this host.
+    Endpoints(endpoints::Endpoints),
     /// Measure round trips through the tunnel to a node.
     Ping(ping::Ping),
     /// Print events as they happen.

@@ -1,13 +1,17 @@
 //! The verbs, one a file, and what they share: the daemon to talk to and the form of what is printed.
 
 pub mod admit;
+pub mod attach;
 pub mod completions;
 pub mod config;
+pub mod detach;
+pub mod endpoints;
 pub mod invite;
 pub mod join;
 pub mod leave;
 pub mod man;
 pub mod mesh;
+pub mod network;
 pub mod org;
 pub mod peer;
 pub mod peers;
@@ -48,6 +52,10 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Status(status) => online(status.run(&daemon)),
         Command::Peers(peers) => online(peers.run(&daemon)),
         Command::Peer(peer) => online(peer.run(&daemon)),
+        Command::Network(network) => online(network.run(&daemon)),
+        Command::Attach(attach) => online(attach.run(&daemon)),
+        Command::Detach(detach) => online(detach.run(&daemon)),
+        Command::Endpoints(endpoints) => online(endpoints.run(&daemon)),
         Command::Ping(ping) => online(ping.run(&daemon)),
         Command::Watch(watch) => online(watch.run(&daemon)),
         Command::Wait(wait) => online(wait.run(&daemon)),

@@ -10,12 +10,15 @@ mod duration;
 mod failure;
 mod file;
 mod founding;
+mod interface;
 mod name;
 mod output;
 mod passphrase;
+mod place;
 mod prefix;
 mod root_key;
 mod size;
+mod subnet;
 mod table;
 mod time;
 

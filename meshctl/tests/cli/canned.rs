@@ -70,6 +70,33 @@ pub const EXTERNALS: &str = r#"{"schema":"meshd.externals/1","externals":[
 /// One that is served no longer.
 pub const EXTERNAL_REMOVED: &str = r#"{"schema":"meshd.external-removed/1","name":"phone","addr4":"10.91.0.5","addr6":"fd12:3456:789a:1::a5b:5"}"#;
 
+/// What was attached.
+pub const ENDPOINT: &str = r#"{"schema":"meshd.endpoint/1","id":"5f1c6a2e","attachment":{"runtime":"meshctl","network":"lab",
+"container":"/run/netns/web","ifname":"mesh0"},"state":"attached","addresses":["10.91.128.5","fd12:3456:789a:1::a5b:8005"],
+"gateways":["169.254.1.1","fe80::1"],"routes":["10.91.0.0/16","fd12:3456:789a::/48"],"mtu":8920,"host_link":"msh5f1c6a2e",
+"host_mac":"02:6d:73:00:00:01","container_link":"mesh0","container_mac":"02:6d:73:00:00:02","name":"web.a.lab.mesh",
+"labels":{"app":"web"},"since":1795235416}"#;
+
+/// Endpoints of two runtimes.
+pub const ENDPOINTS: &str = r#"{"schema":"meshd.endpoints/1","endpoints":[
+{"id":"5f1c6a2e","attachment":{"runtime":"meshctl","network":"lab","container":"/run/netns/web","ifname":"mesh0"},
+"state":"attached","addresses":["10.91.128.5","fd12:3456:789a:1::a5b:8005"],"gateways":["169.254.1.1","fe80::1"],
+"routes":["10.91.0.0/16","fd12:3456:789a::/48"],"mtu":8920,"host_link":"msh5f1c6a2e","host_mac":"02:6d:73:00:00:01",
+"container_link":"mesh0","container_mac":"02:6d:73:00:00:02","name":"web.a.lab.mesh","labels":{"app":"web"},"since":1795235416},
+{"id":"77aa01c3","attachment":{"runtime":"docker","network":"9f3d","container":"c0ffee","ifname":""},"state":"claiming",
+"addresses":[],"gateways":[],"routes":[],"mtu":1420,"host_link":"msh77aa01c3","host_mac":"02:6d:73:00:00:03",
+"container_link":"msc77aa01c3","container_mac":"02:6d:73:00:00:04","name":null,"labels":{},"since":1795235417}]}"#;
+
+/// Networks of two runtimes.
+pub const NETWORKS: &str = r#"{"schema":"meshd.networks/1","networks":[
+{"runtime":"docker","network":"9f3d","pool4":"10.91.64.0/20","pool6":null,"allocation":"sequential","egress":"mesh","mtu":1300,"ranges":["10.91.64.0/24"]},
+{"runtime":"meshctl","network":"lab","pool4":"10.91.128.0/20","pool6":"fd12:3456:789a:1::/96","allocation":"blocks","egress":"runtime","mtu":null,"ranges":[]}],
+"own_prefixes":["10.91.0.0/16","fd12:3456:789a:1::/64"],"mesh_prefixes":["10.91.0.0/16","10.92.0.0/16","fd12:3456:789a::/48"]}"#;
+
+/// A network that is known now.
+pub const NETWORK: &str = r#"{"schema":"meshd.network/1","network":{"runtime":"meshctl","network":"lab","pool4":"10.91.128.0/20",
+"pool6":"fd12:3456:789a:1::/96","allocation":"sequential","egress":"mesh","mtu":1300,"ranges":["10.91.128.0/24"]}}"#;
+
 /// A farewell that nobody heard.
 pub const LEAVE: &str = r#"{"schema":"meshd.leave/1","mesh":"lab","steward_told":false}"#;
 

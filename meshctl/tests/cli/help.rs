@@ -8,7 +8,7 @@ fn run(args: &[&str]) -> Run {
 
 #[test]
 fn every_verb_explains_itself() {
-    const VERBS: [&[&str]; 24] = [
+    const VERBS: [&[&str]; 31] = [
         &[],
         &["mesh"],
         &["mesh", "create"],
@@ -26,6 +26,13 @@ fn every_verb_explains_itself() {
         &["peer", "add-external"],
         &["peer", "list-external"],
         &["peer", "remove-external"],
+        &["network"],
+        &["network", "create"],
+        &["network", "list"],
+        &["network", "remove"],
+        &["attach"],
+        &["detach"],
+        &["endpoints"],
         &["ping"],
         &["watch"],
         &["wait"],
@@ -98,6 +105,20 @@ fn a_wrong_call_ends_with_its_own_code() {
         &["peer", "add-external", "phone", "--endpoint", "host"],
         &["peer", "add-external", "phone", "--allowed", "10.91.0.0/33"],
         &["peer", "remove-external"],
+        &["network"],
+        &["network", "create", "lab"],
+        &["network", "create", "lab", "--subnet", "10.91.128.1/20"],
+        &["network", "create", "lab", "--subnet", "10.91.128.0/20", "--alloc", "random"],
+        &["network", "create", "lab", "--subnet", "10.91.128.0/20,10.91.64.0/20"],
+        &["network", "remove"],
+        &["attach"],
+        &["attach", "--netns", "/run/netns/x", "--pid", "1"],
+        &["attach", "--pid", "0"],
+        &["attach", "--pid", "1", "--ifname", "a-name-too-long-by-far"],
+        &["attach", "--pid", "1", "--ip", "10.91.128.5/20"],
+        &["attach", "--pid", "1", "--ip", "10.91.128.5", "--ip", "10.91.128.6"],
+        &["attach", "--netns", "no/such/namespace"],
+        &["detach"],
     ] {
         let run = run(args);
         assert_eq!(run.code, 2, "{args:?}: {run:?}");

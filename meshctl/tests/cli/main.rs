@@ -2,6 +2,7 @@
 
 mod canned;
 mod daemon;
+mod endpoint;
 mod failures;
 mod founding;
 mod help;
