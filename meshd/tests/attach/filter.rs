@@ -174,7 +174,7 @@ fn the_host_enters_the_mesh_under_the_nodes_address_only() {
         far.ip(&format!("address add {at} dev mesh nodad"));
         far.ip(&format!("route add {node} dev mesh"));
         host.space.ip(&format!("route add {at} dev meshd0"));
-        host.space.ip(&format!("address add {own} dev lo"));
+        host.space.ip(&format!("address add {own} dev lo nodad"));
         let bare = |net: &str| net.split('/').next().and_then(|text| text.parse().ok()).expect("an address");
         let listener = listen(&far, bare(at));
         send(&host.space, bare(own), bare(at), "translated");

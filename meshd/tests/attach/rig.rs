@@ -156,6 +156,12 @@ pub(crate) fn member() -> Option<Space> {
     space.ip("link set meshd0 up");
     space.ip(&format!("address add {NODE4}/32 dev meshd0"));
     space.ip(&format!("address add {NODE6}/128 dev meshd0 nodad"));
+    // The kernel goes on by itself after it has said that the links are up.
+    wait_for("both ends to be up", || {
+        let addresses = said(&space, "ip", "address");
+        let is_waiting = ["tentative", "NO-CARRIER"].iter().any(|word| addresses.contains(word));
+        !is_waiting && addresses.matches("inet6 fe80:").count() == 2
+    });
     Some(space)
 }
 
