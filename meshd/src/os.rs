@@ -21,6 +21,7 @@ mod link_owner;
 mod mac;
 mod namespace;
 mod netlink;
+mod passage;
 mod route;
 mod sysctl;
 mod veth;
@@ -38,6 +39,7 @@ pub use link_owner::{LinkOwner, RuntimeNameError, container_link, host_link, hos
 pub use mac::{Mac, MacError};
 pub use namespace::{Namespace, NamespaceError};
 pub use netlink::NetlinkError;
+pub use passage::{PassageError, close_passage, open_passage, passage_faults};
 pub use route::{RouteError, conflicting_route, endpoint_routes, hold_prefix, release_prefix};
 pub use sysctl::{SysctlError, enable_forwarding};
 pub use veth::{Veth, VethError, VethPlace, VethSettings};

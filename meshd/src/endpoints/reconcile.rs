@@ -29,7 +29,7 @@ pub struct Survey {
     pub routes: BTreeSet<(String, IpAddr)>,
     /// Endpoints whose namespace is there.
     pub living: BTreeSet<EndpointId>,
-    /// One line for each thing in the packet filter that is not as it was written.
+    /// One line for each thing in the packet filter that is not as it was written, or missing in the chains of others.
     pub filter_faults: Vec<String>,
 }
 

@@ -16,8 +16,8 @@ use super::reconcile::Survey;
 use crate::chain;
 use crate::os::{
     self, Admission, ContainerEnd, ContainerEndError, Firewall, FirewallError, FirewallSettings, HostEnd,
-    LinkEndError, LinkOwner, Mac, Namespace, NamespaceError, NetlinkError, RouteError, RuntimeNameError,
-    SysctlError, Veth, VethError, VethPlace, VethSettings,
+    LinkEndError, LinkOwner, Mac, Namespace, NamespaceError, NetlinkError, PassageError, RouteError,
+    RuntimeNameError, SysctlError, Veth, VethError, VethPlace, VethSettings,
 };
 
 /// What wiring depends on besides the endpoints. When it changes, wiring is started again.
@@ -72,6 +72,9 @@ pub enum WiringError {
     /// The packet filter.
     #[error("change the packet filter")]
     Firewall(#[source] FirewallError),
+    /// The chains of others.
+    #[error("let endpoints through the chains of others")]
+    Passage(#[source] PassageError),
     /// Packets are not passed on between links.
     #[error("make the host forward packets")]
     Forwarding(#[source] SysctlError),
@@ -147,13 +150,13 @@ impl Wiring {
         expelled.and(remove_pair(id))
     }
 
-    /// Puts the packet filter back as it shall be.
+    /// Puts the packet filter back as it shall be, and what endpoints need in the chains of others.
     pub fn repair_firewall(&self) -> Result<(), WiringError> {
         let mut firewall = self.firewall();
         let admitted = firewall.admitted().clone();
         *firewall =
             Firewall::install(&self.settings.of_firewall(), admitted).map_err(WiringError::Firewall)?;
-        Ok(())
+        os::open_passage().map_err(WiringError::Passage)
     }
 
     /// Takes everything of ours from the host; that it forwards packets stays, as others may count on it.
@@ -161,9 +164,10 @@ impl Wiring {
         let pairs = Veth::list().map_err(WiringError::Pairs)?;
         let removed = pairs.iter().map(|pair| remove_pair(pair.owner.id())).fold(Ok(()), Result::and);
         let released = release_prefixes(&self.settings.prefixes);
+        let closed = os::close_passage().map_err(WiringError::Passage);
         // Last, so that nothing passes unjudged before.
         let uninstalled = Firewall::uninstall().map_err(WiringError::Firewall);
-        removed.and(released).and(uninstalled)
+        removed.and(released).and(closed).and(uninstalled)
     }
 
     /// One line for each thing of an endpoint that is missing or different.
@@ -180,6 +184,7 @@ impl Wiring {
         }
         let of_filter = Firewall::faults_of(entry.id, &entry.admission());
         faults.extend(of_filter.map_err(WiringError::Firewall)?);
+        faults.extend(passage_faults());
         Ok(faults)
     }
 
@@ -188,7 +193,8 @@ impl Wiring {
         let pairs = Veth::list().map_err(WiringError::Pairs)?;
         let lives = |entry: &&Entry| entry.namespace.as_ref().is_some_and(is_there);
         // A filter that can't be read must not keep what is dead from being found.
-        let filter_faults = self.firewall().faults().unwrap_or_else(|error| vec![chain::of(&error)]);
+        let mut filter_faults = self.firewall().faults().unwrap_or_else(|error| vec![chain::of(&error)]);
+        filter_faults.extend(passage_faults());
         Ok(Survey {
             boot: BootId::current().map_err(WiringError::Boot)?,
             pairs: pairs.into_iter().map(|pair| (pair.owner.id(), pair)).collect(),
@@ -217,12 +223,22 @@ impl Wiring {
             entry.container_end().set_up(namespace).map_err(WiringError::ContainerEnd)?;
         }
         host_end.route().map_err(WiringError::Route)?;
-        self.firewall().admit(entry.id, entry.admission()).map_err(WiringError::Firewall)?;
+        self.admit(entry)?;
         let container_link = match namespace {
             Some(_) => ifname.to_owned(),
             None => os::container_link(entry.id),
         };
         Ok(Wired { host_link: pair.host_link, host_mac: pair.host_mac, container_link })
+    }
+
+    fn admit(&self, entry: &Entry) -> Result<(), WiringError> {
+        let mut firewall = self.firewall();
+        // Docker may have been started since the last one was attached. Where nothing is known of the chains of
+        // others, they may let everything pass.
+        if let Err(error) = os::open_passage() {
+            tracing::warn!(error = chain::of(&error), "endpoints may be cut off by the chains of others");
+        }
+        firewall.admit(entry.id, entry.admission()).map_err(WiringError::Firewall)
     }
 
     /// A panic between two changes leaves nothing that the next change could not cope with.
@@ -274,6 +290,11 @@ fn is_there(seen: &NamespaceSeen) -> bool {
         Err(NamespaceError::Kind { .. } | NamespaceError::Own { .. } | NamespaceError::Other { .. }) => false,
         Err(NamespaceError::Enter { .. }) => true,
     }
+}
+
+/// Chains that can't be read are no fault: nobody knows whether they drop anything.
+fn passage_faults() -> Vec<String> {
+    os::passage_faults().unwrap_or_default()
 }
 
 /// A link of that name which is somebody else's is as good as none.
