@@ -3,7 +3,7 @@
 use meshd_api::{ApiError, ErrorCode};
 use serde_json::{Value, json};
 
-use crate::rig::{ENDPOINT, Mood, NETWORK, Rig, endpoint, ids};
+use crate::rig::{ENDPOINT, Mood, NETWORK, Rig, endpoint, ids, network};
 
 #[test]
 fn an_endpoint_asked_for_twice_is_one() {
@@ -31,6 +31,20 @@ fn the_way_out_follows_the_networks_egress() {
         assert_eq!(link["DisableGatewayService"], is_closed, "{options}");
         assert_eq!(link["StaticRoutes"].as_array().map(Vec::len), Some(4), "{options}");
     }
+}
+
+#[test]
+fn every_network_has_its_own_way_out() {
+    let (rig, _daemon) = Rig::with_network(&json!({"meshd.egress": "none"}));
+    let mut second = network(&json!({"meshd.egress": "mesh"}));
+    second["NetworkID"] = "second".into();
+    rig.done("NetworkDriver.CreateNetwork", &second);
+    let (mut endpoint, mut ids) = (endpoint(), ids());
+    endpoint["NetworkID"] = "second".into();
+    ids["NetworkID"] = "second".into();
+    rig.done("NetworkDriver.CreateEndpoint", &endpoint);
+    let link = rig.done("NetworkDriver.Join", &ids);
+    assert_eq!((&link["Gateway"], &link["DisableGatewayService"]), (&json!("169.254.1.1"), &Value::Null));
 }
 
 #[test]
