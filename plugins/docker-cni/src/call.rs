@@ -49,7 +49,7 @@ struct Done {}
 
 /// Routes of the socket.
 pub fn router(meshd: Meshd) -> Router {
-    let router = Router::new().fallback(unknown).layer(DefaultBodyLimit::max(BODY_BYTES_MAX));
+    let router = Router::new().fallback(unknown);
     let router = route::<capabilities::Activate>(router);
     let router = route::<capabilities::NetworkCapabilities>(router);
     let router = route::<capabilities::IpamCapabilities>(router);
@@ -69,7 +69,8 @@ pub fn router(meshd: Meshd) -> Router {
     let router = route::<unused::RevokeConnectivity>(router);
     let router = route::<unused::DiscoverNew>(router);
     let router = route::<unused::DiscoverDelete>(router);
-    router.with_state(meshd)
+    // It holds for the routes that are there already.
+    router.layer(DefaultBodyLimit::max(BODY_BYTES_MAX)).with_state(meshd)
 }
 
 fn route<C: Call + 'static>(router: Router<Meshd>) -> Router<Meshd> {
