@@ -1,11 +1,10 @@
 //! Whatever comes in, an answer comes out.
 
-use std::sync::OnceLock;
-
 use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
 use serde_json::{Value, json};
 
-use crate::rig::{Daemon, Mood, Rig, endpoint, ids, network};
+use crate::rig::{Rig, endpoint, ids, network};
 
 const CALLS: [&str; 19] = [
     "Plugin.Activate",
@@ -27,6 +26,22 @@ const CALLS: [&str; 19] = [
     "NetworkDriver.RevokeExternalConnectivity",
     "NetworkDriver.DiscoverNew",
     "NetworkDriver.DiscoverDelete",
+];
+
+const KEYS: [&str; 13] = [
+    "NetworkID",
+    "EndpointID",
+    "Options",
+    "IPv4Data",
+    "IPv6Data",
+    "Interface",
+    "PoolID",
+    "Address",
+    "Pool",
+    "SubPool",
+    "V6",
+    "AddressSpace",
+    "SandboxKey",
 ];
 
 #[test]
@@ -86,26 +101,18 @@ fn ids_that_are_none_are_refused() {
     assert_eq!(daemon.asked(), []);
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
+#[test]
+fn arbitrary_bytes_end_in_an_answer() {
+    let call = prop::sample::select(&CALLS[..]);
+    let body = prop::collection::vec(any::<u8>(), 0..200);
+    check((call, body), |rig, (call, body)| is_answer(rig.send(call, &body)));
+}
 
-    #[test]
-    fn arbitrary_bytes_end_in_an_answer(
-        call in prop::sample::select(&CALLS[..]),
-        body in prop::collection::vec(any::<u8>(), 0..200),
-    ) {
-        is_answer(rig().send(call, &body))?;
-    }
-
-    #[test]
-    fn arbitrary_values_of_known_keys_end_in_an_answer(
-        call in prop::sample::select(&CALLS[..]),
-        key in prop::sample::select(&[
-            "NetworkID", "EndpointID", "Options", "IPv4Data", "IPv6Data", "Interface", "PoolID", "Address", "Pool",
-            "SubPool", "V6", "AddressSpace", "SandboxKey",
-        ][..]),
-        value in value(),
-    ) {
+#[test]
+fn arbitrary_values_of_known_keys_end_in_an_answer() {
+    let call = prop::sample::select(&CALLS[..]);
+    let key = prop::sample::select(&KEYS[..]);
+    check((call, key, value()), |rig, (call, key, value)| {
         let mut body = match call {
             "NetworkDriver.CreateNetwork" => network(&json!({})),
             "NetworkDriver.CreateEndpoint" => endpoint(),
@@ -116,8 +123,17 @@ proptest! {
             _ => ids(),
         };
         body[key] = value;
-        is_answer(rig().send(call, body.to_string().as_bytes()))?;
-    }
+        is_answer(rig.send(call, body.to_string().as_bytes()))
+    });
+}
+
+/// Tries many cases on one plugin, which ends with them.
+fn check<S: Strategy>(cases: S, test: impl Fn(&Rig, S::Value) -> Result<(), TestCaseError>) {
+    let (rig, _daemon) = Rig::with_meshd();
+    let mut runner =
+        TestRunner::new(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(300) });
+    let checked = runner.run(&cases, |case| test(&rig, case));
+    checked.unwrap_or_else(|error| panic!("{error}"));
 }
 
 /// JSON with the keys and values that are looked for in it.
@@ -182,14 +198,4 @@ fn is_answer((status, answer): (u16, String)) -> Result<(), TestCaseError> {
         prop_assert!(!line.is_empty() && !line.chars().any(char::is_control), "{}", answer);
     }
     Ok(())
-}
-
-/// One plugin and one daemon for all cases.
-fn rig() -> &'static Rig {
-    static RIG: OnceLock<Rig> = OnceLock::new();
-    RIG.get_or_init(|| {
-        let rig = Rig::new();
-        Daemon::start(&rig.daemon_socket(), Mood::Well);
-        rig
-    })
 }
