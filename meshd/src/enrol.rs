@@ -7,7 +7,6 @@
 mod client;
 mod frame;
 mod join;
-mod places;
 mod serve;
 #[cfg(test)]
 mod tests;

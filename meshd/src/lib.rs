@@ -26,6 +26,7 @@ pub mod membership;
 mod mesh;
 pub mod metrics;
 pub mod os;
+mod places;
 pub mod role;
 pub mod state_dir;
 mod stored;

@@ -19,11 +19,15 @@ use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 use super::frame::{read_frame, write_frame};
-use super::places::{Place, Places, Source};
+use crate::places::{Place, Places, Source};
 use crate::tls::{Accepted, EnrolConn, RegistryConn, ServerTls};
 
 /// Longest time from the TCP connection to the end of the handshake, the wait for a turn included.
 const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(5);
+/// Connections without an admitted key at one time; each holds one descriptor and at most one request.
+const PLACES_MAX: usize = 384;
+/// Of them, connections of one source: 200 hosts behind one address may join at once.
+const PLACES_PER_SOURCE_MAX: usize = 256;
 /// Handshakes at one time: each costs about a millisecond of work and 20 kB.
 const HANDSHAKES_MAX: usize = 64;
 /// Longest silence before a request, and longest time to take the reply.
@@ -95,7 +99,7 @@ pub async fn serve_control(
 ) {
     let handshakes = Arc::new(Semaphore::new(HANDSHAKES_MAX));
     let desk = Desk { tls, handshakes, enrol_tx, registry_tx, counters };
-    let places = Places::for_connections();
+    let places = Places::new(PLACES_MAX, PLACES_PER_SOURCE_MAX);
     let mut tasks = JoinSet::new();
     loop {
         let accepted = tokio::select! {

@@ -1,4 +1,4 @@
-//! Bounds on connections of clients that have proved nothing yet.
+//! Bounds on connections of clients that have proved nothing.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, Ipv6Addr};
@@ -6,17 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Notify;
 
-/// Connections without an admitted key at one time; each holds one descriptor and at most one request.
-const PLACES_MAX: usize = 384;
-/// Of them, connections of one source: 200 hosts behind one address may join at once.
-const PLACES_PER_SOURCE_MAX: usize = 256;
-
 /// Where a connection comes from: an IPv4 address, or an IPv6 /64, since a host owns all of its /64.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Source(IpAddr);
+pub struct Source(IpAddr);
 
 impl Source {
-    pub(super) fn of(addr: IpAddr) -> Self {
+    pub fn of(addr: IpAddr) -> Self {
         match addr.to_canonical() {
             IpAddr::V4(v4) => Self(v4.into()),
             IpAddr::V6(v6) => {
@@ -32,25 +27,20 @@ impl Source {
 /// When all are taken, a newcomer gets the oldest place of the source that holds most, unless that is
 /// no more than its own share: whoever takes much, loses first.
 #[derive(Debug)]
-pub(super) struct Places {
+pub struct Places {
     held: Mutex<BTreeMap<Source, VecDeque<Arc<Notify>>>>,
     max: usize,
     per_source_max: usize,
 }
 
 impl Places {
-    /// Places of connections.
-    pub(super) fn for_connections() -> Arc<Self> {
-        Self::new(PLACES_MAX, PLACES_PER_SOURCE_MAX)
-    }
-
-    /// Bounds of any size.
-    fn new(max: usize, per_source_max: usize) -> Arc<Self> {
+    /// So many places, and so many of them for one source.
+    pub fn new(max: usize, per_source_max: usize) -> Arc<Self> {
         Arc::new(Self { held: Mutex::default(), max, per_source_max })
     }
 
     /// Takes a place, if this source may have one.
-    pub(super) fn take(self: &Arc<Self>, source: Source) -> Option<Place> {
+    pub fn take(self: &Arc<Self>, source: Source) -> Option<Place> {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         let own = held.get(&source).map_or(0, VecDeque::len);
         if own >= self.per_source_max {
@@ -71,7 +61,7 @@ impl Places {
 
 /// A place, given back when dropped.
 #[derive(Debug)]
-pub(super) struct Place {
+pub struct Place {
     places: Arc<Places>,
     source: Source,
     evicted: Arc<Notify>,
@@ -79,7 +69,7 @@ pub(super) struct Place {
 
 impl Place {
     /// Waits until another source needs the place more.
-    pub(super) async fn lost(&self) {
+    pub async fn lost(&self) {
         self.evicted.notified().await;
     }
 }
