@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use meshd_wire::name::is_host_name;
 use serde::Deserialize;
 
+use crate::names::Suffix;
+
 pub use offload::Offloads;
 pub use suites::Suites;
 
@@ -98,10 +100,21 @@ pub struct Config {
     pub control_listen: SocketAddr,
     /// Which registry to use.
     pub registry: RegistryConfig,
+    /// Names over DNS.
+    pub dns: DnsConfig,
     /// TCP address for metrics.
     pub metrics_listen: Option<SocketAddr>,
     /// The settings as a file would hold them, defaults and flags included.
     pub shown: toml::Table,
+}
+
+/// Names over DNS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DnsConfig {
+    /// Whether this node answers.
+    pub serve: bool,
+    /// The domain under which names stand.
+    pub suffix: Suffix,
 }
 
 /// Which registry to use.
@@ -130,6 +143,7 @@ struct File {
     tunnel: TunnelTable,
     control: ControlTable,
     registry: RegistryTable,
+    dns: DnsTable,
     metrics: MetricsTable,
 }
 
@@ -179,6 +193,13 @@ struct RegistryTable {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+struct DnsTable {
+    serve: bool,
+    suffix: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct MetricsTable {
     listen: String,
 }
@@ -205,7 +226,7 @@ impl Config {
     }
 
     fn validate(file: File, shown: toml::Table) -> Result<Self, ConfigError> {
-        let File { state_dir, socket, log, node, tunnel, control, registry, metrics } = file;
+        let File { state_dir, socket, log, node, tunnel, control, registry, dns, metrics } = file;
         Ok(Self {
             state_dir,
             socket,
@@ -227,6 +248,7 @@ impl Config {
             },
             control_listen: socket_addr("control.listen", &control.listen)?,
             registry: registry_config(registry)?,
+            dns: DnsConfig { serve: dns.serve, suffix: suffix(&dns.suffix)? },
             metrics_listen: (!metrics.listen.is_empty())
                 .then(|| socket_addr("metrics.listen", &metrics.listen))
                 .transpose()?,
@@ -302,6 +324,13 @@ fn shards(count: u8) -> Result<Option<u8>, ConfigError> {
             why: format!("{count} are more than {SHARDS_MAX}"),
         }),
     }
+}
+
+fn suffix(text: &str) -> Result<Suffix, ConfigError> {
+    text.parse().map_err(|error| ConfigError::Value {
+        key: "dns.suffix",
+        why: format!("`{text}` is no domain for names: {error}"),
+    })
 }
 
 fn socket_addr(key: &'static str, text: &str) -> Result<SocketAddr, ConfigError> {
@@ -405,6 +434,7 @@ mod tests {
             ("[node]\nadvertise = [\"x\"]", "node.advertise"),
             ("[control]\nlisten = \"7946\"", "control.listen"),
             ("[registry]\nendpoints = [\"etcd:2379\"]", "registry.endpoints"),
+            ("[dns]\nsuffix = \"Mesh\"", "dns.suffix"),
             ("[registry]\ncert = \"c\"", "registry"),
             ("[registry]\nendpoints = [\"https://etcd:2379\"]", "registry.ca"),
         ] {

@@ -221,6 +221,9 @@ impl Daemon {
     }
 
     fn on_plane(&mut self, event: dataplane::Event) -> anyhow::Result<()> {
+        if let Some(mesh) = &mut self.mesh {
+            mesh.on_tunnel(&event);
+        }
         match event {
             dataplane::Event::DeviceLost => {
                 anyhow::bail!("device {} was taken away", self.config.device);

@@ -8,6 +8,7 @@
 //! registry ◀─ put, watch ─ discovery ─ Finding ─▶      ▲                │
 //! other hosts ─ TLS ─▶ enrol ─ EnrolCall ──────────────┤                └─▶ role/{steward, control, registry}
 //! kernel ─ netlink ─▶ os::AddressWatch ────────────────┘
+//! programs ─ DNS ─▶ names ◀─ Zone ─ mesh
 //! ```
 
 mod chain;
@@ -25,6 +26,7 @@ pub mod logging;
 pub mod membership;
 mod mesh;
 pub mod metrics;
+pub mod names;
 pub mod os;
 mod places;
 pub mod role;

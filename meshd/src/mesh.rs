@@ -12,6 +12,7 @@ mod external;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod links;
+mod naming;
 mod prefixes;
 mod publish;
 mod start;
@@ -43,6 +44,7 @@ use crate::tls::Admission;
 use clock_floor::ClockFloor;
 use external::ExternalsFile;
 use links::RegistryLink;
+use naming::Naming;
 
 pub use applied::MemberView;
 pub use clock_floor::forget_clock_floor;
@@ -111,6 +113,7 @@ pub struct Mesh {
     /// A steward is asked for the addresses of a newcomer; what else there is to ask waits.
     pub claiming: bool,
     clock_floor: ClockFloor,
+    naming: Naming,
 }
 
 impl Mesh {
@@ -303,8 +306,9 @@ impl Mesh {
 
     /// Ends everything in order: what others reach first, the tunnels last.
     pub async fn stop(self) {
-        let Self { links, control, plane, mut clock_floor, .. } = self;
+        let Self { links, control, plane, naming, mut clock_floor, .. } = self;
         drop(links);
+        naming.stop().await;
         if let Some(control) = control {
             control.stop().await;
         }

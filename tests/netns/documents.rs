@@ -42,6 +42,11 @@ fn operating_does_what_it_says() {
 }
 
 #[test]
+fn names_does_what_it_says() {
+    typed("docs/names.md");
+}
+
+#[test]
 fn external_does_what_it_says() {
     typed("docs/external.md");
 }
@@ -49,8 +54,9 @@ fn external_does_what_it_says() {
 #[test]
 fn commands_on_hosts_stand_in_documents_that_are_typed() {
     for document in documents() {
-        let is_typed = ["README.md", "docs/external.md", "docs/joining.md", "docs/operating.md"]
-            .contains(&document.name.as_str());
+        let is_typed =
+            ["README.md", "docs/external.md", "docs/joining.md", "docs/names.md", "docs/operating.md"]
+                .contains(&document.name.as_str());
         assert!(is_typed || document.host_commands().next().is_none(), "{}", document.name);
     }
 }

@@ -25,7 +25,7 @@ impl Peers {
 }
 
 const SHORT: [&str; 9] = ["NAME", "ORG", "ADDRESS", "STATE", "PATH", "RTT", "HANDSHAKE", "RECEIVED", "SENT"];
-const LONG: [&str; 14] = [
+const LONG: [&str; 15] = [
     "NAME",
     "ORG",
     "ADDRESS",
@@ -36,6 +36,7 @@ const LONG: [&str; 14] = [
     "RECEIVED",
     "SENT",
     "IPV6",
+    "DNS NAME",
     "EPOCH",
     "CERTIFICATE UNTIL",
     "LABELS",
@@ -65,6 +66,7 @@ fn human(peers: &[Peer], long: bool) -> String {
                 peer.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
             cells.extend([
                 peer.addr6.to_string(),
+                peer.dns_name.clone().unwrap_or_else(none),
                 peer.key_epoch.map_or_else(none, |epoch| epoch.to_string()),
                 time::utc(peer.cert_expires_at),
                 if labels.is_empty() { none() } else { labels.join(",") },

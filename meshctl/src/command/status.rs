@@ -52,6 +52,9 @@ pub fn node_facts(facts: &mut Facts, node: &NodeStatus) {
     facts.fact("node id", &node.id);
     facts.fact("identity key", &node.identity);
     facts.fact("addresses", format!("{}, {}", node.addr4, node.addr6));
+    if let Some(name) = &node.dns_name {
+        facts.fact("DNS name", name);
+    }
     facts.fact("device", format!("{}, UDP port {}", node.device, node.udp_port));
     if !node.control.is_empty() {
         facts.fact("control", &node.control);

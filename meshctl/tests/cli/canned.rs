@@ -3,7 +3,7 @@
 /// A member of a mesh of two organisations.
 pub const STATUS: &str = r#"{"schema":"meshd.status/1","version":"0.1.0","uptime_s":10925,"membership":"member",
 "node":{"name":"a","id":"aqeaqeaqeaqeaqeaqeaqeaqeaqeaqeaqeaqeaqeaqeaqeaqeaqea","org":"uva","addr4":"10.91.0.1",
-"addr6":"fd12:3456:789a:1::5","device":"meshd0","udp_port":51820,"control":"192.0.2.10:7946",
+"addr6":"fd12:3456:789a:1::5","dns_name":"a.uva.mesh.internal","device":"meshd0","udp_port":51820,"control":"192.0.2.10:7946",
 "roles":["steward","registry"],"cert_expires_at":1795840216,"identity":"mfrggzdfmztwq2lknnwg23tpobyxe43uov3ho6dzpiydcmrtgq2q"},
 "mesh":{"name":"lab","id":"qfaqfaqfaqfaqfaqfaqfaqfaqfaqfaqfaqfaqfaqfaqfaqfaqfaq","lab":true,"prefix6":"fd12:3456:789a::/48",
 "organisations":[{"name":"uva","id":"ueaqueaqueaqueaqueaqueaqueaqueaqueaqueaqueaqueaqueaq","prefix4":"10.91.0.0/16","freshness":"fresh","state_age_s":12},
@@ -19,7 +19,7 @@ pub const OUTSIDE: &str = r#"{"schema":"meshd.status/1","version":"0.1.0","uptim
 /// Two other nodes, one of them with a name that would steer a terminal.
 pub const PEERS: &str = r#"{"schema":"meshd.peers/1","peers":[
 {"name":"b","id":"beaqbeaqbeaqbeaqbeaqbeaqbeaqbeaqbeaqbeaqbeaqbeaqbeaq","org":"uva","addr4":"10.91.0.2","addr6":"fd12:3456:789a:1::6",
-"labels":{"role":"worker","zone":"ams"},"state":"connected","path":"udp 198.51.100.7:51820","rtt_ms":0.412,"last_handshake_s":75,
+"dns_name":"b.uva.mesh.internal","labels":{"role":"worker","zone":"ams"},"state":"connected","path":"udp 198.51.100.7:51820","rtt_ms":0.412,"last_handshake_s":75,
 "rx_bytes":1536,"tx_bytes":5368709120,"key_epoch":1,"cert_expires_at":1795840216},
 {"name":"c\u001b[2J","id":"ceaqceaqceaqceaqceaqceaqceaqceaqceaqceaqceaqceaqceaq","org":"surf","addr4":"10.92.0.3","addr6":"fd12:3456:789a:2::7",
 "labels":{},"state":"stale","path":null,"rtt_ms":null,"last_handshake_s":null,"rx_bytes":0,"tx_bytes":0,"key_epoch":null,"cert_expires_at":1795840216}]}"#;

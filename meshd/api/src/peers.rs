@@ -42,6 +42,9 @@ pub struct Peer {
     pub addr4: Ipv4Addr,
     /// Overlay IPv6 address.
     pub addr6: Ipv6Addr,
+    /// Name in the DNS of the mesh, if it has one.
+    #[serde(default)]
+    pub dns_name: Option<String>,
     /// Labels its steward gave.
     #[serde(default)]
     pub labels: Labels,

@@ -75,6 +75,9 @@ pub struct NodeStatus {
     pub addr4: Ipv4Addr,
     /// Overlay IPv6 address.
     pub addr6: Ipv6Addr,
+    /// Name in the DNS of the mesh, if it has one.
+    #[serde(default)]
+    pub dns_name: Option<String>,
     /// Network device.
     pub device: String,
     /// UDP port of the tunnels.

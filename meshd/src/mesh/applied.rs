@@ -66,6 +66,7 @@ impl Mesh {
         self.plane.set_peers(peers.values().cloned().chain(externals).collect());
         self.peers = peers;
         self.tell_members(members);
+        self.apply_names();
         self.tell_stale(now);
         self.publish();
     }

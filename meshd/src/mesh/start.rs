@@ -1,6 +1,7 @@
 //! Brings a mesh up: tunnels first, then what serves others, then what asks others.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use ipnet::{IpNet, Ipv4Net};
 use meshd_api::{ApiError, ErrorCode, Event, StewardKeys};
 use meshd_trust::{Roster, address};
 use meshd_tunnel::Tai64n;
+use meshd_wire::record::NodeCert;
 use meshd_wire::{NodeId, Timestamp};
 use tokio::sync::{broadcast, mpsc, watch};
 
@@ -16,6 +18,7 @@ use super::clock_floor::{ClockFloor, boot};
 use super::duties::Duties;
 use super::entry::{Entry, open_steward};
 use super::external::ExternalsFile;
+use super::naming::Naming;
 use super::prefixes::{overlay_prefixes, refuse_conflicts};
 use super::{FINDINGS_MAX, Mesh};
 use crate::clock::{self, NodeClock};
@@ -110,6 +113,7 @@ impl Mesh {
         let externals = open_externals(state, node)?;
         let clock_floor = open_clock_floor(state)?;
         let (plane, plane_events) = start_plane(config, &membership, &roster, clock_floor.floor())?;
+        let naming = Naming::start(&config.dns, own_addresses(&membership, &roster)?);
         let steward = if membership.steward { Some(open_steward(state)?) } else { None };
         let (admission, holders) = (Admission::default(), Holders::default());
         let serves = serves_registry(&membership, steward.as_ref());
@@ -162,6 +166,7 @@ impl Mesh {
             externals,
             claiming: false,
             clock_floor,
+            naming,
         };
         mesh.clock_floor.reserve(boot());
         mesh.apply();
@@ -172,6 +177,17 @@ impl Mesh {
         }
         Ok(mesh)
     }
+}
+
+fn own_addresses(membership: &Membership, roster: &Roster) -> Result<(Ipv4Addr, Ipv6Addr), ApiError> {
+    let cert = own_cert(membership, roster)?;
+    Ok((cert.ipv4(), cert.ipv6()))
+}
+
+fn own_cert<'a>(membership: &Membership, roster: &'a Roster) -> Result<&'a NodeCert, ApiError> {
+    let view = roster.node(&membership.secrets.node());
+    view.map(|view| view.cert())
+        .ok_or_else(|| ApiError::new(ErrorCode::Internal, "the own certificate is not in the roster"))
 }
 
 fn open_externals(state: &StateDir, node: NodeId) -> Result<ExternalsFile, ApiError> {
@@ -199,10 +215,7 @@ fn start_plane(
     roster: &Roster,
     clock_floor: Tai64n,
 ) -> Result<(DataPlane, tokio::sync::mpsc::Receiver<crate::dataplane::Event>), ApiError> {
-    let view = roster
-        .node(&membership.secrets.node())
-        .ok_or_else(|| ApiError::new(ErrorCode::Internal, "the own certificate is not in the roster"))?;
-    let cert = view.cert();
+    let cert = own_cert(membership, roster)?;
     let prefixes = overlay_prefixes(roster);
     let own4 = prefixes.iter().find_map(|prefix| match prefix {
         IpNet::V4(v4) if v4.contains(&cert.ipv4()) => Some(v4.prefix_len()),

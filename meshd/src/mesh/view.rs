@@ -35,6 +35,7 @@ impl Mesh {
             org: self.org_name(&view),
             addr4: cert.ipv4(),
             addr6: cert.ipv6(),
+            dns_name: self.naming.name_of(cert),
             device: self.device.clone(),
             udp_port: self.plane.local_port(),
             control,
@@ -149,6 +150,7 @@ impl Mesh {
             org: self.org_name(view),
             addr4: cert.ipv4(),
             addr6: cert.ipv6(),
+            dns_name: self.naming.name_of(cert),
             labels: labels(cert),
             state: self.peer_state(view, stats),
             path: stats.and_then(|stats| stats.endpoint).map(|at| format!("udp {at}")),
@@ -207,6 +209,16 @@ impl Mesh {
                     warn("org-expired", message, Some("look after its steward and the registry"));
                 }
             }
+        }
+        for fault in self.naming.faults() {
+            let message = format!("names can't be asked for at {}: {}", fault.at, fault.why);
+            let hint = "keep other DNS servers off this address, or set `dns.serve` to false";
+            warn("dns-not-served", message, Some(hint));
+        }
+        for org in self.nameless_orgs() {
+            let message = format!("nodes of organisation {org} have no names in DNS");
+            let hint = "its name is no host name, or another organisation has the same";
+            warn("org-without-names", message, Some(hint));
         }
         for link in self.links.iter().filter(|link| link.connected == Some(false)) {
             let message = format!("registry {} does not answer; tunnels go on from what is known", link.url);

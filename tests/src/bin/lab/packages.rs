@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 /// A program or file, and the package that brings it.
-const NEEDED: [(&str, &str); 28] = [
+const NEEDED: [(&str, &str); 29] = [
     ("cc", "build-essential"),
     ("g++", "build-essential"),
     ("cmake", "cmake"),
@@ -18,6 +18,7 @@ const NEEDED: [(&str, &str); 28] = [
     ("etcd", "etcd-server"),
     ("etcdctl", "etcd-client"),
     ("curl", "curl"),
+    ("dig", "bind9-dnsutils"),
     ("mount", "mount"),
     ("protoc", "protobuf-compiler"),
     ("/usr/include/google/protobuf/empty.proto", "libprotobuf-dev"),
