@@ -240,6 +240,12 @@ impl<H: Clone> Pool<H> {
 
     /// A claim does not stand, because of another one on the same address, or on a block that it lies in.
     pub fn refused(&mut self, asked: IpNet, because: Claimed<H>, now: Duration) {
+        self.not_asked(asked);
+        self.hear(because, now);
+    }
+
+    /// A claim was not made: nobody has heard of it.
+    pub fn not_asked(&mut self, asked: IpNet) {
         match self.layout.place_of(asked) {
             Some(layout::Place::Address(offset)) => {
                 self.own.refused(offset);
@@ -248,7 +254,6 @@ impl<H: Clone> Pool<H> {
             Some(layout::Place::Block(index)) => self.own.refused_block(index),
             None => {}
         }
-        self.hear(because, now);
     }
 
     /// Nobody knows whether a claim on a block stands: the same one is claimed again.
@@ -294,6 +299,25 @@ impl<H: Clone> Pool<H> {
             self.note(claim, None, now);
         }
         self.full_below = 0;
+    }
+
+    /// Chooses addresses in another way from now on. Blocks stay until they are empty.
+    pub fn choose(&mut self, allocation: Allocation) {
+        self.allocation = allocation;
+    }
+
+    /// Whether an address or a block is this node's, or is being claimed.
+    pub fn has(&self, net: IpNet) -> bool {
+        match self.layout.place_of(net) {
+            Some(layout::Place::Address(offset)) => self.own.is_used(offset),
+            Some(layout::Place::Block(index)) => self.own.has_block(index),
+            None => false,
+        }
+    }
+
+    /// The blocks that are this node's.
+    pub fn blocks(&self) -> impl Iterator<Item = IpNet> {
+        self.own.held_blocks().map(|index| self.layout.block(index))
     }
 
     /// The prefix.

@@ -217,6 +217,33 @@ fn an_asked_address_is_refused_with_its_holder() {
 }
 
 #[test]
+fn what_nobody_was_asked_for_is_free_at_once() {
+    let mut pool = pool("10.91.0.0/20", Allocation::Sequential);
+    assert_eq!(any(&mut pool), claim("10.91.0.2"));
+    assert_eq!(any(&mut pool), claim("10.91.0.3"));
+    assert!(pool.has(host("10.91.0.2")));
+    pool.not_asked(host("10.91.0.2"));
+    assert!(!pool.has(host("10.91.0.2")));
+    assert_eq!(any(&mut pool), claim("10.91.0.2"));
+    // What stands is not given up like this.
+    pool.claimed(ip("10.91.0.3"));
+    pool.not_asked(host("10.91.0.3"));
+    assert!(pool.has(host("10.91.0.3")));
+
+    pool.choose(Allocation::Blocks);
+    let block = net("10.91.0.0/26");
+    assert_eq!(any(&mut pool), Ok(Next::ClaimBlock(block)));
+    assert_eq!((pool.has(block), pool.blocks().count()), (true, 0));
+    pool.not_asked(block);
+    assert!(!pool.has(block));
+    assert_eq!(any(&mut pool), Ok(Next::ClaimBlock(block)));
+    pool.claimed_block(block, [], NOW);
+    pool.not_asked(block);
+    assert_eq!(pool.blocks().collect::<Vec<_>>(), [block]);
+    assert!(!pool.has(net("10.91.0.64/26")) && !pool.has(net("10.92.0.0/26")));
+}
+
+#[test]
 fn addresses_stay_in_the_ranges_that_are_wished() {
     let ranges = [net("10.91.4.0/24"), net("10.91.2.0/30")];
     let wish = Wish { ranges: &ranges, step: None };
