@@ -7,9 +7,10 @@ use meshd_wire::record::Endpoint;
 use meshd_wire::{Envelope, NodeId, Timestamp};
 
 /// Whether a node may put its own claim in the place of a value: of one of its own, of one that is over, and of what
-/// is none.
-pub(super) fn may_be_replaced(value: &[u8], node: &NodeId, now: Timestamp) -> bool {
-    claim(value).is_none_or(|claim| claim.node == *node || is_over(&claim, now))
+/// is none. The end of a claim takes no other node's place: two that gave up one address would go on for ever.
+pub(super) fn may_be_replaced(value: &[u8], by: &[u8], node: &NodeId, now: Timestamp) -> bool {
+    let is_end = claim(by).is_some_and(|claim| claim.withdrawn);
+    claim(value).is_none_or(|claim| claim.node == *node || !is_end && is_over(&claim, now))
 }
 
 /// Whether a value is a claim of a node that is over.
@@ -69,8 +70,11 @@ mod tests {
             (claim_of(OWN, NOW, true), true, true),
             (b"nothing".to_vec(), true, false),
         ];
+        let (own, end) = (claim_of(OWN, NOW, false), claim_of(OWN, NOW, true));
         for (at, (value, replaced, leftover)) in cases.into_iter().enumerate() {
-            assert_eq!(may_be_replaced(&value, &OWN, NOW), replaced, "case {at}");
+            assert_eq!(may_be_replaced(&value, &own, &OWN, NOW), replaced, "case {at}");
+            let is_others = (0..4).contains(&at);
+            assert_eq!(may_be_replaced(&value, &end, &OWN, NOW), !is_others, "case {at}");
             assert_eq!(is_leftover(&value, &OWN, NOW), leftover, "case {at}");
         }
     }

@@ -131,6 +131,7 @@ fn a_member_writes_only_records_of_its_organisation_at_their_own_keys() {
         assert_eq!(guard.allows(&ClientKey(Some(key.0)), delete).is_ok(), allowed, "{slot:?}");
         assert!(guard.allows(&ClientKey(Some([1; 32])), delete).is_err(), "a stranger at {slot:?}");
     }
+    assert!(guard.quota(&ClientKey(Some(key.0))).keys_max >= 2 * NODE_ENDPOINTS_MAX);
     let all = KeyRange::prefix(format!("{}a4/", keyspace.prefix()).as_bytes());
     assert!(guard.allows(&ClientKey(Some(key.0)), Op::Delete { range: &all }).is_err(), "one at a time");
 }
