@@ -28,13 +28,13 @@ use crate::mesh::{Mesh, News, forget_clock_floor, forget_externals};
 use crate::metrics::Counters;
 use crate::state_dir::StateDir;
 
-use message::Message;
+pub use message::Message;
 
 /// Commands waiting for the loop; callers beyond wait at their sockets.
 const COMMANDS_MAX: usize = 64;
 /// Requests of other hosts waiting for the loop; a join takes about a millisecond.
 const ENROL_CALLS_MAX: usize = 256;
-/// Results of tasks waiting for the loop: each task sends one.
+/// Results of tasks that wait for the loop, and their questions: each task waits for the answer before the next one.
 const MESSAGES_MAX: usize = 64;
 /// Events a slow watcher may lag behind before it misses some.
 const EVENTS_MAX: usize = 1024;

@@ -4,6 +4,7 @@
 //! is stored first and used afterwards, so a crash never brings back what was used less than what is on disk.
 
 mod applied;
+mod claims;
 mod clock_floor;
 mod desk;
 mod duties;
@@ -47,6 +48,7 @@ use links::RegistryLink;
 use naming::Naming;
 
 pub use applied::MemberView;
+pub use claims::OwnClaims;
 pub use clock_floor::forget_clock_floor;
 pub use duties::{Errand, Help, RenewalRequest};
 pub use entry::{Entry, Founding, forget_founding};
@@ -110,6 +112,7 @@ pub struct Mesh {
     /// Suites that this node offers.
     suites: Suites,
     externals: ExternalsFile,
+    claims: OwnClaims,
     /// A steward is asked for the addresses of a newcomer; what else there is to ask waits.
     pub claiming: bool,
     clock_floor: ClockFloor,
@@ -165,6 +168,7 @@ impl Mesh {
                 is_first_look = false;
             }
         }
+        self.claims.note(&changes);
         if changes.iter().any(|change| !matches!(change, Change::Paths(_) | Change::Endpoint(..))) {
             self.commit(counters);
         } else if !changes.is_empty() {

@@ -82,6 +82,17 @@ impl Daemon {
                     mesh.on_errand(errand, help, &self.state, &mut self.counters);
                 }
             }
+            // Who asks for a mesh that was left finds the answer missing, and may have stopped waiting.
+            Message::Learn { node, values, net, reply } => {
+                if let Some(mesh) = self.mesh.as_mut().filter(|mesh| mesh.node == node) {
+                    let _ = reply.send(mesh.learn_claims(values, net, &mut self.counters));
+                }
+            }
+            Message::Own { node, envelope, reply } => {
+                if let Some(mesh) = self.mesh.as_mut().filter(|mesh| mesh.node == node) {
+                    let _ = reply.send(mesh.own_claim(&envelope));
+                }
+            }
         }
     }
 

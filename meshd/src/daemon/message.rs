@@ -1,7 +1,11 @@
 //! What tasks bring back to the event loop.
 
+use ipnet::IpNet;
 use meshd_api::{AddExternalReply, LeaveReply, MemberReply};
+use meshd_core::pool::Claimed as ClaimedNet;
+use meshd_trust::Refusal;
 use meshd_wire::{NodeId, TokenId};
+use tokio::sync::oneshot;
 
 use crate::control::Answer;
 use crate::enrol::{Claimed, JoinError, Joined, StewardCallError};
@@ -51,5 +55,25 @@ pub enum Message {
         errand: Errand,
         /// What the steward gave; none when no steward helped.
         help: Option<Help>,
+    },
+    /// A claimant has read values in a registry.
+    Learn {
+        /// Node that claims: this host may have left that mesh meanwhile.
+        node: NodeId,
+        /// Keys and values, to be verified.
+        values: Vec<(Vec<u8>, Vec<u8>)>,
+        /// What is claimed.
+        net: IpNet,
+        /// Who claims what of it, as far as is known then.
+        reply: oneshot::Sender<Vec<ClaimedNet<NodeId>>>,
+    },
+    /// A claimant has signed a claim that stands in a registry, or the end of one.
+    Own {
+        /// Node that claims.
+        node: NodeId,
+        /// Envelope of the record.
+        envelope: Vec<u8>,
+        /// Whether this node claims it from now on.
+        reply: oneshot::Sender<Result<(), Refusal>>,
     },
 }

@@ -179,6 +179,7 @@ impl Mesh {
         if keys_are_old {
             self.sign_keys(counters);
         }
+        self.renew_claims(Instant::now());
         if paths_age >= PATHS_AGE_S && !self.duties.addresses.is_empty() {
             let addresses = self.duties.addresses.clone();
             self.sign_paths(&addresses, counters);

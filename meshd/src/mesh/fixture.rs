@@ -9,7 +9,7 @@ use meshd_wire::{EndpointId, Envelope, MeshId, NodeId, OrgId, PeerBundle, Timest
 
 use crate::clock;
 use crate::config::Suites;
-use crate::membership::NodeSecrets;
+use crate::membership::{Membership, NodeSecrets};
 use crate::role::steward::fixture::secrets;
 
 /// Has the prefix 10.91.0.0/16; node n has the address 10.91.0.n.
@@ -54,6 +54,11 @@ impl Meadow {
         let state = sign(&state, &mesh, &[&steward]);
         let chain = [root_envelope, genesis, delegation, state].map(|envelope| envelope.to_bytes()).to_vec();
         Self { mesh, org, now, steward, chain }
+    }
+
+    /// What a node is in it.
+    pub(crate) fn membership(&self, number: u8) -> Membership {
+        Membership::new(self.mesh, self.org, secrets(number.into()), Vec::new(), Vec::new(), false)
     }
 
     /// Certificate and keys of a node.

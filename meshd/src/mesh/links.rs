@@ -25,6 +25,8 @@ pub struct RegistryLink {
     pub connected: Option<bool>,
     /// Since when.
     pub since: Timestamp,
+    /// The registry.
+    pub registry: Registry,
     /// The task; ends with the link.
     #[expect(dead_code, reason = "held for its end, which is the task's end")]
     pub discovery: Discovery,
@@ -59,12 +61,18 @@ impl Mesh {
             let discovery = Discovery::start(
                 self.links.len(),
                 self.node,
-                registry,
+                registry.clone(),
                 self.keyspace.clone(),
                 self.published.subscribe(),
                 findings.clone(),
             );
-            self.links.push(RegistryLink { url, connected: None, since: self.clock.now(), discovery });
+            self.links.push(RegistryLink {
+                url,
+                connected: None,
+                since: self.clock.now(),
+                registry,
+                discovery,
+            });
         }
         Ok(())
     }

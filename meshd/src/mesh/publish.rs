@@ -25,6 +25,7 @@ impl Mesh {
         if let Some(paths) = self.roster.paths_envelope(&self.node) {
             published.insert(Slot::Paths(self.node), (paths.to_vec(), Life::Fast));
         }
+        self.claims.fill(&mut published, &self.roster, self.clock.now());
         if self.steward.is_some() {
             for envelope in self.roster.chain() {
                 if let Some(slot) = self.steward_slot(&envelope) {

@@ -14,6 +14,7 @@ use meshd_wire::record::NodeCert;
 use meshd_wire::{NodeId, Timestamp};
 use tokio::sync::{broadcast, mpsc, watch};
 
+use super::claims::OwnClaims;
 use super::clock_floor::{ClockFloor, boot};
 use super::duties::Duties;
 use super::entry::{Entry, open_steward};
@@ -26,6 +27,7 @@ use crate::config::{Config, Offloads};
 use crate::daemon::Inlets;
 use crate::dataplane::{DataPlane, DataPlaneConfig, DataPlaneError};
 use crate::discovery::keyspace::Keyspace;
+use crate::endpoints::ClaimSigner;
 use crate::generations::Generations;
 use crate::io::{Switches, Tun, Udp};
 use crate::membership::{Membership, MembershipFile};
@@ -133,6 +135,7 @@ impl Mesh {
             None => None,
         };
         let keyspace = Keyspace::new(&membership.mesh);
+        let claims = OwnClaims::new(ClaimSigner::new(&membership, &roster));
         let (published, _) = watch::channel(Arc::default());
         let (findings_tx, findings) = mpsc::channel(FINDINGS_MAX);
         let mut mesh = Self {
@@ -164,6 +167,7 @@ impl Mesh {
             duties: Duties::new(),
             suites: config.suites,
             externals,
+            claims,
             claiming: false,
             clock_floor,
             naming,
