@@ -44,6 +44,25 @@ fn docker_runs_on_two_hosts_at_once_and_leaves_nothing() {
     assert!(!pids.iter().any(|pid| runs(*pid)), "a container outlived its lab");
 }
 
+#[test]
+fn a_machine_that_reboots_keeps_its_disk_and_nothing_that_ran() {
+    story("docker-reboot", |lab| {
+        let a = lab.machine("a")?;
+        a.run(&["sh", "-c", "echo kept >/etc/kept && echo lost >/run/lost"])?.ok()?;
+        let mut docker = Docker::start(&a)?;
+        docker.ok(&["run", "--detach", "--restart=always", "--name=web", IMAGE])?;
+        let pid = docker.pid("web")?;
+        a.reboot()?;
+        assert!(!runs(pid));
+        assert_eq!(a.run(&["cat", "/etc/kept"])?.ok()?, "kept\n");
+        assert!(!a.path("/run/lost").exists());
+        docker.resume()?;
+        wait::until(DEADLINE, "the container is back", || {
+            docker.run(&["exec", "web", "true"]).is_ok_and(|output| output.code == 0)
+        })
+    });
+}
+
 /// Whether a process has a program; one that only waits for its last rites has none.
 fn runs(pid: i32) -> bool {
     fs::read_link(format!("/proc/{pid}/exe")).is_ok()
