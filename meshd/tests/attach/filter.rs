@@ -176,8 +176,10 @@ fn the_host_enters_the_mesh_under_the_nodes_address_only() {
         host.space.ip(&format!("route add {at} dev meshd0"));
         host.space.ip(&format!("address add {own} dev lo nodad"));
         let bare = |net: &str| net.split('/').next().and_then(|text| text.parse().ok()).expect("an address");
-        let listener = listen(&far, bare(at));
-        send(&host.space, bare(own), bare(at), "translated");
+        let (own, at): (IpAddr, IpAddr) = (bare(own), bare(at));
+        wait_for("the address to be the host's", || is_settled(&host.space));
+        let listener = listen(&far, at);
+        send(&host.space, own, at, "translated");
         assert_eq!(received(&listener), ("translated".to_owned(), node));
     }
 }

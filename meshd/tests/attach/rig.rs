@@ -156,11 +156,8 @@ pub(crate) fn member() -> Option<Space> {
     space.ip("link set meshd0 up");
     space.ip(&format!("address add {NODE4}/32 dev meshd0"));
     space.ip(&format!("address add {NODE6}/128 dev meshd0 nodad"));
-    // The kernel goes on by itself after it has said that the links are up.
-    wait_for("both ends to be up", || {
-        let addresses = said(&space, "ip", "address");
-        let is_waiting = ["tentative", "NO-CARRIER"].iter().any(|word| addresses.contains(word));
-        !is_waiting && addresses.matches("inet6 fe80:").count() == 2
+    wait_for("both ends to have their addresses", || {
+        said(&space, "ip", "address").matches("inet6 fe80:").count() == 2 && is_settled(&space)
     });
     Some(space)
 }
@@ -190,6 +187,7 @@ pub(crate) fn said(space: &Space, program: &str, words: &str) -> String {
 
 /// All links, addresses, routes and packet filters of a namespace, but not how many packets were dropped.
 pub(crate) fn snapshot(space: &Space) -> String {
+    wait_for("the kernel to be done", || is_settled(space));
     let ip = ["-j link", "-j address", "-j route show table all", "-j -6 route show table all"];
     let mut snapshot: Vec<String> = ip.iter().map(|words| said(space, "ip", words)).collect();
     let rules: serde_json::Value =
@@ -203,6 +201,27 @@ pub(crate) fn snapshot(space: &Space) -> String {
         snapshot.push(item.to_string());
     }
     snapshot.join("\n")
+}
+
+/// Whether the kernel is done with what it goes on with after it has answered: it brings links up, verifies IPv6
+/// addresses, and only then leads packets to them.
+pub(crate) fn is_settled(space: &Space) -> bool {
+    let links: serde_json::Value = serde_json::from_str(&said(space, "ip", "-j address")).expect("json");
+    let local = said(space, "ip", "-6 route show table local");
+    links.as_array().expect("a list").iter().all(|link| {
+        let has = |flag: &str| link["flags"].as_array().expect("a list").iter().any(|own| own == flag);
+        let name = link["ifname"].as_str().expect("a name");
+        let addresses = link["addr_info"].as_array().expect("a list").iter();
+        let mut addresses = addresses.filter(|address| address["family"] == "inet6");
+        let is_led = |address: &serde_json::Value| {
+            let at = address["local"].as_str().expect("an address");
+            address.get("tentative").is_none() && local.contains(&format!("local {at} dev {name} "))
+        };
+        match (has("LOWER_UP"), has("NO-CARRIER")) {
+            (true, is_going_up) => !is_going_up && addresses.all(is_led),
+            (false, _) => true,
+        }
+    })
 }
 
 /// A socket that waits for a datagram.
