@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use meshd_api::Namespace as NamespaceSeen;
@@ -19,6 +20,9 @@ use crate::os::{
     LinkEndError, LinkOwner, Mac, Namespace, NamespaceError, NetlinkError, PassageError, RouteError,
     RuntimeNameError, SysctlError, Veth, VethError, VethPlace, VethSettings,
 };
+
+/// How long the chains of others need not be looked at again: many endpoints come at once.
+const PASSAGE_FRESH: Duration = Duration::from_secs(1);
 
 /// What wiring depends on besides the endpoints. When it changes, wiring is started again.
 #[derive(Debug, Clone)]
@@ -96,6 +100,8 @@ pub enum WiringError {
 pub struct Wiring {
     settings: WiringSettings,
     firewall: Mutex<Firewall>,
+    /// When the chains of others were looked at. Held while that is done, so that no rule is set twice.
+    passage: Mutex<Option<Instant>>,
 }
 
 impl Wiring {
@@ -114,7 +120,7 @@ impl Wiring {
         {
             tell(None, &error);
         }
-        Ok(Self { settings, firewall: Mutex::new(firewall?) })
+        Ok(Self { settings, firewall: Mutex::new(firewall?), passage: Mutex::new(None) })
     }
 
     /// Attaches an endpoint, or what of it is missing. If a step fails, nothing of it is left; an endpoint that was
@@ -156,6 +162,8 @@ impl Wiring {
         let admitted = firewall.admitted().clone();
         *firewall =
             Firewall::install(&self.settings.of_firewall(), admitted).map_err(WiringError::Firewall)?;
+        drop(firewall);
+        let _held = self.passage();
         os::open_passage().map_err(WiringError::Passage)
     }
 
@@ -223,7 +231,8 @@ impl Wiring {
             entry.container_end().set_up(namespace).map_err(WiringError::ContainerEnd)?;
         }
         host_end.route().map_err(WiringError::Route)?;
-        self.admit(entry)?;
+        self.open_passage();
+        self.firewall().admit(entry.id, entry.admission()).map_err(WiringError::Firewall)?;
         let container_link = match namespace {
             Some(_) => ifname.to_owned(),
             None => os::container_link(entry.id),
@@ -231,14 +240,21 @@ impl Wiring {
         Ok(Wired { host_link: pair.host_link, host_mac: pair.host_mac, container_link })
     }
 
-    fn admit(&self, entry: &Entry) -> Result<(), WiringError> {
-        let mut firewall = self.firewall();
-        // Docker may have been started since the last one was attached. Where nothing is known of the chains of
-        // others, they may let everything pass.
+    /// Docker may have been started since the last endpoint was attached. Where nothing is known of the chains of
+    /// others, they may let everything pass.
+    fn open_passage(&self) {
+        let mut looked_at = self.passage();
+        if looked_at.is_some_and(|at| at.elapsed() < PASSAGE_FRESH) {
+            return;
+        }
         if let Err(error) = os::open_passage() {
             tracing::warn!(error = chain::of(&error), "endpoints may be cut off by the chains of others");
         }
-        firewall.admit(entry.id, entry.admission()).map_err(WiringError::Firewall)
+        *looked_at = Some(Instant::now());
+    }
+
+    fn passage(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.passage.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A panic between two changes leaves nothing that the next change could not cope with.
