@@ -59,6 +59,9 @@ pub enum ConfigError {
     },
 }
 
+/// Name of the plugins' socket, if it has no path of its own.
+const PLUGIN_SOCKET: &str = "plugin.sock";
+
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
@@ -76,6 +79,8 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// Path of the control socket.
     pub socket: PathBuf,
+    /// Path of the plugins' socket.
+    pub plugin_socket: PathBuf,
     /// How log lines look.
     pub log_format: LogFormat,
     /// Levels, in the syntax of tracing's `EnvFilter`.
@@ -138,6 +143,7 @@ pub enum RegistryConfig {
 struct File {
     state_dir: PathBuf,
     socket: PathBuf,
+    plugin_socket: PathBuf,
     log: LogTable,
     node: NodeTable,
     tunnel: TunnelTable,
@@ -226,9 +232,15 @@ impl Config {
     }
 
     fn validate(file: File, shown: toml::Table) -> Result<Self, ConfigError> {
-        let File { state_dir, socket, log, node, tunnel, control, registry, dns, metrics } = file;
+        let File { state_dir, socket, plugin_socket, log, node, tunnel, control, registry, dns, metrics } =
+            file;
         Ok(Self {
             state_dir,
+            plugin_socket: if plugin_socket.as_os_str().is_empty() {
+                socket.with_file_name(PLUGIN_SOCKET)
+            } else {
+                plugin_socket
+            },
             socket,
             log_format: log.format,
             log_level: log.level,

@@ -15,10 +15,11 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use futures_util::stream;
 use meshd_api::{
-    AddExternalRequest, AdmitRequest, ApiError, Call, Document, ErrorCode, Event, EventKind, GetConfig,
-    GetEvents, GetExternals, GetPeers, GetStatus, ImportRequest, InviteRequest, JoinFileRequest, JoinRequest,
-    LeaveRequest, METRICS_PATH, MeshCreateRequest, Method, PingRequest, REQUEST_BYTES_MAX,
-    RemoveExternalRequest, StewardPrepareRequest,
+    AddExternalRequest, AdmitRequest, ApiError, AttachRequest, Call, CheckRequest, ClaimRequest,
+    DetachRequest, Document, ErrorCode, Event, EventKind, GetConfig, GetEndpoints, GetEvents, GetExternals,
+    GetNetworks, GetPeers, GetReady, GetStatus, ImportRequest, InviteRequest, JoinFileRequest, JoinRequest,
+    KeepRequest, LeaveRequest, METRICS_PATH, MeshCreateRequest, Method, PingRequest, PutNetworkRequest,
+    REQUEST_BYTES_MAX, ReleaseRequest, RemoveExternalRequest, RemoveNetworkRequest, StewardPrepareRequest,
 };
 use tokio::sync::{broadcast, mpsc, oneshot};
 
@@ -44,6 +45,7 @@ pub fn router(daemon: Daemon) -> Router {
         .route(METRICS_PATH, get(metrics))
         .fallback(not_found)
         .layer(DefaultBodyLimit::max(REQUEST_BYTES_MAX));
+    let router = endpoint_routes(router);
     let router = route::<GetStatus>(router);
     let router = route::<GetPeers>(router);
     let router = route::<GetConfig>(router);
@@ -60,6 +62,26 @@ pub fn router(daemon: Daemon) -> Router {
     let router = route::<GetExternals>(router);
     let router = route::<RemoveExternalRequest>(router);
     router.with_state(daemon)
+}
+
+/// Routes of the plugins' socket: endpoints, networks and addresses, and nothing about the mesh.
+pub fn plugin_router(daemon: Daemon) -> Router {
+    let router = Router::new().fallback(not_found).layer(DefaultBodyLimit::max(REQUEST_BYTES_MAX));
+    endpoint_routes(router).with_state(daemon)
+}
+
+fn endpoint_routes(router: Router<Daemon>) -> Router<Daemon> {
+    let router = route::<AttachRequest>(router);
+    let router = route::<DetachRequest>(router);
+    let router = route::<CheckRequest>(router);
+    let router = route::<KeepRequest>(router);
+    let router = route::<GetEndpoints>(router);
+    let router = route::<PutNetworkRequest>(router);
+    let router = route::<RemoveNetworkRequest>(router);
+    let router = route::<GetNetworks>(router);
+    let router = route::<ClaimRequest>(router);
+    let router = route::<ReleaseRequest>(router);
+    route::<GetReady>(router)
 }
 
 /// Tells every caller that it may not ask, whatever it asks.

@@ -3,6 +3,7 @@
 //! Tasks: the control socket, the metrics socket, the address watch, and one for each call that needs the
 //! network (join, renewal, farewell). They talk to the loop through bounded queues and own nothing.
 
+mod endpoint;
 mod errand;
 mod external;
 mod handle;
@@ -21,6 +22,7 @@ use tokio::task::JoinHandle;
 use crate::config::Config;
 use crate::control::{self, Command, ControlListener};
 use crate::dataplane;
+use crate::endpoints::forget_endpoints;
 use crate::enrol::EnrolCall;
 use crate::generations::Generations;
 use crate::membership::{MembershipFile, NodeSecrets};
@@ -59,7 +61,7 @@ pub fn run(config: Config, file: Option<&Path>) -> anyhow::Result<()> {
 pub struct Inlets {
     /// Of other hosts.
     pub enrol: mpsc::Sender<EnrolCall>,
-    messages: mpsc::Sender<Message>,
+    pub messages: mpsc::Sender<Message>,
 }
 
 /// The other ends.
@@ -113,9 +115,12 @@ impl Daemon {
         };
 
         let door = control::Daemon { commands: command_tx, events: events.clone() };
-        let listener = ControlListener::bind(&config.socket)?;
-        let mut tasks =
-            vec![tokio::spawn(listener.serve(control::router(door.clone()), control::refusal_router()))];
+        let listener = ControlListener::bind(&config.socket, control::caller::group())?;
+        let plugins = ControlListener::bind(&config.plugin_socket, None)?;
+        let mut tasks = vec![
+            tokio::spawn(listener.serve(control::router(door.clone()), control::refusal_router())),
+            tokio::spawn(plugins.serve(control::plugin_router(door.clone()), control::refusal_router())),
+        ];
         if let Some(at) = config.metrics_listen {
             let listener = tokio::net::TcpListener::bind(at)
                 .await
@@ -152,6 +157,7 @@ impl Daemon {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let addresses = crate::os::AddressWatch::open().context("watch the host's addresses")?;
+        let links = crate::os::LinkWatch::open().context("watch the host's links")?;
         // Read after the watch began: a change in between is not missed.
         self.on_addresses();
         tell_systemd(&[sd_notify::NotifyState::Ready]);
@@ -169,6 +175,12 @@ impl Daemon {
                 changed = addresses.changed() => {
                     changed.context("watch the host's addresses")?;
                     self.on_addresses();
+                }
+                gone = links.next() => {
+                    gone.context("watch the host's links")?;
+                    if let Some(mesh) = &mut self.mesh {
+                        mesh.on_links();
+                    }
                 }
                 _ = tick.tick() => self.on_tick(),
             }
@@ -211,6 +223,11 @@ impl Daemon {
     fn on_news(&mut self, news: News) -> anyhow::Result<()> {
         match news {
             News::Tunnels(event) => self.on_plane(event)?,
+            News::Endpoints(report) => {
+                if let Some(mesh) = &mut self.mesh {
+                    mesh.on_report(report);
+                }
+            }
             News::Registries(findings) => {
                 if let Some(mesh) = &mut self.mesh {
                     mesh.on_findings(findings, &mut self.counters);
@@ -270,6 +287,7 @@ fn forget_membership(state: &StateDir) -> anyhow::Result<()> {
     let (roster, _) = Generations::open(state.path(), "roster")?;
     roster.remove()?;
     forget_externals(state.path())?;
+    forget_endpoints(state.path())?;
     forget_clock_floor(state.path())?;
     Ok(())
 }

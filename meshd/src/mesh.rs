@@ -8,6 +8,7 @@ mod claims;
 mod clock_floor;
 mod desk;
 mod duties;
+mod endpoints;
 mod entry;
 mod external;
 #[cfg(test)]
@@ -34,6 +35,7 @@ use crate::config::Suites;
 use crate::dataplane::{self, DataPlane, PeerConfig};
 use crate::discovery::keyspace::{Keyspace, Slot};
 use crate::discovery::{Finding, Published};
+use crate::endpoints::Report;
 use crate::generations::Generations;
 use crate::membership::Membership;
 use crate::metrics::Counters;
@@ -43,6 +45,7 @@ use crate::role::steward::Steward;
 use crate::tls::Admission;
 
 use clock_floor::ClockFloor;
+use endpoints::Endpoints;
 use external::ExternalsFile;
 use links::RegistryLink;
 use naming::Naming;
@@ -68,6 +71,8 @@ pub enum News {
     Tunnels(dataplane::Event),
     /// From registries, by index.
     Registries(Vec<(usize, Finding)>),
+    /// From the tasks of endpoints.
+    Endpoints(Report),
 }
 
 /// A mesh in operation.
@@ -117,6 +122,7 @@ pub struct Mesh {
     pub claiming: bool,
     clock_floor: ClockFloor,
     naming: Naming,
+    endpoints: Endpoints,
 }
 
 impl Mesh {
@@ -126,6 +132,7 @@ impl Mesh {
         tokio::select! {
             biased;
             Some(event) = self.plane_events.recv() => News::Tunnels(event),
+            Some(report) = self.endpoints.report() => News::Endpoints(report),
             1.. = self.findings.recv_many(&mut findings, FINDINGS_MAX) => News::Registries(findings),
             else => std::future::pending().await,
         }

@@ -1,9 +1,11 @@
 //! What the control API asks of the event loop.
 
 use meshd_api::{
-    AddExternalRequest, AdmitRequest, ApiError, Call, GetConfig, GetExternals, GetPeers, GetStatus,
-    ImportRequest, InviteRequest, JoinFileRequest, JoinRequest, LeaveRequest, MeshCreateRequest, PingRequest,
-    RemoveExternalRequest, StewardPrepareRequest,
+    AddExternalRequest, AdmitRequest, ApiError, AttachRequest, Call, CheckRequest, ClaimRequest,
+    DetachRequest, GetConfig, GetEndpoints, GetExternals, GetNetworks, GetPeers, GetReady, GetStatus,
+    ImportRequest, InviteRequest, JoinFileRequest, JoinRequest, KeepRequest, LeaveRequest, MeshCreateRequest,
+    PingRequest, PutNetworkRequest, ReleaseRequest, RemoveExternalRequest, RemoveNetworkRequest,
+    StewardPrepareRequest,
 };
 use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
@@ -76,4 +78,26 @@ commands! {
     Externals(GetExternals),
     /// Serve one no longer.
     RemoveExternal(RemoveExternalRequest),
+    /// Attach an endpoint.
+    Attach(AttachRequest),
+    /// Detach one.
+    Detach(DetachRequest),
+    /// Look whether all of one is in place.
+    Check(CheckRequest),
+    /// Detach all that a runtime does not know any more.
+    Keep(KeepRequest),
+    /// The endpoints of this host.
+    Endpoints(GetEndpoints),
+    /// Know a network.
+    PutNetwork(PutNetworkRequest),
+    /// Forget one.
+    RemoveNetwork(RemoveNetworkRequest),
+    /// The networks of this host.
+    Networks(GetNetworks),
+    /// Claim an address for an endpoint to come.
+    Claim(ClaimRequest),
+    /// Give one back.
+    Release(ReleaseRequest),
+    /// Whether an endpoint could be attached.
+    Ready(GetReady),
 }

@@ -12,6 +12,7 @@ use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use nix::unistd::Gid;
 use tokio::net::{UnixListener, UnixStream};
 
 use super::caller;
@@ -39,8 +40,8 @@ pub struct ControlListener {
 }
 
 impl ControlListener {
-    /// Binds the socket; a file left by a dead daemon is replaced.
-    pub fn bind(path: &Path) -> Result<Self, ListenError> {
+    /// Binds the socket; a file left by a dead daemon is replaced. `group` may use it beside root.
+    pub fn bind(path: &Path, group: Option<Gid>) -> Result<Self, ListenError> {
         let error = |what| {
             let path = path.to_owned();
             move |source| ListenError { what, path, source }
@@ -58,7 +59,6 @@ impl ControlListener {
             fs::remove_file(path).map_err(error("replace"))?;
         }
         let listener = UnixListener::bind(path).map_err(error("bind"))?;
-        let group = caller::group();
         let mode = if group.is_some() { 0o660 } else { 0o600 };
         if let Some(gid) = group {
             chown(path, None, Some(gid.as_raw())).map_err(error("hand over"))?;

@@ -42,6 +42,17 @@ impl Daemon {
                 answer.send(self.member().map(|mesh| Externals { externals: mesh.external_table() }));
             }
             Command::RemoveExternal(request, answer) => answer.send(self.remove_external(&request)),
+            Command::Attach(request, answer) => self.attach(request, answer),
+            Command::Detach(request, answer) => self.detach(&request, answer),
+            Command::Check(request, answer) => self.check(&request, answer),
+            Command::Keep(request, answer) => self.keep(request, answer),
+            Command::Endpoints(_, answer) => answer.send(Ok(self.endpoints())),
+            Command::PutNetwork(request, answer) => answer.send(self.put_network(request)),
+            Command::RemoveNetwork(request, answer) => answer.send(self.remove_network(&request)),
+            Command::Networks(_, answer) => answer.send(self.member().map(Mesh::networks)),
+            Command::Claim(request, answer) => self.claim(&request, answer),
+            Command::Release(request, answer) => answer.send(self.release(&request)),
+            Command::Ready(_, answer) => answer.send(Ok(self.ready())),
             Command::StewardPrepare(_, answer) => answer.send(self.steward_keys()),
             Command::MeshCreate(request, answer) => {
                 let result = self.found(request).await;
@@ -352,8 +363,9 @@ impl Daemon {
 
     /// Stops the mesh and removes its files.
     async fn forget(&mut self, steward_told: bool) -> Result<LeaveReply, ApiError> {
-        let Some(mesh) = self.mesh.take() else { return Err(not_member()) };
+        let Some(mut mesh) = self.mesh.take() else { return Err(not_member()) };
         let name = mesh.mesh_status().name;
+        mesh.stop_endpoints();
         let was_steward = mesh.steward.is_some();
         mesh.stop().await;
         let storage = |error: String| {

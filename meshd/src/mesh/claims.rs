@@ -172,6 +172,12 @@ impl Mesh {
         Ok(())
     }
 
+    /// Whether the own roster would take a claim.
+    pub fn judge_endpoint(&self, claim: &Claim) -> Result<(), Refusal> {
+        let now = self.clock.now();
+        self.roster.judge_endpoint(&self.claims.signer.sign(claim, false, now), now)
+    }
+
     /// Gives back what an endpoint or block of this node has; false if it has nothing.
     pub fn withdraw_endpoint(&mut self, endpoint: &EndpointId) -> bool {
         let is_new = self.claims.withdraw(&mut self.roster, endpoint, self.clock.now());

@@ -151,6 +151,7 @@ impl Mesh {
             self.renew_at_own_desk(counters);
         }
         self.heal_claim_at_own_desk(counters);
+        self.look_after_endpoints(tick);
         self.renew_own(counters);
         self.errand(tick)
     }

@@ -17,6 +17,7 @@ use tokio::sync::{broadcast, mpsc, watch};
 use super::claims::OwnClaims;
 use super::clock_floor::{ClockFloor, boot};
 use super::duties::Duties;
+use super::endpoints::Endpoints;
 use super::entry::{Entry, open_steward};
 use super::external::ExternalsFile;
 use super::naming::Naming;
@@ -114,6 +115,7 @@ impl Mesh {
         let node = membership.secrets.node();
         let externals = open_externals(state, node)?;
         let clock_floor = open_clock_floor(state)?;
+        let endpoints = Endpoints::open(state.path(), node, inlets.messages.clone())?;
         let (plane, plane_events) = start_plane(config, &membership, &roster, clock_floor.floor())?;
         let naming = Naming::start(&config.dns, own_addresses(&membership, &roster)?);
         let steward = if membership.steward { Some(open_steward(state)?) } else { None };
@@ -167,14 +169,19 @@ impl Mesh {
             duties: Duties::new(),
             suites: config.suites,
             externals,
-            claims,
             claiming: false,
             clock_floor,
             naming,
+            endpoints,
+            claims,
         };
         mesh.clock_floor.reserve(boot());
         mesh.apply();
-        if let Err(error) = mesh.link(config, &findings_tx).await {
+        let started = match mesh.link(config, &findings_tx).await {
+            Ok(()) => mesh.resume_endpoints(),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = started {
             // The control port would go on listening, and keep the registry's file open.
             mesh.stop().await;
             return Err(error);

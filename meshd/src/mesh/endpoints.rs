@@ -1,0 +1,287 @@
+//! Attaches containers, pods and processes to this mesh: what is asked, in the order of the steps.
+//!
+//! The same verbs come over the control socket and over the plugins' socket. What takes time runs beside the event
+//! loop and comes back as a report, which dies with the mesh.
+
+mod addresses;
+mod answer;
+mod attach;
+mod detach;
+mod network;
+mod watch;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use ipnet::IpNet;
+use meshd_api::{ApiError, Endpoint, ErrorCode};
+use meshd_wire::{EndpointId, NodeId};
+use tokio::sync::{mpsc, oneshot};
+
+use super::Mesh;
+use crate::control::Answer;
+use crate::daemon::Message;
+use crate::endpoints::{
+    Addresses, BootId, Content, EndpointsFile, Entry, Jobs, Pools, Report, Scope, Suspects, Wiring,
+    WiringError, WiringSettings, allocation,
+};
+use crate::os::VethError;
+
+/// Reports waiting for the loop; tasks beyond wait.
+const REPORTS_MAX: usize = 64;
+
+/// The endpoints of this node, and what is being done with them.
+pub struct Endpoints {
+    file: EndpointsFile,
+    /// The pools of this node's networks.
+    pub addresses: Addresses,
+    jobs: Jobs,
+    /// Who waits for an endpoint to be attached.
+    attaching: BTreeMap<EndpointId, attach::Attaching>,
+    /// Who waits for one to be detached.
+    detaching: BTreeMap<EndpointId, oneshot::Sender<Result<bool, ApiError>>>,
+    /// Made when it is first needed: a node without endpoints leaves the packet filter alone.
+    wiring: Option<Arc<Wiring>>,
+    /// Those whose container lives without its link.
+    broken: BTreeSet<EndpointId>,
+    /// This run of the host: what another one had is gone.
+    boot: BootId,
+    messages: mpsc::Sender<Message>,
+    reports: mpsc::Sender<Report>,
+    received: mpsc::Receiver<Report>,
+    suspects: Suspects,
+    survey: watch::SurveyPace,
+}
+
+impl Endpoints {
+    /// Reads the endpoints that a node has.
+    pub fn open(dir: &Path, node: NodeId, messages: mpsc::Sender<Message>) -> Result<Self, ApiError> {
+        let file = EndpointsFile::open(dir, node).map_err(|error| {
+            ApiError::new(ErrorCode::StorageFailed, "the endpoints can't be read")
+                .with_cause(crate::chain::of(&error))
+                .with_hint("restore `endpoints.a` from a backup, or remove both copies and attach anew")
+        })?;
+        let boot = BootId::current().map_err(|error| {
+            ApiError::new(ErrorCode::DeviceFailed, "the kernel doesn't tell which run of it this is")
+                .with_cause(error.to_string())
+        })?;
+        let (reports, received) = mpsc::channel(REPORTS_MAX);
+        Ok(Self {
+            file,
+            addresses: Addresses::default(),
+            jobs: Jobs::default(),
+            attaching: BTreeMap::new(),
+            detaching: BTreeMap::new(),
+            wiring: None,
+            broken: BTreeSet::new(),
+            boot,
+            messages,
+            reports,
+            received,
+            suspects: Suspects::default(),
+            survey: watch::SurveyPace::new(Instant::now()),
+        })
+    }
+
+    /// Waits for the next result of a task. Cancel safe.
+    pub async fn report(&mut self) -> Option<Report> {
+        self.received.recv().await
+    }
+
+    fn entry(&self, id: EndpointId) -> Option<&Entry> {
+        self.file.content().entries.iter().find(|entry| entry.id == id)
+    }
+
+    /// Changes what is stored; when this returns, it is on disk, or nothing has changed.
+    fn store(&mut self, change: impl FnOnce(&mut Content)) -> Result<(), ApiError> {
+        let mut content = self.file.content().clone();
+        change(&mut content);
+        self.file.replace(content).map_err(|error| {
+            ApiError::new(ErrorCode::StorageFailed, "the endpoints can't be stored")
+                .with_cause(crate::chain::of(&error))
+                .with_hint("make room in the state directory or mend its disk")
+        })
+    }
+
+    /// Runs an effect beside the loop, and brings back what came of it.
+    fn run(&self, wiring: &Arc<Wiring>, effect: impl FnOnce(&Wiring) -> Report + Send + 'static) {
+        let (wiring, reports) = (Arc::clone(wiring), self.reports.clone());
+        // Ends by itself: every step of it is a short call of the kernel.
+        tokio::spawn(async move {
+            match tokio::task::spawn_blocking(move || effect(&wiring)).await {
+                // The mesh was left meanwhile: nobody to tell.
+                Ok(report) => drop(reports.send(report).await),
+                Err(error) => tracing::error!(%error, "an effect on an endpoint broke off"),
+            }
+        });
+    }
+}
+
+impl Mesh {
+    /// Where pools may lie.
+    pub(super) fn scope(&self) -> Scope {
+        let own4 = self.roster.org(&self.membership.org).and_then(|org| org.member().prefix4.parts());
+        let own4 = own4.and_then(|(addr, len)| IpNet::new(addr, len).ok());
+        let own6 = self.roster.node(&self.node).map(|view| view.cert().ipv6());
+        let own6 = own6.and_then(|addr| IpNet::new(addr.into(), 64).ok()).map(|net| net.trunc());
+        Scope { own: own4.into_iter().chain(own6).collect(), mesh: self.overlay() }
+    }
+
+    /// Takes over the endpoints of the last run, and undoes what was not finished.
+    pub(super) fn resume_endpoints(&mut self) -> Result<(), ApiError> {
+        let content = self.endpoints.file.content().clone();
+        for network in &content.networks {
+            // Judged when it came; a prefix that the organisation has lost since gives no address.
+            let Ok(pools) = Pools::of(network) else { continue };
+            for net in pools.nets {
+                self.open_pool(net, allocation(network.allocation))?;
+            }
+        }
+        let now = self.clock.now();
+        for block in &content.blocks {
+            self.endpoints.addresses.hold(*block, now);
+        }
+        let addresses = content.entries.iter().flat_map(|entry| entry.addresses.iter());
+        for address in addresses.chain(content.reserved.iter().map(|reserved| &reserved.address)) {
+            self.endpoints.addresses.hold((*address).into(), now);
+        }
+        self.own_addresses_changed();
+        if content.networks.is_empty() && content.entries.is_empty() {
+            return Ok(());
+        }
+        self.wiring()?;
+        self.undo_unfinished();
+        Ok(())
+    }
+
+    /// What does the effects; the first call prepares this host for endpoints.
+    fn wiring(&mut self) -> Result<Arc<Wiring>, ApiError> {
+        if let Some(wiring) = &self.endpoints.wiring {
+            return Ok(Arc::clone(wiring));
+        }
+        let view = self
+            .roster
+            .node(&self.node)
+            .ok_or_else(|| ApiError::new(ErrorCode::Internal, "the own certificate is not in the roster"))?;
+        let settings = WiringSettings {
+            device: self.device.clone(),
+            addr4: view.cert().ipv4(),
+            addr6: view.cert().ipv6(),
+            prefixes: self.overlay(),
+            underlay_port: self.plane.local_port(),
+            device_mtu: self.plane.mtu(),
+        };
+        let started = Wiring::start(settings, &self.endpoints.file.content().entries);
+        let wiring = Arc::new(started.map_err(|error| wiring_failed(&error))?);
+        self.endpoints.wiring = Some(Arc::clone(&wiring));
+        Ok(wiring)
+    }
+
+    /// Begins a job, now or when those before it are done.
+    fn begin(&mut self, id: EndpointId, job: crate::endpoints::Job) {
+        let mut next = self.endpoints.jobs.begin(id, job).map(|job| (id, job));
+        // A job that ends at once makes room for the next.
+        while let Some((id, job)) = next {
+            next = if self.work_on(id, job) { None } else { self.endpoints.jobs.done(id) };
+        }
+    }
+
+    /// A job came to its end: begins what waits behind it.
+    fn finish(&mut self, id: EndpointId) {
+        let mut next = self.endpoints.jobs.done(id);
+        while let Some((id, job)) = next {
+            next = if self.work_on(id, job) { None } else { self.endpoints.jobs.done(id) };
+        }
+    }
+
+    /// Starts a job; whether it goes on beside the loop.
+    fn work_on(&mut self, id: EndpointId, job: crate::endpoints::Job) -> bool {
+        use crate::endpoints::Job;
+        match job {
+            Job::Attach(request, answer) => self.begin_attach(id, *request, answer),
+            Job::Detach(told) => self.begin_detach(id, told),
+            Job::Rewire => self.begin_rewire(id),
+        }
+    }
+
+    /// Takes in what a task brought back.
+    pub fn on_report(&mut self, report: Report) {
+        match report {
+            Report::Addressed { id, taken, missing } => self.on_addressed(id, &taken, missing),
+            Report::Wired { id, result } => self.on_wired(id, result),
+            Report::Unwired { id, result } => self.on_unwired(id, result),
+            Report::Checked { result, answer } => {
+                let result = result.map_err(|error| wiring_failed(&error));
+                answer.send(result.map(|faults| meshd_api::CheckReply { faults }));
+            }
+            Report::Reserved { pool, result, answer } => self.on_reserved(pool, result, answer),
+            Report::Surveyed { result } => self.on_surveyed(result),
+        }
+    }
+
+    /// Tells the data plane which addresses behind this node are its own.
+    fn own_addresses_changed(&self) {
+        let entries = self.endpoints.file.content().entries.iter();
+        let own = entries.flat_map(|entry| entry.addresses.iter().copied().map(IpNet::from));
+        self.plane.set_own(own.collect());
+    }
+
+    /// Takes all endpoints away: the mesh is left.
+    pub fn stop_endpoints(&mut self) {
+        if let Some(wiring) = self.endpoints.wiring.take()
+            && let Err(error) = wiring.stop()
+        {
+            tracing::error!(
+                error = crate::chain::of(&error),
+                "something of the endpoints is left on this host"
+            );
+        }
+    }
+}
+
+fn wiring_failed(error: &WiringError) -> ApiError {
+    let (code, hint) = match error {
+        WiringError::Namespace(_) => {
+            (ErrorCode::BadRequest, "give the network namespace of the container, not that of the host")
+        }
+        WiringError::Pair(VethError::IfnameTaken { .. }) => {
+            (ErrorCode::InUse, "name another interface, or remove the one that is there")
+        }
+        WiringError::Firewall(_) => {
+            (ErrorCode::DeviceFailed, "install nftables, and look at the daemon's log")
+        }
+        WiringError::Owner(_) => (ErrorCode::BadRequest, "name the runtime in lowercase letters"),
+        WiringError::Pair(_)
+        | WiringError::HostEnd(_)
+        | WiringError::ContainerEnd(_)
+        | WiringError::Route(_)
+        | WiringError::Forwarding(_)
+        | WiringError::Passage(_)
+        | WiringError::Prefix(_)
+        | WiringError::Pairs(_)
+        | WiringError::Routes(_)
+        | WiringError::Boot(_) => {
+            (ErrorCode::DeviceFailed, "the daemon needs CAP_NET_ADMIN and CAP_SYS_ADMIN: look at its log")
+        }
+    };
+    ApiError::new(code, "the endpoint can't be wired").with_cause(crate::chain::of(error)).with_hint(hint)
+}
+
+/// Says who asked that its endpoint is detached first.
+fn unknown(attachment: &meshd_api::Attachment) -> ApiError {
+    let meshd_api::Attachment { runtime, network, container, ifname } = attachment;
+    let error = format!("{ifname} of {container} is not attached to network {network} of {runtime}");
+    ApiError::new(ErrorCode::NotFound, error).with_hint("`meshctl endpoints` lists what is")
+}
+
+/// Tells somebody who may have gone.
+fn tell(answer: oneshot::Sender<Result<bool, ApiError>>, result: Result<bool, ApiError>) {
+    if answer.send(result).is_err() {
+        tracing::debug!("a caller left before its answer");
+    }
+}
+
+/// Who waits for an endpoint.
+type Waiting = Answer<Endpoint>;

@@ -1,0 +1,142 @@
+//! What endpoints have of the mesh: their addresses, and this node's word that they have them.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use meshd_api::{ApiError, ErrorCode};
+use meshd_core::pool::{Allocation, Holder, NoAddress};
+use meshd_trust::Refusal;
+use meshd_wire::NodeId;
+use meshd_wire::record::Label;
+
+use super::Mesh;
+use crate::endpoints::{Claim, Claimant, Entry, NoPool, TakeError};
+
+impl Mesh {
+    /// What claims addresses beside the loop.
+    pub(super) fn claims_beside(&self) -> Claimant {
+        self.claimant(self.endpoints.addresses.clone(), self.endpoints.messages.clone())
+    }
+
+    /// Makes a pool known, with all that the mesh has of it.
+    pub(super) fn open_pool(&self, net: IpNet, how: Allocation) -> Result<(), ApiError> {
+        self.endpoints.addresses.pool(net, how).map_err(|error| no_pool(&error))?;
+        self.endpoints.addresses.learn(&self.roster, &self.node, self.clock.now());
+        Ok(())
+    }
+
+    /// Takes over what others have claimed, gives back what nobody has any more, and claims ahead of need.
+    pub(super) fn tend_addresses(&mut self) {
+        let addresses = self.endpoints.addresses.clone();
+        if addresses.nets().is_empty() {
+            return;
+        }
+        if self.has_news_of_claims() {
+            addresses.learn(&self.roster, &self.node, self.clock.now());
+        }
+        self.withdraw_strays(&addresses);
+        let blocks = addresses.blocks();
+        if blocks != self.endpoints.file.content().blocks
+            && let Err(error) = self.endpoints.store(|content| content.blocks = blocks)
+        {
+            tracing::warn!(error = error.error, "the blocks of this node can't be stored");
+        }
+        let claimant = self.claims_beside();
+        // Ends by itself: claims have a deadline.
+        tokio::spawn(async move { claimant.tend().await });
+    }
+
+    /// Says that an endpoint is there.
+    pub(super) fn claim_entry(&mut self, entry: &Entry) -> Result<(), ApiError> {
+        let said = self.publish_endpoint(&claim_of(entry));
+        said.map_err(|refusal| self.refused_claim(entry.name.as_deref(), &refusal))
+    }
+
+    /// Whether the mesh would believe that an endpoint is there; asked before anything is made for it.
+    pub(super) fn judge_entry(&self, entry: &Entry) -> Result<(), ApiError> {
+        let judged = self.judge_endpoint(&claim_of(entry));
+        judged.map_err(|refusal| self.refused_claim(entry.name.as_deref(), &refusal))
+    }
+
+    /// Lets addresses rest, and tells the mesh that nobody has them.
+    pub(super) fn give_back(&mut self, addresses: &[IpAddr]) {
+        let now = self.clock.now();
+        for address in addresses {
+            self.withdraw_net((*address).into());
+            self.endpoints.addresses.release(*address, now);
+        }
+    }
+
+    fn refused_claim(&self, name: Option<&str>, refusal: &Refusal) -> ApiError {
+        match refusal {
+            Refusal::NameTaken { holder } => {
+                let name = name.unwrap_or_default();
+                let holder = self.holder_text(holder);
+                ApiError::new(ErrorCode::NameTaken, format!("the name {name} is taken by {holder}"))
+                    .with_hint("give another name")
+            }
+            Refusal::AddressTaken { holder } => self.taken(holder),
+            other => ApiError::new(ErrorCode::RecordRefused, "the endpoint can't be made known")
+                .with_cause(other.to_string()),
+        }
+    }
+
+    /// Says why there is no address.
+    pub(super) fn take_failed(&self, error: &TakeError) -> ApiError {
+        let why = crate::chain::of(error);
+        match error {
+            TakeError::NoPool(error) => no_pool(error),
+            TakeError::NoAddress(NoAddress::Taken(Holder::Other(holder))) => self.taken(holder),
+            TakeError::NoAddress(NoAddress::Taken(Holder::This)) => {
+                ApiError::new(ErrorCode::AddressTaken, "the address is taken by an endpoint of this node")
+                    .with_hint("`meshctl endpoints` shows which; give another address, or none")
+            }
+            TakeError::NoAddress(NoAddress::Rests { .. }) => {
+                ApiError::new(ErrorCode::AddressTaken, why).with_hint("give another address, or none")
+            }
+            TakeError::NoAddress(NoAddress::Outside | NoAddress::Reserved) => {
+                ApiError::new(ErrorCode::BadRequest, why).with_hint("give another address, or none")
+            }
+            TakeError::NoAddress(NoAddress::Exhausted) => ApiError::new(ErrorCode::NoAddress, why)
+                .with_hint("detach what is not used any more, or make a network with a larger pool"),
+            TakeError::NoRegistry { .. } | TakeError::Late | TakeError::Gone => {
+                ApiError::new(ErrorCode::Unavailable, "no address can be claimed now")
+                    .with_cause(why)
+                    .with_hint("look after the registry: `meshctl status` names it")
+            }
+            TakeError::Refused(refusal) => self.refused_claim(None, refusal),
+        }
+    }
+
+    fn taken(&self, holder: &NodeId) -> ApiError {
+        let error = format!("the address is taken by {}", self.holder_text(holder));
+        ApiError::new(ErrorCode::AddressTaken, error).with_hint("give another address, or none")
+    }
+
+    fn holder_text(&self, holder: &NodeId) -> String {
+        match (*holder == self.node, self.member(holder)) {
+            (true, _) => "an endpoint of this node".to_owned(),
+            (false, Some(member)) => format!("node {} of {}, or an endpoint of it", member.name, member.org),
+            (false, None) => format!("node {}, or an endpoint of it", holder.short()),
+        }
+    }
+}
+
+fn claim_of(entry: &Entry) -> Claim {
+    let label = |(key, value): (&String, &String)| Label { key: key.clone(), value: value.clone() };
+    Claim {
+        endpoint: entry.id,
+        nets: entry.addresses.iter().copied().map(IpNet::from).collect(),
+        labels: entry.labels.iter().map(label).collect(),
+        name: entry.name.clone(),
+        image: entry.image,
+    }
+}
+
+fn no_pool(error: &NoPool) -> ApiError {
+    match error {
+        NoPool::Bad(error) => ApiError::new(ErrorCode::BadRequest, error.to_string()),
+        NoPool::Overlaps(_) => ApiError::new(ErrorCode::PrefixConflict, error.to_string())
+            .with_hint("take the same pool, to be one network, or another one"),
+    }
+}

@@ -1,0 +1,187 @@
+//! Plain network namespaces attached to the mesh, as a container or pod is.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use mesh_lab::{Host, Mesh, Namespace, story, wait};
+use serde_json::Value;
+
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// A namespace on a host of the lab; it goes with the lab.
+struct Place {
+    namespace: Namespace,
+    path: String,
+    addresses: Vec<String>,
+}
+
+impl Place {
+    fn new(host: &Host, name: &str) -> Result<Self> {
+        let namespace = Namespace::create(&format!("{}-{name}", host.namespace().name()))?;
+        let path = format!("/run/netns/{}", namespace.name());
+        Ok(Self { namespace, path, addresses: Vec::new() })
+    }
+
+    /// Makes one and attaches it.
+    fn attached(host: &Host, name: &str, options: &[&str]) -> Result<Self> {
+        let mut place = Self::new(host, name)?;
+        place.attach(host, options)?;
+        Ok(place)
+    }
+
+    fn attach(&mut self, host: &Host, options: &[&str]) -> Result<Value> {
+        let endpoint = host.ctl(&[&["attach", "--netns", &self.path], options].concat())?.ok()?;
+        let addresses = endpoint["addresses"].as_array().context("addresses")?;
+        self.addresses = addresses.iter().filter_map(Value::as_str).map(str::to_owned).collect();
+        ensure!(self.addresses.len() == 2, "{endpoint}");
+        Ok(endpoint)
+    }
+
+    fn pings(&self, target: &str) -> Result<bool> {
+        let mut ping = std::process::Command::new("ping");
+        ping.args(["-n", "-q", "-c", "1", "-W", "2", target]).stdout(std::process::Stdio::null());
+        Ok(self.namespace.run(move || ping.status())??.success())
+    }
+
+    fn reaches(&self, target: &str) -> Result<()> {
+        wait::until(DEADLINE, &format!("{} reaches {target}", self.path), || {
+            self.pings(target).unwrap_or(false)
+        })
+    }
+
+    fn reaches_all(&self, others: &[&Self]) -> Result<()> {
+        others.iter().flat_map(|other| &other.addresses).try_for_each(|address| self.reaches(address))
+    }
+}
+
+fn endpoints(host: &Host) -> Result<Vec<Value>> {
+    let listed = host.ctl(&["endpoints"])?.ok()?;
+    Ok(listed["endpoints"].as_array().context("endpoints")?.clone())
+}
+
+fn pool(mesh: &Mesh<'_>, third: u8, len: u8) -> Result<String> {
+    let IpAddr::V4(addr) = IpAddr::from(mesh.member("a")?.addr4) else { unreachable!("an IPv4 address") };
+    let [a, b, ..] = addr.octets();
+    Ok(format!("{a}.{b}.{third}.0/{len}"))
+}
+
+#[test]
+fn namespaces_of_several_hosts_reach_each_other_and_every_node() {
+    story("attach", |lab| {
+        let [a, b, c] = lab.hosts(["a", "b", "c"])?;
+        let mesh = lab.mesh("clinics", &[&a, &b, &c])?;
+        mesh.everyone_reaches_all()?;
+        let one = Place::attached(&a, "one", &["--name", "one"])?;
+        let two = Place::attached(&a, "two", &[])?;
+        let three = Place::attached(&b, "three", &[])?;
+        for (from, to) in [(&one, [&two, &three]), (&two, [&one, &three]), (&three, [&one, &two])] {
+            from.reaches_all(&to)?;
+        }
+        for member in &mesh.members {
+            one.reaches(&member.addr4.to_string())?;
+            one.reaches(&member.addr6.to_string())?;
+        }
+        for address in &one.addresses {
+            wait::until(DEADLINE, "a node without endpoints reaches one", || {
+                c.pings(address, 1).unwrap_or(false)
+            })?;
+        }
+        let known = endpoints(&a)?;
+        ensure!(known.len() == 2 && known.iter().all(|one| one["state"] == "attached"), "{known:?}");
+
+        a.ctl(&["detach", "--netns", &one.path])?.ok()?;
+        ensure!(endpoints(&a)?.len() == 1, "one is left");
+        wait::until(DEADLINE, "nobody answers for an endpoint that was detached", || {
+            !three.pings(&one.addresses[0]).unwrap_or(true)
+        })?;
+        three.reaches_all(&[&two])
+    });
+}
+
+#[test]
+fn an_endpoint_outlives_its_daemon() {
+    story("attach-restart", |lab| {
+        let [a, b] = lab.hosts(["a", "b"])?;
+        let mut mesh = lab.mesh("clinics", &[&a, &b])?;
+        mesh.everyone_reaches_all()?;
+        let mut one = Place::attached(&a, "one", &["--name", "one"])?;
+        let two = Place::attached(&b, "two", &[])?;
+        two.reaches_all(&[&one])?;
+        let before = one.addresses.clone();
+        mesh.member_mut("a")?.daemon.kill()?;
+        mesh.member_mut("a")?.daemon = a.meshd("")?;
+        two.reaches_all(&[&one])?;
+        one.reaches_all(&[&two])?;
+        // Who asks again has the same answer.
+        let again = one.attach(&a, &["--name", "one"])?;
+        ensure!(one.addresses == before && again["state"] == "attached", "{again}");
+        ensure!(endpoints(&a)?.len() == 1, "one endpoint");
+        let three = Place::attached(&a, "three", &[])?;
+        ensure!(three.addresses.iter().all(|address| !before.contains(address)), "an address given twice");
+        Ok(())
+    });
+}
+
+#[test]
+fn a_sequential_network_counts_over_all_hosts() {
+    story("attach-sequential", |lab| {
+        let [a, b] = lab.hosts(["a", "b"])?;
+        let mesh = lab.mesh("clinics", &[&a, &b])?;
+        mesh.everyone_reaches_all()?;
+        let pool = pool(&mesh, 200, 24)?;
+        let create = ["network", "create", "sum", "--subnet", &pool, "--alloc", "sequential"];
+        for host in [&a, &b] {
+            host.ctl(&create)?.ok()?;
+        }
+        let mut last = Vec::new();
+        for (n, host) in [&a, &b, &a, &b].into_iter().enumerate() {
+            let place = Place::new(host, &format!("p{n}"))?;
+            let made = host.ctl(&["attach", "--netns", &place.path, "--network", "sum"])?.ok()?;
+            let address: IpAddr = made["addresses"][0].as_str().context("an address")?.parse()?;
+            let IpAddr::V4(address) = address else { anyhow::bail!("{address}") };
+            last.push(address.octets()[3]);
+        }
+        let first = last[0];
+        ensure!(last == vec![first, first + 1, first + 2, first + 3], "{last:?}");
+        Ok(())
+    });
+}
+
+#[test]
+fn what_can_not_be_attached_is_refused_and_leaves_nothing() {
+    story("attach-refused", |lab| {
+        let [a, b] = lab.hosts(["a", "b"])?;
+        let mesh = lab.mesh("clinics", &[&a, &b])?;
+        mesh.everyone_reaches_all()?;
+        let place = Place::new(&a, "one")?;
+        let attach = ["attach", "--netns", &place.path];
+        let refused = |more: &[&str], code| a.ctl(&[&attach, more].concat())?.refused(code);
+        refused(&["--network", "none"], 5)?;
+        refused(&["--ip", "192.0.2.1"], 2)?;
+        a.ctl(&["attach", "--netns", "/etc/hostname"])?.refused(2)?;
+        a.ctl(&["attach", "--netns", "/run/netns/absent"])?.refused(2)?;
+        place.namespace.ip("link add mesh0 type veth peer name mesh1\n")?;
+        refused(&[], 7)?;
+        place.namespace.ip("link del mesh0\n")?;
+        ensure!(endpoints(&a)?.is_empty(), "{:?}", endpoints(&a)?);
+        let links = a.run(&["ip", "-o", "link"])?.ok()?;
+        ensure!(!links.contains("msh"), "{links}");
+
+        let other = Place::attached(&b, "other", &["--name", "db"])?;
+        wait::until(DEADLINE, "a hears of b's endpoint", || {
+            refused(&["--name", "db"], 7).is_ok() || {
+                let _gone = a.ctl(&["detach", "--netns", &place.path]);
+                false
+            }
+        })?;
+        refused(&["--ip", &other.addresses[0]], 7)?;
+        ensure!(endpoints(&a)?.is_empty(), "{:?}", endpoints(&a)?);
+        for outside in ["192.0.2.0/24", "10.0.0.0/33", "nonsense"] {
+            a.ctl(&["network", "create", "x", "--subnet", outside])?.refused(2)?;
+        }
+        let (wide, narrow) = (pool(&mesh, 200, 22)?, pool(&mesh, 200, 24)?);
+        a.ctl(&["network", "create", "wide", "--subnet", &wide])?.ok()?;
+        a.ctl(&["network", "create", "narrow", "--subnet", &narrow])?.refused(7)
+    });
+}
