@@ -43,8 +43,7 @@ pub fn router(daemon: Daemon) -> Router {
     let router = Router::new()
         .route(GetEvents::PATH, get(events))
         .route(METRICS_PATH, get(metrics))
-        .fallback(not_found)
-        .layer(DefaultBodyLimit::max(REQUEST_BYTES_MAX));
+        .fallback(not_found);
     let router = endpoint_routes(router);
     let router = route::<GetStatus>(router);
     let router = route::<GetPeers>(router);
@@ -61,13 +60,17 @@ pub fn router(daemon: Daemon) -> Router {
     let router = route::<AddExternalRequest>(router);
     let router = route::<GetExternals>(router);
     let router = route::<RemoveExternalRequest>(router);
-    router.with_state(daemon)
+    bounded(router).with_state(daemon)
 }
 
 /// Routes of the plugins' socket: endpoints, networks and addresses, and nothing about the mesh.
 pub fn plugin_router(daemon: Daemon) -> Router {
-    let router = Router::new().fallback(not_found).layer(DefaultBodyLimit::max(REQUEST_BYTES_MAX));
-    endpoint_routes(router).with_state(daemon)
+    bounded(endpoint_routes(Router::new().fallback(not_found))).with_state(daemon)
+}
+
+/// Bounds what a caller may send. A layer holds for the routes before it alone, so it is put on last.
+fn bounded(router: Router<Daemon>) -> Router<Daemon> {
+    router.layer(DefaultBodyLimit::max(REQUEST_BYTES_MAX))
 }
 
 fn endpoint_routes(router: Router<Daemon>) -> Router<Daemon> {
@@ -159,4 +162,49 @@ async fn events(State(daemon): State<Daemon>) -> Response {
         Some((line, events))
     });
     ([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(lines)).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::UnixStream;
+
+    use super::*;
+
+    /// First line of the answer to a request with a body of so many spaces.
+    async fn answer_to(router: Router, path: &str, len: usize) -> String {
+        let dir = tempfile::tempdir().expect("directory");
+        let socket = dir.path().join("socket");
+        let listener = ControlListener::bind(&socket, None).expect("binds");
+        let server = tokio::spawn(listener.serve(router, refusal_router()));
+        let (mut from, mut to) = UnixStream::connect(&socket).await.expect("connects").into_split();
+        let head = format!("POST {path} HTTP/1.1\r\nhost: meshd\r\ncontent-length: {len}\r\n\r\n");
+        let sent = tokio::spawn(async move {
+            // Who is refused may be cut off while it sends.
+            let _ = to.write_all(head.as_bytes()).await;
+            let _ = to.write_all(&vec![b' '; len]).await;
+            to
+        });
+        let mut answer = vec![0; 64];
+        let read = from.read(&mut answer).await.expect("an answer");
+        sent.abort();
+        server.abort();
+        String::from_utf8_lossy(&answer[..read]).lines().next().unwrap_or_default().to_owned()
+    }
+
+    #[tokio::test]
+    async fn a_body_beyond_the_bound_is_refused_on_both_sockets() {
+        let door = || {
+            let (commands, _) = mpsc::channel(1);
+            Daemon { commands, events: broadcast::channel(1).0 }
+        };
+        let routers: [fn(Daemon) -> Router; 2] = [router, plugin_router];
+        for make in routers {
+            let path = AttachRequest::PATH;
+            let answer = answer_to(make(door()), path, REQUEST_BYTES_MAX + 1).await;
+            assert!(answer.contains(" 413 "), "{answer}");
+            let answer = answer_to(make(door()), path, REQUEST_BYTES_MAX).await;
+            assert!(answer.contains(" 400 "), "it can be read and is no request: {answer}");
+        }
+    }
 }

@@ -78,7 +78,8 @@ impl Mesh {
         request.mac.as_deref().map(mac).transpose()?;
         request.image.as_deref().map(digest).transpose()?;
         let is_new = self.endpoints.entry(id).is_none() && !self.endpoints.jobs.has(id);
-        if is_new && self.endpoints.file.content().entries.len() + self.endpoints.jobs.count() >= ENDPOINTS_MAX
+        if is_new
+            && self.endpoints.file.content().entries.len() + self.endpoints.jobs.count() >= ENDPOINTS_MAX
         {
             let error = format!("this node has {ENDPOINTS_MAX} endpoints, and no more fit");
             return Err(ApiError::new(ErrorCode::TooMany, error).with_hint("attach it on another node"));
@@ -252,7 +253,7 @@ impl Mesh {
             own_pools: &own_pools,
             foreign_pools: &foreign_pools,
             is_second,
-            is_default: request.is_default_route || network.egress == Egress::Mesh,
+            is_default: request.is_default_route,
         };
         Ok(around.routes(addresses))
     }
