@@ -86,15 +86,19 @@ fn an_endpoint_that_is_not_admitted_is_isolated() {
             let pairs = [(&b, &a.space, a.addresses[family]), (&b, &host.space, node)];
             for (_, space, at) in pairs {
                 let (listener, before) = (listen(space, at), host.drops("unattached"));
-                send(&b.space, b.addresses[family], at, "from");
-                wait_for("the packet to be dropped", || host.drops("unattached") > before);
+                wait_for("a packet to be dropped", || {
+                    send(&b.space, b.addresses[family], at, "from");
+                    host.drops("unattached") > before
+                });
                 assert!(is_silent(&listener));
             }
             let listener = listen(&b.space, b.addresses[family]);
             for (space, from) in [(&a.space, a.addresses[family]), (&host.space, node)] {
                 let before = host.drops("unattached");
-                send(space, from, b.addresses[family], "to");
-                wait_for("the packet to be dropped", || host.drops("unattached") > before);
+                wait_for("a packet to be dropped", || {
+                    send(space, from, b.addresses[family], "to");
+                    host.drops("unattached") > before
+                });
                 assert!(is_silent(&listener));
             }
         }
