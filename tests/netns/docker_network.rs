@@ -1,11 +1,9 @@
 //! Containers of real dockerds on networks of the mesh, without a swarm.
 
-use std::fs;
-use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
-use mesh_lab::{Docker, Host, IMAGE, Process, program, story, wait};
+use anyhow::{Result, ensure};
+use mesh_lab::{Docker, Host, IMAGE, Process, story, wait};
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -17,7 +15,7 @@ struct Station<'lab> {
 
 impl<'lab> Station<'lab> {
     fn start(host: &'lab Host) -> Result<Self> {
-        let plugin = plugin(host)?;
+        let plugin = host.docker_plugin()?;
         Ok(Self { docker: Docker::start(host)?, plugin })
     }
 
@@ -54,18 +52,6 @@ impl<'lab> Station<'lab> {
     fn reaches(&self, container: &str, target: &str) -> Result<()> {
         wait::until(DEADLINE, &format!("{container} reaches {target}"), || self.pings(container, target))
     }
-}
-
-fn plugin(host: &Host) -> Result<Process> {
-    let own = "/run/docker/plugins/meshd.sock";
-    fs::create_dir_all(host.path("/run/docker/plugins")).context("make the plugins' directory")?;
-    let daemon = host.run_dir().join("plugin.sock");
-    let daemon = daemon.to_str().context("a path in UTF-8")?;
-    let program = program("meshd-docker")?;
-    let program = program.to_str().context("a path in UTF-8")?;
-    let plugin = host.start(&[program, "--socket", own, "--daemon-socket", daemon])?;
-    wait::until(DEADLINE, "the plugin listens", || Path::new(&host.path(own)).exists())?;
-    Ok(plugin)
 }
 
 /// A part of the mesh's prefix, which is a /16 here.
@@ -109,7 +95,7 @@ fn containers_on_two_hosts_reach_each_other_over_the_mesh() {
         mesh.member_mut("a")?.daemon = a.meshd("")?;
         stations[1].reaches("two", &addresses[0][0])?;
         stations[0].plugin.kill()?;
-        stations[0].plugin = plugin(&a)?;
+        stations[0].plugin = a.docker_plugin()?;
         ensure!(stations[0].addresses("one")? == addresses[0], "an address changed");
 
         stations[0].start_container("net", "fixed", &["--ip", &format!("{}.200", prefix24(&pool4))])?;

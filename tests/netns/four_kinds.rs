@@ -1,12 +1,9 @@
 //! A container of Docker, a pod of containerd, a container of podman and a plain process in one mesh: each reaches each.
 
-use std::fs;
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use mesh_lab::{Containerd, Docker, Host, IMAGE, Output, Pod, Podman, Process, program, story, wait};
-use serde_json::json;
+use mesh_lab::{Containerd, Docker, Host, IMAGE, Output, Pod, Podman, story, wait};
 
 const DEADLINE: Duration = Duration::from_secs(30);
 /// Where everything that is attached answers over TCP.
@@ -58,7 +55,7 @@ fn containers_of_docker_pods_containers_of_podman_and_processes_reach_each_other
         let mesh = lab.mesh("clinics", &[&a, &b])?;
         mesh.everyone_reaches_all()?;
         let [v4, v6] = pools(mesh.member("a")?.addr4, mesh.member("a")?.addr6);
-        let _plugin = plugin(&a)?;
+        let _plugin = a.docker_plugin()?;
         let docker = Docker::start(&a)?;
         let create = ["network", "create", "--driver", "meshd", "--ipam-driver", "meshd", "--ipv6"];
         docker.ok(&[&create[..], &["--subnet", &v4, "--subnet", &v6, "net"]].concat())?;
@@ -143,27 +140,11 @@ fn pools(v4: std::net::Ipv4Addr, v6: std::net::Ipv6Addr) -> [String; 2] {
     [format!("{a}.{b}.128.0/20"), format!("{c:x}:{d:x}:{e:x}:{f:x}:d0c::/80")]
 }
 
-fn plugin(host: &Host) -> Result<Process> {
-    let own = "/run/docker/plugins/meshd.sock";
-    fs::create_dir_all(host.path("/run/docker/plugins")).context("make the plugins' directory")?;
-    let (program, daemon) = (program("meshd-docker")?, host.run_dir().join("plugin.sock"));
-    let line =
-        [program.as_os_str(), "--socket".as_ref(), own.as_ref(), "--daemon-socket".as_ref(), daemon.as_ref()];
-    let plugin = host.start(&line)?;
-    wait::until(DEADLINE, "the plugin listens", || Path::new(&host.path(own)).exists())?;
-    Ok(plugin)
-}
-
 /// Networks of pods and of podman: equal pools make them one with that of Docker.
 fn cni(host: &Host, v4: &str, v6: &str) -> Result<()> {
-    let plugin = host.path("/opt/cni/bin/meshd");
-    fs::copy(program("meshd-cni")?, &plugin).with_context(|| format!("write {}", plugin.display()))?;
-    let socket = host.run_dir().join("plugin.sock");
-    for (file, name) in [("05-meshd", "meshd"), ("87-meshd-podman", "meshd-podman")] {
-        let network = json!({ "type": "meshd", "pool4": v4, "pool6": v6, "socket": socket });
-        let list = json!({ "cniVersion": "1.0.0", "name": name, "plugins": [network] });
-        let path = host.path(&format!("/etc/cni/net.d/{file}.conflist"));
-        fs::write(&path, list.to_string()).with_context(|| format!("write {}", path.display()))?;
-    }
-    Ok(())
+    let pools = ["--pool4", v4, "--pool6", v6];
+    host.install_cni(&pools)?;
+    host.install_cni(
+        &[&pools[..], &["--file", "87-meshd-podman.conflist", "--name", "meshd-podman"]].concat(),
+    )
 }

@@ -65,6 +65,13 @@ impl<'lab> Docker<'lab> {
         Ok(self.run(arguments)?.ok()?.trim_end().to_owned())
     }
 
+    /// Runs another client of this daemon.
+    pub fn client(&self, line: &[&str]) -> Result<Output> {
+        let socket = format!("DOCKER_HOST={SOCKET}");
+        let config = format!("DOCKER_CONFIG={}", self.host.dir().join("docker-config").display());
+        self.host.run(&[&["env", &socket, &config], line].concat())
+    }
+
     /// Stops the daemon in order; it stops its containers too, unless it keeps them alive.
     pub fn stop(&mut self) -> Result<()> {
         let mut daemon = self.daemon.take().context("dockerd was stopped already")?;

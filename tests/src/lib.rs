@@ -40,6 +40,7 @@ mod machine;
 mod mesh;
 mod namespace;
 mod os;
+mod plugins;
 mod pod;
 mod podman;
 pub mod process;

@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 /// A program or file, and the package that brings it.
-const NEEDED: [(&str, &str); 29] = [
+const NEEDED: [(&str, &str); 32] = [
     ("cc", "build-essential"),
     ("g++", "build-essential"),
     ("cmake", "cmake"),
@@ -30,6 +30,9 @@ const NEEDED: [(&str, &str); 29] = [
     ("wireguard-go", "wireguard-go"),
     ("/usr/bin/docker", "docker.io"),
     ("/usr/sbin/dockerd", "docker.io"),
+    ("/usr/bin/docker-compose", "docker-compose"),
+    ("/usr/bin/python3", "python3"),
+    ("/usr/lib/python3/dist-packages/docker/__init__.py", "python3-docker"),
     ("containerd", "containerd"),
     ("runc", "runc"),
     ("iptables", "iptables"),
