@@ -146,6 +146,7 @@ impl Host {
             keyspace: rig.keyspace.clone(),
             roster: Arc::clone(&roster),
             claims: Arc::clone(&claims),
+            addresses: addresses.clone(),
             publish,
         };
         let task = tokio::spawn(eventloop.run(inbox, findings));
@@ -204,22 +205,30 @@ struct Loop {
     keyspace: Keyspace,
     roster: Arc<Mutex<Roster>>,
     claims: Arc<Mutex<OwnClaims>>,
+    addresses: Addresses,
     publish: watch::Sender<Arc<Published>>,
 }
 
 impl Loop {
     async fn run(self, mut inbox: mpsc::Receiver<Message>, mut findings: mpsc::Receiver<(usize, Finding)>) {
+        let (mut tick, mut found) = (tokio::time::interval(Duration::from_secs(1)), Vec::new());
         loop {
             let message = tokio::select! {
-                Some((_, finding)) = findings.recv() => {
-                    if let Finding::Values(values) = finding {
-                        accept_values(&mut self.roster.lock().expect("held"), &self.keyspace, values);
-                        self.publish();
-                    }
+                _ = tick.tick() => {
+                    self.addresses.learn(&self.roster.lock().expect("held"), &self.node, wall());
+                    continue;
+                }
+                1.. = findings.recv_many(&mut found, 256) => {
+                    let values = found.drain(..).filter_map(|(_, finding)| match finding {
+                        Finding::Values(values) => Some(values),
+                        Finding::Connected | Finding::Disconnected { .. } => None,
+                    });
+                    let values = values.flatten().collect();
+                    accept_values(&mut self.roster.lock().expect("held"), &self.keyspace, values);
+                    self.publish();
                     continue;
                 }
                 Some(message) = inbox.recv() => message,
-                else => return,
             };
             match message {
                 Message::Learn { values, net, reply, .. } => {
