@@ -65,11 +65,6 @@ impl Addresses {
         self.pools().keys().copied().collect()
     }
 
-    /// The pool that an address lies in.
-    pub fn pool_of(&self, addr: IpAddr) -> Option<IpNet> {
-        self.pools().keys().find(|net| net.contains(&addr)).copied()
-    }
-
     /// Takes over an address or a block that this node has.
     pub fn hold(&self, net: IpNet, now: Timestamp) {
         self.with(net, |pool| pool.hold(net, time(now)));
@@ -174,4 +169,37 @@ pub fn claims_on(roster: &Roster, node: &NodeId, net: IpNet, now: Timestamp) -> 
 /// The time as pools count it.
 pub(super) fn time(now: Timestamp) -> Duration {
     Duration::from_secs(now.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp(1_800_000_000);
+
+    fn net(text: &str) -> IpNet {
+        text.parse().expect("a prefix")
+    }
+
+    #[test]
+    fn a_pool_that_is_forgotten_gives_its_blocks_back_and_makes_room_for_others() {
+        let addresses = Addresses::default();
+        let (pool, inner, beside) = (net("10.91.128.0/20"), net("10.91.128.0/24"), net("10.91.144.0/20"));
+        for known in [pool, beside, pool] {
+            assert_eq!(addresses.pool(known, Allocation::Blocks), Ok(()));
+        }
+        for block in ["10.91.128.64/26", "10.91.144.0/26"] {
+            addresses.hold(net(block), NOW);
+        }
+        for overlapping in [inner, net("10.91.0.0/16")] {
+            assert!(matches!(addresses.pool(overlapping, Allocation::Blocks), Err(NoPool::Overlaps(_))));
+        }
+        assert_eq!(addresses.forget_pool(pool), [net("10.91.128.64/26")]);
+        assert_eq!(addresses.forget_pool(pool), []);
+        assert_eq!(addresses.pool(inner, Allocation::Blocks), Ok(()));
+        assert_eq!(
+            (addresses.nets(), addresses.blocks()),
+            (vec![inner, beside], vec![net("10.91.144.0/26")])
+        );
+    }
 }

@@ -157,7 +157,6 @@ impl OwnClaims {
     }
 }
 
-#[expect(dead_code, reason = "the endpoints of this host are about to use it")]
 impl Mesh {
     /// What claims addresses beside the loop, in the first registry of the mesh.
     pub fn claimant(&self, addresses: Addresses, messages: mpsc::Sender<Message>) -> Claimant {
@@ -196,19 +195,11 @@ impl Mesh {
         strays.into_iter().filter(|net| self.withdraw_net(*net)).count()
     }
 
-    /// What this node claims for endpoints, blocks and addresses to come.
-    pub fn own_claims(&self) -> impl Iterator<Item = &Endpoint> {
-        let now = self.clock.now();
-        self.claims.records(&self.roster).filter(move |record| !record.withdrawn && !is_over(record, now))
-    }
-
     /// Whether claims have changed since this was asked last.
     pub fn has_news_of_claims(&mut self) -> bool {
         std::mem::take(&mut self.claims.has_news)
     }
-}
 
-impl Mesh {
     /// Verifies values of a registry, and says who claims what of a prefix.
     pub fn learn_claims(
         &mut self,

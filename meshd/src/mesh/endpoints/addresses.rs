@@ -3,14 +3,14 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use meshd_api::{ApiError, ErrorCode};
+use meshd_api::{ApiError, ErrorCode, Network};
 use meshd_core::pool::{Allocation, Holder, NoAddress};
 use meshd_trust::Refusal;
 use meshd_wire::NodeId;
 use meshd_wire::record::Label;
 
 use super::Mesh;
-use crate::endpoints::{Claim, Claimant, Entry, NoPool, TakeError};
+use crate::endpoints::{Claim, Claimant, Entry, NoPool, Pools, TakeError};
 
 impl Mesh {
     /// What claims addresses beside the loop.
@@ -23,6 +23,20 @@ impl Mesh {
         self.endpoints.addresses.pool(net, how).map_err(|error| no_pool(&error))?;
         self.endpoints.addresses.learn(&self.roster, &self.node, self.clock.now());
         Ok(())
+    }
+
+    /// Forgets a pool that nothing on this node uses any more, and gives back what it has of it.
+    pub(super) fn close_pool(&mut self, net: IpNet) {
+        let content = self.endpoints.file.content();
+        let has_it = |network: &Network| Pools::of(network).is_ok_and(|pools| pools.nets.contains(&net));
+        let taken = content.entries.iter().flat_map(|entry| &entry.addresses);
+        let mut taken = taken.chain(content.reserved.iter().map(|one| &one.address));
+        if content.networks.iter().any(has_it) || taken.any(|address| net.contains(address)) {
+            return;
+        }
+        for block in self.endpoints.addresses.forget_pool(net) {
+            self.withdraw_net(block);
+        }
     }
 
     /// Takes over what others have claimed, gives back what nobody has any more, and claims ahead of need.

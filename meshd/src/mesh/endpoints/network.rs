@@ -62,6 +62,9 @@ impl Mesh {
             return Err(in_use(&known).with_hint("detach them first"));
         }
         self.endpoints.store(|content| content.networks.retain(|one| *one != known))?;
+        for net in Pools::of(&known)?.nets {
+            self.close_pool(net);
+        }
         Ok(RemoveNetworkReply { existed: true })
     }
 
