@@ -246,12 +246,15 @@ impl Claimant {
     /// whoever claims a block for addresses. So of two that meet, one sees the other.
     async fn look_around(&self, registry: &Registry, net: IpNet, own: Vec<u8>) -> Result<Outcome, Failure> {
         let listed = in_time(registry.list_all(self.around(net))).await.map_err(Failure::may_be_heard)?;
-        let is_near = |there: &Versioned| {
-            let claimed = self.keyspace.slot(&there.key).and_then(|slot| slot.claimed());
-            claimed
-                .is_some_and(|claimed| claimed != net && (claimed.contains(&net) || net.contains(&claimed)))
-        };
-        let near = listed.entries.iter().filter(|there| is_near(there)).map(entry).collect();
+        let mut near: Vec<Entry> =
+            listed.entries.iter().filter(|there| self.is_near(there, net)).map(entry).collect();
+        let block = near.first().and_then(|(key, _)| self.keyspace.slot(key)?.claimed());
+        if let Some(block) = block.filter(|_| is_host(net)) {
+            // Whoever hears of a block first refuses the addresses that were claimed in it before.
+            let inside =
+                in_time(registry.list_all(self.around(block))).await.map_err(Failure::may_be_heard)?;
+            near.extend(inside.entries.iter().filter(|there| self.is_near(there, block)).map(entry));
+        }
         let claims = self.learn_of(registry, near, net).await?;
         let inside =
             claims.iter().filter(|claim| claim.net != net && net.contains(&claim.net)).cloned().collect();
@@ -266,6 +269,12 @@ impl Claimant {
             }
             Err(refusal) => Err(Failure::Refused(refusal)),
         }
+    }
+
+    /// Whether something else is claimed in or around a prefix at a key.
+    fn is_near(&self, there: &Versioned, net: IpNet) -> bool {
+        let claimed = self.keyspace.slot(&there.key).and_then(|slot| slot.claimed());
+        claimed.is_some_and(|claimed| claimed != net && (claimed.contains(&net) || net.contains(&claimed)))
     }
 
     /// Prefix of all keys at which something may stand beside a claim.

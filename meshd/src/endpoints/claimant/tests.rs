@@ -88,7 +88,7 @@ impl Rig {
 
     /// A node that knows others already, and asks the registry about the rest.
     async fn host(&self, node: u8, known: impl IntoIterator<Item = u8>) -> Host {
-        Host::start(self, node, known, Some(self.registry(node).await))
+        Host::start(self, node, known, Some(self.registry(node).await), true)
     }
 
     fn key(&self, net: &str) -> String {
@@ -133,7 +133,13 @@ impl Drop for Host {
 }
 
 impl Host {
-    fn start(rig: &Rig, node: u8, known: impl IntoIterator<Item = u8>, registry: Option<Registry>) -> Self {
+    fn start(
+        rig: &Rig,
+        node: u8,
+        known: impl IntoIterator<Item = u8>,
+        registry: Option<Registry>,
+        hears: bool,
+    ) -> Self {
         let roster = rig.meadow.roster(known.into_iter().chain([node]));
         let signer = ClaimSigner::new(&rig.meadow.membership(node), &roster);
         let (roster, addresses) = (Arc::new(Mutex::new(roster)), Addresses::default());
@@ -151,7 +157,7 @@ impl Host {
         };
         let task = tokio::spawn(eventloop.run(inbox, findings));
         let keyspace = &rig.keyspace;
-        let discovery = registry.clone().map(|registry| {
+        let discovery = registry.clone().filter(|_| hears).map(|registry| {
             Discovery::start(0, rig.meadow.node(node), registry, keyspace.clone(), published, found)
         });
         let claimant = Claimant::new(registry, keyspace.clone(), signer, addresses.clone(), messages);
@@ -173,12 +179,11 @@ impl Host {
         loop {
             let listed = registry.list_all(rig.keyspace.prefix()).await.expect("listed").entries;
             let there: BTreeMap<Vec<u8>, Vec<u8>> = listed.iter().map(entry).collect();
-            // Where another node gave up the same, its word does as well.
+            // A withdrawal takes no other node's place.
             let is_missing = |(slot, (value, _)): &(Slot, (Vec<u8>, Life))| {
                 let there = there.get(rig.keyspace.key(*slot).as_bytes());
-                there != Some(value)
-                    && (claiming_node(value).is_some()
-                        || there.is_none_or(|there| claiming_node(there).is_some()))
+                let has_place = there.is_none_or(|there| node_of(there) == node_of(value));
+                there != Some(value) && (claiming_node(value).is_some() || has_place)
             };
             let missing: Vec<Slot> =
                 self.published().into_iter().filter(is_missing).map(|(slot, _)| slot).collect();
@@ -278,6 +283,10 @@ fn accept_values(roster: &mut Roster, keyspace: &Keyspace, values: Vec<Entry>) {
             _ => drop(roster.accept(&value, wall())),
         }
     }
+}
+
+fn node_of(value: &[u8]) -> NodeId {
+    Envelope::from_bytes(value).expect("an envelope").record::<Endpoint>().expect("a claim").node
 }
 
 fn at(net: &str) -> IpNet {
@@ -389,6 +398,18 @@ async fn an_address_in_the_block_of_another_node_is_given_up() {
 }
 
 #[tokio::test]
+async fn who_hears_of_a_block_hears_of_the_addresses_that_were_claimed_before_it() {
+    let rig = Rig::new(3).await;
+    rig.claimed(2, "10.91.128.5/32", |_| {}).await;
+    rig.claimed(3, "10.91.128.0/26", |_| {}).await;
+    let deaf = Host::start(&rig, 1, [2, 3], Some(rig.registry(1).await), false);
+    deaf.want("10.91.128.7").await.expect_err("it is in a block");
+    let roster = deaf.roster.lock().expect("held");
+    let holder = roster.endpoint_at(ip("10.91.128.5"), wall()).expect("it is claimed");
+    assert_eq!(holder.record().node, rig.meadow.node(2));
+}
+
+#[tokio::test]
 async fn what_others_have_in_a_block_is_not_given() {
     let rig = Rig::new(2).await;
     rig.claimed(2, "10.91.128.2/32", |_| {}).await;
@@ -407,7 +428,7 @@ async fn what_others_have_in_a_block_is_not_given() {
 #[tokio::test]
 async fn a_node_without_a_registry_lives_on_the_blocks_it_has() {
     let rig = Rig::new(1).await;
-    let alone = Host::start(&rig, 1, [], None);
+    let alone = Host::start(&rig, 1, [], None, false);
     for allocation in [Allocation::Blocks, Allocation::Sequential] {
         let error = alone.take(allocation).await.expect_err("nobody to ask");
         assert!(matches!(error, TakeError::NoRegistry { .. }), "{error}");
