@@ -8,13 +8,17 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use mesh_lab::{Host, repository, story, wait};
+use mesh_lab::{Host, Namespace, process, repository, story, wait};
 use serde_json::Value;
 
 use founders::Founders;
 
 const DEADLINE: Duration = Duration::from_secs(30);
+/// Deadline for a node that died to be known as silent: three keepalives.
+const SILENCE_DEADLINE: Duration = Duration::from_secs(120);
 const DNS: u16 = 53;
+/// The gateway of every endpoint.
+const GATEWAY: &str = "169.254.1.1";
 
 /// What `dig` read.
 #[derive(Debug, PartialEq, Eq)]
@@ -76,6 +80,7 @@ fn members_find_each_other_by_name_across_organisations() {
         let shown = c1.peers()?;
         let shown = shown.iter().find(|peer| peer["name"] == "l2").context("l2 is shown")?;
         assert_eq!(shown["dns_name"], "l2.lab.mesh.internal");
+        c1.ctl(&["ping", "l2.lab.mesh.internal", "--count", "1"])?.ok()?;
 
         // What left has no name.
         let left = nodes[2].2.clone();
@@ -90,6 +95,48 @@ fn members_find_each_other_by_name_across_organisations() {
         })?;
         assert_eq!(dig(&c1, server, &["l1.lab.mesh.internal", "A"])?.data, [nodes[1].2[0].clone()]);
         Ok(())
+    });
+}
+
+#[test]
+fn an_endpoint_has_a_name_while_it_is_attached_and_its_node_is_reached() {
+    story("names-endpoint", |lab| {
+        let [a, b] = lab.hosts(["a", "b"])?;
+        let mut mesh = lab.mesh("clinics", &[&a, &b])?;
+        mesh.everyone_reaches_all()?;
+        let ([at_a, _], [at_b, _]) = (own(&a)?, own(&b)?);
+        let name = own_name(&b)?.replacen("b.", "web.", 1);
+        let question = [name.as_str(), "A"];
+        let gone = |host: &Host, server: &str| {
+            let what = format!("{name} is gone at {}", host.name());
+            wait::until(SILENCE_DEADLINE, &what, || {
+                dig(host, server, &question).is_ok_and(|answer| answer.status == "NXDOMAIN")
+            })
+        };
+        gone(&a, &at_a)?;
+
+        let inside = Namespace::create(&format!("{}-web", b.namespace().name()))?;
+        let path = format!("/run/netns/{}", inside.name());
+        let attached = b.ctl(&["attach", "--netns", &path, "--name", "web"])?.ok()?;
+        let address = text(&attached, "/addresses/0")?;
+        until_found(&b, &at_b, &question, &address)?;
+        until_found(&a, &at_a, &question, &address)?;
+        until_found(&a, &at_a, &["-x", &address], &format!("{name}."))?;
+
+        // Inside it, its gateway answers, and the node; nobody else gets an answer at the gateway.
+        for server in [GATEWAY, &at_b, &at_a] {
+            let answer = dig_from(&inside, server, &question)?;
+            assert_eq!(answer.data, [address.as_str()], "at {server}: {answer:?}");
+        }
+        assert_eq!(dig(&b, GATEWAY, &question)?.status, "REFUSED");
+
+        mesh.member_mut("b")?.daemon.kill()?;
+        gone(&a, &at_a)?;
+        mesh.member_mut("b")?.daemon = b.meshd("")?;
+        until_found(&a, &at_a, &question, &address)?;
+        b.ctl(&["detach", "--netns", &path])?.ok()?;
+        gone(&b, &at_b)?;
+        gone(&a, &at_a)
     });
 }
 
@@ -205,12 +252,16 @@ fn until_found(host: &Host, server: &str, question: &[&str], data: &str) -> Resu
     })
 }
 
-/// Asks a server; the header tells how it ended, the short form what it said.
 fn dig(host: &Host, server: &str, question: &[&str]) -> Result<Answer> {
+    dig_from(host.namespace(), server, question)
+}
+
+/// Asks a server; the header tells how it ended, the short form what it said.
+fn dig_from(from: &Namespace, server: &str, question: &[&str]) -> Result<Answer> {
     let at = format!("@{server}");
     let mut line = vec!["dig", "+tries=2", "+time=2", "+norecurse", &at];
     line.extend(question);
-    let text = host.run(&line)?.ok()?;
+    let text = process::run(&line, Some(from), DEADLINE)?.ok()?;
     let status =
         text.lines().find_map(|line| line.split_once("status: ")?.1.split_once(',').map(|(word, _)| word));
     let Some(status) = status else { bail!("no status in {text}") };

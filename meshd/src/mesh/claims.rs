@@ -231,6 +231,7 @@ impl Mesh {
     fn published_claims(&mut self, is_new: bool) {
         if is_new {
             self.unsaved_paths = true;
+            self.apply_names();
             self.publish();
         }
     }

@@ -142,20 +142,51 @@ impl Mesh {
         up.chain([self.node]).collect()
     }
 
-    /// The label of each organisation: its name. One that another has, too, means the own organisation or nobody;
-    /// who founds a mesh with others chooses their names no more than they choose ours.
     fn org_labels(&self) -> BTreeMap<OrgId, String> {
-        let mut holders: BTreeMap<&str, Vec<OrgId>> = BTreeMap::new();
-        let all: Vec<(OrgId, String)> =
-            self.roster.orgs().map(|org| (org.id(), org.name().to_owned())).collect();
-        for (id, name) in all.iter().filter(|(_, name)| is_host_name(name)) {
-            holders.entry(name).or_default().push(*id);
-        }
-        let own = self.membership.org;
-        let labels = holders.into_iter().filter_map(|(name, ids)| match ids.as_slice() {
-            [only] => Some((*only, name.to_owned())),
-            several => several.contains(&own).then(|| (own, name.to_owned())),
-        });
-        labels.collect()
+        let named = self.roster.orgs().map(|org| (org.id(), org.name().to_owned()));
+        org_labels(&self.membership.org, named)
+    }
+}
+
+/// The label of each organisation: its name. One that another has, too, means the own organisation or nobody; who
+/// founds a mesh with others chooses their names no more than they choose ours.
+fn org_labels(own: &OrgId, named: impl Iterator<Item = (OrgId, String)>) -> BTreeMap<OrgId, String> {
+    let mut holders: BTreeMap<String, Vec<OrgId>> = BTreeMap::new();
+    for (id, name) in named.filter(|(_, name)| is_host_name(name)) {
+        holders.entry(name).or_default().push(id);
+    }
+    let labels = holders.into_iter().filter_map(|(name, ids)| match ids.as_slice() {
+        [only] => Some((*only, name)),
+        several => several.contains(own).then_some((*own, name)),
+    });
+    labels.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OWN: OrgId = OrgId([1; 32]);
+    const OTHER: OrgId = OrgId([2; 32]);
+    const THIRD: OrgId = OrgId([3; 32]);
+
+    fn labels<const N: usize>(named: [(OrgId, &str); N]) -> Vec<(OrgId, String)> {
+        org_labels(&OWN, named.into_iter().map(|(id, name)| (id, name.to_owned()))).into_iter().collect()
+    }
+
+    #[test]
+    fn an_organisation_is_called_by_its_name() {
+        let labels = labels([(OWN, "clinic"), (OTHER, "lab"), (THIRD, "Data Market")]);
+        assert_eq!(
+            labels,
+            [(OWN, "clinic".to_owned()), (OTHER, "lab".to_owned())],
+            "the third is no host name"
+        );
+    }
+
+    #[test]
+    fn nobody_takes_the_name_of_the_own_organisation_and_others_share_none() {
+        assert_eq!(labels([(OTHER, "clinic"), (OWN, "clinic")]), [(OWN, "clinic".to_owned())]);
+        assert_eq!(labels([(OWN, "clinic"), (OTHER, "lab"), (THIRD, "lab")]), [(OWN, "clinic".to_owned())]);
     }
 }

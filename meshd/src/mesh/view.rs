@@ -227,7 +227,7 @@ impl Mesh {
         warnings
     }
 
-    /// Node that a name, `name.org`, id or address means.
+    /// Node that a name, `name.org`, name in DNS, id or address means.
     pub fn find(&self, target: &str) -> Result<NodeView<'_>, ApiError> {
         let by_id = target.parse::<NodeId>().ok();
         let by_addr = target.parse::<IpAddr>().ok();
@@ -238,7 +238,9 @@ impl Mesh {
                 (None, Some(IpAddr::V4(v4))) => cert.ipv4() == v4,
                 (None, Some(IpAddr::V6(v6))) => cert.ipv6() == v6,
                 (None, None) => {
-                    cert.name == target || format!("{}.{}", cert.name, self.org_name(view)) == target
+                    cert.name == target
+                        || format!("{}.{}", cert.name, self.org_name(view)) == target
+                        || self.naming.name_of(cert).as_deref() == Some(target)
                 }
             }
         };
