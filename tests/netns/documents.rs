@@ -17,7 +17,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use mesh_lab::{program, repository, story};
+use mesh_lab::{Docker, IMAGE, program, repository, story};
 
 use blocks::{Block, Document, Line};
 use named::Row;
@@ -47,6 +47,16 @@ fn names_does_what_it_says() {
 }
 
 #[test]
+fn endpoints_do_what_it_says() {
+    let document = document("docs/endpoints.md");
+    // Machines keep the names of their namespaces to themselves.
+    story("documents-endpoints", |lab| {
+        let hosts = lab.machines(["a", "b"])?;
+        read_aloud(&document, Reader::on_machines(&hosts)?)
+    });
+}
+
+#[test]
 fn external_does_what_it_says() {
     typed("docs/external.md");
 }
@@ -54,9 +64,16 @@ fn external_does_what_it_says() {
 #[test]
 fn commands_on_hosts_stand_in_documents_that_are_typed() {
     for document in documents() {
-        let is_typed =
-            ["README.md", "docs/external.md", "docs/joining.md", "docs/names.md", "docs/operating.md"]
-                .contains(&document.name.as_str());
+        let is_typed = [
+            "README.md",
+            "docs/docker.md",
+            "docs/endpoints.md",
+            "docs/external.md",
+            "docs/joining.md",
+            "docs/names.md",
+            "docs/operating.md",
+        ]
+        .contains(&document.name.as_str());
         assert!(is_typed || document.host_commands().next().is_none(), "{}", document.name);
     }
 }
@@ -85,7 +102,8 @@ fn shell_scripts_have_no_errors_of_syntax() {
 fn commands_stand_in_blocks_that_are_checked() {
     for document in documents() {
         for block in &document.blocks {
-            let is_known = ["console", "sh", "text", "toml", "rust"].contains(&block.language.as_str());
+            let is_known =
+                ["console", "sh", "text", "toml", "yaml", "rust"].contains(&block.language.as_str());
             assert!(is_known, "{}, line {}: a block of {:?}", document.name, block.line, block.language);
             let is_checked = ["console", "sh"].contains(&block.language.as_str());
             let command = block.text.lines().find(|line| looks_like_a_command(line));
@@ -145,16 +163,41 @@ fn no_document_names_paths_of_the_machine_it_was_written_on() {
     }
 }
 
+#[test]
+fn docker_does_what_it_says() {
+    let document = document("docs/docker.md");
+    story("documents-docker", |lab| {
+        let hosts = lab.machines(["a", "b"])?;
+        let mut stations = Vec::new();
+        for host in &hosts {
+            let plugin = host.docker_plugin()?;
+            let docker = Docker::start(host)?;
+            // Nothing can be fetched here, so the image of the lab has the name that readers know.
+            docker.ok(&["tag", IMAGE, "busybox"])?;
+            stations.push((docker, plugin));
+        }
+        read_aloud(&document, Reader::on_machines(&hosts)?)
+    });
+}
+
 /// Types a document's commands on three hosts.
 fn typed(name: &str) {
-    let document = documents().into_iter().find(|document| document.name == name).expect("the document");
+    let document = document(name);
     story("documents", |lab| {
-        let mut reader = Reader::new(lab)?;
-        for (line, number) in document.host_commands() {
-            reader.types(&line).with_context(|| format!("{name}, line {number}"))?;
-        }
-        Ok(())
+        let hosts = lab.hosts(["a", "b", "c"])?;
+        read_aloud(&document, Reader::new(lab, &hosts)?)
     });
+}
+
+fn read_aloud(document: &Document, mut reader: Reader<'_>) -> Result<()> {
+    for (line, number) in document.host_commands() {
+        reader.types(&line).with_context(|| format!("{}, line {number}", document.name))?;
+    }
+    Ok(())
+}
+
+fn document(name: &str) -> Document {
+    documents().into_iter().find(|document| document.name == name).expect("the document")
 }
 
 /// README.md, CONTRIBUTING.md and everything right below docs.

@@ -13,28 +13,34 @@ use super::blocks::Line;
 /// Deadline of one command; the longest waits of meshctl end before.
 const COMMAND_DEADLINE: Duration = Duration::from_secs(90);
 
-/// Three hosts with meshd, and what was printed on them.
-pub struct Reader {
-    hosts: Vec<Host>,
+/// Hosts with meshd, and what was printed on them.
+pub struct Reader<'lab> {
+    hosts: &'lab [Host],
     _daemons: Vec<Daemon>,
-    /// Directory of all shells: a file that one host writes, another can read, as if it had been carried over.
-    dir: PathBuf,
+    /// Directory of all shells: a file that one host writes, another can read, as if it had been carried over. Machines
+    /// have file systems of their own, and each its own directory.
+    desk: Option<PathBuf>,
     path: OsString,
     /// Words of the document and what they stand for.
     words: BTreeMap<&'static str, String>,
 }
 
-impl Reader {
-    /// Starts the hosts.
-    pub fn new(lab: &Lab) -> Result<Self> {
-        let hosts: Vec<Host> = lab.hosts(["a", "b", "c"])?.into();
+impl<'lab> Reader<'lab> {
+    /// Starts meshd on the hosts.
+    pub fn new(lab: &Lab, hosts: &'lab [Host]) -> Result<Self> {
+        let desk = lab.dir().join("desk");
+        std::fs::create_dir(&desk).with_context(|| format!("create {}", desk.display()))?;
+        Self::on_machines(hosts).map(|reader| Self { desk: Some(desk), ..reader })
+    }
+
+    /// Starts meshd on machines.
+    pub fn on_machines(hosts: &'lab [Host]) -> Result<Self> {
         let daemons = hosts.iter().map(|host| host.meshd("")).collect::<Result<_>>()?;
         let mut path = program_dir()?.into_os_string();
-        path.push(":");
+        // Debian's programs, whatever else is installed.
+        path.push(":/usr/bin:/usr/sbin:");
         path.push(std::env::var_os("PATH").unwrap_or_default());
-        let dir = lab.dir().join("desk");
-        std::fs::create_dir(&dir).with_context(|| format!("create {}", dir.display()))?;
-        Ok(Self { hosts, _daemons: daemons, dir, path, words: BTreeMap::new() })
+        Ok(Self { hosts, _daemons: daemons, desk: None, path, words: BTreeMap::new() })
     }
 
     /// Types a command and checks how it ends.
@@ -64,7 +70,7 @@ impl Reader {
         let line: [OsString; 8] = [
             "env".into(),
             "--chdir".into(),
-            self.dir.clone().into(),
+            self.desk.as_deref().unwrap_or(host.dir()).into(),
             set("PATH", self.path.clone()),
             set("MESHD_SOCKET", host.socket().into()),
             "sh".into(),
