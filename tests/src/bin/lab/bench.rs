@@ -1,5 +1,6 @@
 //! Benchmarks, by name.
 
+mod attach;
 mod flood;
 pub mod instructions;
 mod overload;
@@ -44,7 +45,7 @@ struct Bench {
     measure: fn(&Options) -> Result<Vec<Row>>,
 }
 
-const BENCHES: [Bench; 7] = [
+const BENCHES: [Bench; 8] = [
     Bench {
         name: "instructions",
         about: "instructions of the packet path, without its ciphers",
@@ -69,6 +70,11 @@ const BENCHES: [Bench; 7] = [
         name: "tunnel",
         about: "throughput, latency and cost of the tunnel beside other systems",
         measure: |options| tunnel::measure(&options.tunnel),
+    },
+    Bench {
+        name: "attach",
+        about: "2,000 endpoints attached and detached on one host",
+        measure: |_| attach::measure(),
     },
     Bench {
         name: "flood",
