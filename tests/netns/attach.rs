@@ -119,6 +119,35 @@ fn an_endpoint_outlives_its_daemon() {
         ensure!(endpoints(&a)?.len() == 1, "one endpoint");
         let three = Place::attached(&a, "three", &[])?;
         ensure!(three.addresses.iter().all(|address| !before.contains(address)), "an address given twice");
+
+        // Outside of the blocks of its node an endpoint is found by its own record alone.
+        let ip = pool(&mesh, 255, 32)?.replace("0/32", "77");
+        let fixed = Place::attached(&a, "fixed", &["--ip", &ip])?;
+        mesh.member_mut("a")?.daemon.kill()?;
+        mesh.member_mut("a")?.daemon = a.meshd("")?;
+        two.reaches_all(&[&fixed])
+    });
+}
+
+#[test]
+fn what_was_given_back_can_be_had_again_by_its_node_at_once() {
+    story("attach-again", |lab| {
+        let [a] = lab.hosts(["a"])?;
+        let mesh = lab.mesh("clinics", &[&a])?;
+        let mut place = Place::new(&a, "one")?;
+        let ip = pool(&mesh, 255, 32)?.replace("0/32", "77");
+        for _ in 0..3 {
+            place.attach(&a, &["--ip", &ip, "--name", "one"])?;
+            ensure!(place.addresses[0] == ip, "{:?}", place.addresses);
+            a.ctl(&["detach", "--netns", &place.path])?.ok()?;
+        }
+        // A pool is given back with its network, and others may overlap it then.
+        for len in [22, 24, 22] {
+            a.ctl(&["network", "create", "jobs", "--subnet", &pool(&mesh, 200, len)?])?.ok()?;
+            a.ctl(&["attach", "--netns", &place.path, "--network", "jobs"])?.ok()?;
+            a.ctl(&["detach", "--netns", &place.path, "--network", "jobs"])?.ok()?;
+            a.ctl(&["network", "remove", "jobs"])?.ok()?;
+        }
         Ok(())
     });
 }

@@ -180,7 +180,9 @@ impl<H: Clone> Pool<H> {
         if self.own.is_used(offset) {
             return Err(NoAddress::Taken(Holder::This));
         }
-        if let Some(seen) = self.known.on(offset, now) {
+        // What the roster still says of this node is older than what the node knows of itself.
+        let seen = self.known.on(offset, now).filter(|seen| !matches!(seen.holder, Holder::This));
+        if let Some(seen) = seen {
             match seen.rests_until {
                 None => return Err(NoAddress::Taken(seen.holder.clone())),
                 Some(until) if until > now + REST => return Err(NoAddress::Rests { until }),

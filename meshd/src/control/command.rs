@@ -15,6 +15,11 @@ use tokio::sync::oneshot;
 pub struct Answer<T>(pub oneshot::Sender<Result<T, ApiError>>);
 
 impl<T> Answer<T> {
+    /// Whether the caller went away.
+    pub fn is_gone(&self) -> bool {
+        self.0.is_closed()
+    }
+
     /// Answers; a caller that went away misses it.
     pub fn send(self, result: Result<T, ApiError>) {
         if self.0.send(result).is_err() {

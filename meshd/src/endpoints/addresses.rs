@@ -80,6 +80,11 @@ impl Addresses {
         self.with(net, |pool| pool.has(net)).unwrap_or(false)
     }
 
+    /// Forgets a block that this node turned out not to have; the addresses in it that are used stay used.
+    pub fn lose_block(&self, block: IpNet) {
+        self.with(block, |pool| pool.release_block(block));
+    }
+
     /// The blocks of this node, in all pools.
     pub fn blocks(&self) -> Vec<IpNet> {
         self.pools().values().flat_map(Pool::blocks).collect()

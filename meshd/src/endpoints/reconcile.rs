@@ -14,7 +14,7 @@ use super::entry::{BootId, Entry, Stage};
 use crate::os::{LinkOwner, Veth, host_link};
 
 /// How long an endpoint looks dead before its addresses are given back.
-pub const GRACE: Duration = Duration::from_secs(60);
+pub const GRACE: Duration = Duration::from_secs(40);
 /// How long a pair without an endpoint stays: a survey may run beside an attachment that it doesn't know of yet.
 pub const ORPHAN_GRACE: Duration = Duration::from_secs(20);
 

@@ -91,6 +91,9 @@ pub enum WiringError {
     /// The routes of this host.
     #[error("list the routes of endpoints")]
     Routes(#[source] NetlinkError),
+    /// A defect of this program ended it half-way.
+    #[error("it broke off half-way")]
+    BrokenOff,
     /// The kernel doesn't tell which run of it this is.
     #[error("read the kernel's boot id")]
     Boot(#[source] std::io::Error),

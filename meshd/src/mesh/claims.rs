@@ -200,6 +200,12 @@ impl Mesh {
         std::mem::take(&mut self.claims.has_news)
     }
 
+    /// What this node claims for endpoints, blocks and addresses to come.
+    pub fn own_claims(&self) -> impl Iterator<Item = &Endpoint> {
+        let now = self.clock.now();
+        self.claims.records(&self.roster).filter(move |record| !record.withdrawn && !is_over(record, now))
+    }
+
     /// Verifies values of a registry, and says who claims what of a prefix.
     pub fn learn_claims(
         &mut self,

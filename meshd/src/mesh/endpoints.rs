@@ -105,15 +105,26 @@ impl Endpoints {
         })
     }
 
-    /// Runs an effect beside the loop, and brings back what came of it.
-    fn run(&self, wiring: &Arc<Wiring>, effect: impl FnOnce(&Wiring) -> Report + Send + 'static) {
+    /// Runs an effect beside the loop, and brings back what came of it; `broken_off` if it panics.
+    fn run(
+        &self,
+        wiring: &Arc<Wiring>,
+        effect: impl FnOnce(&Wiring) -> Report + Send + 'static,
+        broken_off: Option<Report>,
+    ) {
         let (wiring, reports) = (Arc::clone(wiring), self.reports.clone());
         // Ends by itself: every step of it is a short call of the kernel.
         tokio::spawn(async move {
-            match tokio::task::spawn_blocking(move || effect(&wiring)).await {
+            let report = match tokio::task::spawn_blocking(move || effect(&wiring)).await {
+                Ok(report) => Some(report),
+                Err(error) => {
+                    tracing::error!(%error, "an effect on an endpoint broke off");
+                    broken_off
+                }
+            };
+            if let Some(report) = report {
                 // The mesh was left meanwhile: nobody to tell.
-                Ok(report) => drop(reports.send(report).await),
-                Err(error) => tracing::error!(%error, "an effect on an endpoint broke off"),
+                drop(reports.send(report).await);
             }
         });
     }
@@ -153,6 +164,7 @@ impl Mesh {
         }
         self.wiring()?;
         self.undo_unfinished();
+        self.claim_attached();
         Ok(())
     }
 
@@ -262,7 +274,8 @@ fn wiring_failed(error: &WiringError) -> ApiError {
         | WiringError::Prefix(_)
         | WiringError::Pairs(_)
         | WiringError::Routes(_)
-        | WiringError::Boot(_) => {
+        | WiringError::Boot(_)
+        | WiringError::BrokenOff => {
             (ErrorCode::DeviceFailed, "the daemon needs CAP_NET_ADMIN and CAP_SYS_ADMIN: look at its log")
         }
     };

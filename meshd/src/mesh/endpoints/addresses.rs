@@ -6,11 +6,11 @@ use ipnet::IpNet;
 use meshd_api::{ApiError, ErrorCode, Network};
 use meshd_core::pool::{Allocation, Holder, NoAddress};
 use meshd_trust::Refusal;
-use meshd_wire::NodeId;
 use meshd_wire::record::Label;
+use meshd_wire::{EndpointId, NodeId};
 
 use super::Mesh;
-use crate::endpoints::{Claim, Claimant, Entry, NoPool, Pools, TakeError};
+use crate::endpoints::{Addresses, Claim, Claimant, Entry, NoPool, Pools, Stage, TakeError, claim_id};
 
 impl Mesh {
     /// What claims addresses beside the loop.
@@ -42,13 +42,15 @@ impl Mesh {
     /// Takes over what others have claimed, gives back what nobody has any more, and claims ahead of need.
     pub(super) fn tend_addresses(&mut self) {
         let addresses = self.endpoints.addresses.clone();
+        self.withdraw_strays(&addresses);
+        self.withdraw_lost_endpoints();
         if addresses.nets().is_empty() {
             return;
         }
         if self.has_news_of_claims() {
             addresses.learn(&self.roster, &self.node, self.clock.now());
         }
-        self.withdraw_strays(&addresses);
+        self.claim_held_blocks(&addresses);
         let blocks = addresses.blocks();
         if blocks != self.endpoints.file.content().blocks
             && let Err(error) = self.endpoints.store(|content| content.blocks = blocks)
@@ -58,6 +60,46 @@ impl Mesh {
         let claimant = self.claims_beside();
         // Ends by itself: claims have a deadline.
         tokio::spawn(async move { claimant.tend().await });
+    }
+
+    /// Gives back what endpoints had that nobody knows any more: the word about their end was lost.
+    fn withdraw_lost_endpoints(&mut self) {
+        let is_known = |id| self.endpoints.entry(id).is_some() || self.endpoints.jobs.has(id);
+        let lost: Vec<EndpointId> = self
+            .own_claims()
+            .filter(|record| {
+                !Claim::of_record(record).nets.iter().any(|net| claim_id(*net) == record.endpoint)
+            })
+            .map(|record| record.endpoint)
+            .filter(|id| !is_known(*id))
+            .collect();
+        for id in lost {
+            tracing::info!(endpoint = %id, "giving back what an endpoint had that is not known any more");
+            self.withdraw_endpoint(&id);
+        }
+    }
+
+    /// Sees to it that blocks that are given from are claimed; one that is another's by now is given from no more.
+    fn claim_held_blocks(&mut self, addresses: &Addresses) {
+        for block in addresses.blocks() {
+            if let Err(refusal) = self.publish_endpoint(&Claim::of_net(block)) {
+                tracing::warn!(%block, %refusal, "a block of this node is not its own any more");
+                addresses.lose_block(block);
+            }
+        }
+    }
+
+    /// Says of all that are attached that they are there; what was said and is not old is not said again.
+    pub(super) fn claim_attached(&mut self) {
+        let boot = self.endpoints.boot;
+        let entries = self.endpoints.file.content().entries.iter();
+        let attached = entries.filter(|entry| entry.stage == Stage::Attached && entry.boot == boot);
+        for entry in attached.cloned().collect::<Vec<_>>() {
+            if let Err(error) = self.claim_entry(&entry) {
+                let cause = error.cause.unwrap_or_default();
+                tracing::warn!(endpoint = %entry.id, error = error.error, cause, "the mesh can't be told of it");
+            }
+        }
     }
 
     /// Says that an endpoint is there.

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use meshd_api::{ApiError, AttachRequest, Attachment, Egress, Endpoint, ErrorCode, Namespace, Network};
 use meshd_wire::{EndpointId, ImageDigest, name};
+use tokio::sync::oneshot;
 
 use super::{Mesh, Waiting, wiring_failed};
 use crate::control::Answer;
@@ -17,6 +18,8 @@ use crate::os::{LinkOwner, Mac};
 const ENDPOINTS_MAX: usize = 3584;
 /// Longest name of an interface, as the kernel has it.
 const IFNAME_LEN_MAX: usize = 15;
+/// Longest path, as the kernel has it.
+const PATH_LEN_MAX: usize = 4096;
 /// What IPv6 needs.
 const MTU_MIN: u16 = 1280;
 
@@ -51,10 +54,14 @@ impl Mesh {
         let id = EndpointId::of(runtime, network, container, ifname);
         LinkOwner::new(runtime, id).map_err(|error| bad(format!("`{runtime}`: {error}")))?;
         let network = self.network(runtime, network)?;
-        if request.namespace.is_some() && !is_ifname(ifname) {
+        let is_named = request.namespace.is_some() || !ifname.is_empty();
+        if is_named && !is_ifname(ifname) {
             return Err(bad(format!("`{ifname}` can't name an interface")).with_hint(format!(
-                "1 to {IFNAME_LEN_MAX} bytes without `/`, `:` and spaces, not `.` or `..`"
+                "1 to {IFNAME_LEN_MAX} bytes without `/`, `:`, `%` and spaces, not `.` or `..`"
             )));
+        }
+        if request.namespace.as_ref().is_some_and(|namespace| namespace.path.len() > PATH_LEN_MAX) {
+            return Err(bad(format!("a path has at most {PATH_LEN_MAX} bytes")));
         }
         let nets = Pools::of(network)?.nets;
         if nets.is_empty() {
@@ -90,7 +97,8 @@ impl Mesh {
     /// Begins with the addresses. One that is attached is looked after and answered again.
     pub(super) fn begin_attach(&mut self, id: EndpointId, request: AttachRequest, answer: Waiting) -> bool {
         if let Some(entry) = self.endpoints.entry(id) {
-            let is_same = is_in(entry, request.namespace.as_ref())
+            let is_same = entry.boot == self.endpoints.boot
+                && is_in(entry, request.namespace.as_ref())
                 && request.addresses.iter().all(|wanted| entry.addresses.contains(wanted));
             if !is_same {
                 let error = "the endpoint is attached in another way: detach it first";
@@ -199,6 +207,10 @@ impl Mesh {
         let asked = reserved.filter(|address| request.addresses.contains(address));
         let mut addresses: Vec<IpAddr> = taken.iter().copied().chain(asked).collect();
         addresses.sort();
+        if let Some(lost) = request.addresses.iter().find(|wanted| !addresses.contains(wanted)) {
+            let error = format!("{lost} was given back or taken meanwhile");
+            return Err(ApiError::new(ErrorCode::AddressTaken, error).with_hint("ask again"));
+        }
         let mac = match request.mac.as_deref() {
             Some(text) => mac(text)?,
             None => derived_mac(&addresses),
@@ -240,7 +252,8 @@ impl Mesh {
         let own_pools = Pools::of(network)?.nets;
         let mut foreign_pools = Vec::new();
         if request.namespace.is_none() {
-            for other in &content.networks {
+            // A container has endpoints of one runtime alone.
+            for other in content.networks.iter().filter(|other| other.runtime == network.runtime) {
                 foreign_pools
                     .extend(Pools::of(other)?.nets.into_iter().filter(|net| !own_pools.contains(net)));
             }
@@ -264,7 +277,7 @@ impl Mesh {
         let wiring = match self.wiring() {
             Ok(wiring) => wiring,
             Err(error) => {
-                self.drop_unwired(id);
+                self.forget_unwired(id);
                 if let Some(answer) = attaching.answer {
                     answer.send(Err(error));
                 }
@@ -272,10 +285,11 @@ impl Mesh {
             }
         };
         self.endpoints.attaching.insert(id, attaching);
-        self.endpoints.run(&wiring, move |wiring| {
-            let result = wiring.attach(&entry).map(drop);
-            Report::Wired { id, result }
-        });
+        self.endpoints.run(
+            &wiring,
+            move |wiring| Report::Wired { id, result: wiring.attach(&entry).map(drop) },
+            Some(Report::Wired { id, result: Err(WiringError::BrokenOff) }),
+        );
         true
     }
 
@@ -294,20 +308,13 @@ impl Mesh {
         let Some(Attaching { request: _, answer }) = self.endpoints.attaching.remove(&id) else {
             return self.finish(id);
         };
-        let told = match result {
-            Ok(()) => {
-                let attached = self.attached(id);
-                if attached.is_err() {
-                    // Its link is there: it goes as that of any other, and nobody waits for that.
-                    drop(self.detach_one(id));
-                }
-                attached
-            }
-            Err(error) => {
-                self.drop_unwired(id);
-                Err(wiring_failed(&error))
-            }
-        };
+        let was_attached = self.endpoints.entry(id).is_some_and(|entry| entry.stage == Stage::Attached);
+        let told = result.map_err(|error| wiring_failed(&error)).and_then(|()| self.attached(id));
+        let is_undone = told.is_err() && !was_attached;
+        if told.is_err() && was_attached {
+            // A live container keeps what it has; it is looked at again.
+            self.endpoints.broken.insert(id);
+        }
         if let Err(error) = &told {
             let cause = error.cause.as_deref().unwrap_or_default();
             tracing::warn!(endpoint = %id, error = error.error, cause, "not attached");
@@ -315,7 +322,10 @@ impl Mesh {
         if let Some(answer) = answer {
             answer.send(told);
         }
-        self.finish(id);
+        // What may be left of it goes before anything else is done with it; nobody waits for that.
+        if !(is_undone && self.begin_detach(id, oneshot::channel().0)) {
+            self.finish(id);
+        }
     }
 
     fn attached(&mut self, id: EndpointId) -> Result<Endpoint, ApiError> {
@@ -354,7 +364,7 @@ fn is_in(entry: &Entry, namespace: Option<&Namespace>) -> bool {
 }
 
 fn is_ifname(text: &str) -> bool {
-    let is_plain = |byte: u8| byte.is_ascii_graphic() && byte != b'/' && byte != b':';
+    let is_plain = |byte: u8| byte.is_ascii_graphic() && ![b'/', b':', b'%'].contains(&byte);
     (1..=IFNAME_LEN_MAX).contains(&text.len()) && text.bytes().all(is_plain) && text != "." && text != ".."
 }
 

@@ -6,7 +6,7 @@ use tokio::sync::oneshot;
 
 use super::{Mesh, tell, wiring_failed};
 use crate::control::Answer;
-use crate::endpoints::{Entry, Job, Report, Stage, WiringError};
+use crate::endpoints::{Entry, Job, Report, Stage, Wiring, WiringError};
 
 impl Mesh {
     /// Detaches one endpoint, or all of a container in a network.
@@ -114,7 +114,9 @@ impl Mesh {
             }
         };
         self.endpoints.detaching.insert(id, told);
-        self.endpoints.run(&wiring, move |wiring| Report::Unwired { id, result: wiring.detach(&entry) });
+        let broken_off = Report::Unwired { id, result: Err(WiringError::BrokenOff) };
+        let effect = move |wiring: &Wiring| Report::Unwired { id, result: wiring.detach(&entry) };
+        self.endpoints.run(&wiring, effect, Some(broken_off));
         true
     }
 
@@ -131,12 +133,9 @@ impl Mesh {
         self.finish(id);
     }
 
-    /// Removes an endpoint of which nothing was wired, or nothing is any more.
-    pub(super) fn drop_unwired(&mut self, id: EndpointId) {
-        let is_attached = self.endpoints.entry(id).is_some_and(|entry| entry.stage == Stage::Attached);
-        if is_attached {
-            // A live container keeps its address; it is looked at again.
-            self.endpoints.broken.insert(id);
+    /// Forgets an endpoint for which nothing was done yet.
+    pub(super) fn forget_unwired(&mut self, id: EndpointId) {
+        if self.endpoints.entry(id).is_none_or(|entry| entry.stage != Stage::Wiring) {
             return;
         }
         if let Err(error) = self.forget_entry(id) {

@@ -40,15 +40,23 @@ impl Mesh {
             Some(_) | None => {}
         }
         self.wiring()?;
+        if let Some(before) = &before {
+            let gone: Vec<IpNet> =
+                Pools::of(before)?.nets.into_iter().filter(|net| !pools.nets.contains(net)).collect();
+            self.endpoints.store(|content| content.networks.retain(|one| !is_it(one)))?;
+            for net in gone {
+                self.close_pool(net);
+            }
+        }
+        for net in pools.nets {
+            self.open_pool(net, allocation(network.allocation))?;
+        }
         let stored = network.clone();
         self.endpoints.store(|content| {
             content.networks.retain(|one| !is_it(one));
             content.networks.push(stored);
             content.networks.sort_by(|a, b| (&a.runtime, &a.network).cmp(&(&b.runtime, &b.network)));
         })?;
-        for net in pools.nets {
-            self.open_pool(net, allocation(network.allocation))?;
-        }
         Ok(NetworkReply { network })
     }
 
@@ -163,6 +171,10 @@ impl Mesh {
         answer: Answer<ClaimReply>,
     ) {
         let since = self.clock.now();
+        // Who asked has given up, and will not give back what it does not know of.
+        if let (Ok(address), true) = (&result, answer.is_gone()) {
+            return self.give_back(&[*address]);
+        }
         let reserved = result.map_err(|error| self.take_failed(&error)).and_then(|address| {
             let kept = self.endpoints.store(|content| content.reserved.push(Reserved { address, since }));
             if kept.is_err() {

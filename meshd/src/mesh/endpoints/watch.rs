@@ -40,7 +40,9 @@ impl Mesh {
         let Some(wiring) = self.endpoints.wiring.clone() else { return };
         let entries = self.endpoints.file.content().entries.clone();
         self.endpoints.survey = SurveyPace { at: tick + SURVEY_EVERY, runs: true };
-        self.endpoints.run(&wiring, move |wiring| Report::Surveyed { result: wiring.survey(&entries) });
+        let broken_off = Report::Surveyed { result: Err(WiringError::BrokenOff) };
+        let effect = move |wiring: &Wiring| Report::Surveyed { result: wiring.survey(&entries) };
+        self.endpoints.run(&wiring, effect, Some(broken_off));
     }
 
     /// A link of an endpoint is gone, or may be: looks soon.
@@ -80,6 +82,7 @@ impl Mesh {
             }
         }
         self.undo_unfinished();
+        self.claim_attached();
         if !survey.filter_faults.is_empty() {
             self.repair_firewall(&survey.filter_faults);
         }
@@ -118,9 +121,10 @@ impl Mesh {
             return answer.send(Ok(CheckReply { faults }));
         }
         match self.wiring() {
-            Ok(wiring) => self
-                .endpoints
-                .run(&wiring, move |wiring| Report::Checked { result: wiring.faults(&entry), answer }),
+            Ok(wiring) => {
+                let effect = move |wiring: &Wiring| Report::Checked { result: wiring.faults(&entry), answer };
+                self.endpoints.run(&wiring, effect, None);
+            }
             Err(error) => answer.send(Err(error)),
         }
     }
