@@ -5,7 +5,7 @@ mod paths;
 mod rig;
 mod tunnels;
 
-use std::io::ErrorKind;
+use std::io::{Error, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 
 use meshd::dataplane::{DataPlane, DataPlaneConfig, DataPlaneError, Event, PeerConfig, PingError};
@@ -49,9 +49,14 @@ fn an_address_nobody_owns_is_answered_as_unreachable() {
         IpAddr::V4(addr4(1)),
         IpAddr::V6(addr6(1)),
     ] {
-        let error = pair
-            .inside(0, || TcpStream::connect_timeout(&SocketAddr::new(address, 80), PATIENCE))
-            .expect_err("nobody listens there");
+        let refusal = || {
+            let connected =
+                pair.inside(0, || TcpStream::connect_timeout(&SocketAddr::new(address, 80), PATIENCE));
+            connected.expect_err("nobody listens there")
+        };
+        // Now and then the kernel closes a socket whose error it does not tell; the next socket's it does.
+        let is_told = |error: &Error| error.to_string() != "no error set after POLLHUP";
+        let error = Some(refusal()).filter(is_told).unwrap_or_else(refusal);
         assert_eq!(error.kind(), ErrorKind::HostUnreachable, "{address}: {error}");
     }
     assert!(counter(&a, "no-peer") >= 2);
