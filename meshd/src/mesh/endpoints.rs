@@ -24,7 +24,7 @@ use super::Mesh;
 use crate::control::Answer;
 use crate::daemon::Message;
 use crate::endpoints::{
-    Addresses, BootId, Content, EndpointsFile, Entry, Jobs, Pools, Report, Scope, Suspects, Wiring,
+    Addresses, BootId, Content, EndpointsFile, Entry, Job, Jobs, Pools, Report, Scope, Suspects, Wiring,
     WiringError, WiringSettings, allocation,
 };
 use crate::os::VethError;
@@ -192,25 +192,26 @@ impl Mesh {
     }
 
     /// Begins a job, now or when those before it are done.
-    fn begin(&mut self, id: EndpointId, job: crate::endpoints::Job) {
-        let mut next = self.endpoints.jobs.begin(id, job).map(|job| (id, job));
-        // A job that ends at once makes room for the next.
-        while let Some((id, job)) = next {
-            next = if self.work_on(id, job) { None } else { self.endpoints.jobs.done(id) };
-        }
+    fn begin(&mut self, id: EndpointId, job: Job) {
+        let first = self.endpoints.jobs.begin(id, job).map(|job| (id, job));
+        self.work_through(first);
     }
 
     /// A job came to its end: begins what waits behind it.
     fn finish(&mut self, id: EndpointId) {
-        let mut next = self.endpoints.jobs.done(id);
+        let next = self.endpoints.jobs.done(id);
+        self.work_through(next);
+    }
+
+    /// Starts a job; one that ends at once makes room for the next.
+    fn work_through(&mut self, mut next: Option<(EndpointId, Job)>) {
         while let Some((id, job)) = next {
             next = if self.work_on(id, job) { None } else { self.endpoints.jobs.done(id) };
         }
     }
 
     /// Starts a job; whether it goes on beside the loop.
-    fn work_on(&mut self, id: EndpointId, job: crate::endpoints::Job) -> bool {
-        use crate::endpoints::Job;
+    fn work_on(&mut self, id: EndpointId, job: Job) -> bool {
         match job {
             Job::Attach(request, answer) => self.begin_attach(id, *request, answer),
             Job::Detach(told) => self.begin_detach(id, told),
