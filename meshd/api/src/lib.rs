@@ -25,6 +25,7 @@ mod mesh;
 mod network;
 mod peers;
 mod ping;
+mod policy;
 mod status;
 mod text;
 
@@ -53,6 +54,11 @@ pub use network::{
 };
 pub use peers::{GetPeers, Peer, PeerState, Peers};
 pub use ping::{PingReply, PingRequest};
+pub use policy::{
+    EndpointPolicy, POLICIES_BYTES_MAX, POLICIES_MAX, POLICY_EXCEPT_MAX, POLICY_LABELS_MAX, POLICY_PEERS_MAX,
+    POLICY_PORTS_MAX, POLICY_RULES_MAX, PoliciesReply, PolicyPeer, PolicyPorts, PolicyProtocol, PolicyRule,
+    SetPoliciesRequest,
+};
 pub use status::{
     Freshness, GetStatus, Membership, MeshStatus, NodeStatus, OrganisationStatus, PeerCount, RegistryKind,
     RegistryStatus, Status, Warning,

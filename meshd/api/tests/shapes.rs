@@ -2,7 +2,7 @@
 
 use meshd_api::{
     Allocation, ApiError, Document, Egress, ErrorCode, Event, EventKind, Exit, InviteReply, InviteRequest,
-    JoinRequest, LeaveReply, PeerState, PutNetworkRequest, Secret,
+    JoinRequest, LeaveReply, PeerState, PolicyProtocol, PutNetworkRequest, Secret, SetPoliciesRequest,
 };
 
 #[test]
@@ -104,6 +104,29 @@ fn a_network_says_how_addresses_are_chosen_and_a_typing_error_is_refused() {
         (Allocation::Sequential, Egress::Runtime)
     );
     assert!(serde_json::from_str::<PutNetworkRequest>(&json.replace("sequential", "sequentail")).is_err());
+}
+
+#[test]
+fn what_a_policy_leaves_out_is_not_the_same_as_what_it_has_none_of() {
+    let json = r#"{"runtime":"cni","network":"pods","policies":[{"select":{"k8s.namespace":"shop"},"ingress":[],
+        "egress":[{"peers":[{"net":"10.0.0.0/8","except":["10.1.0.0/16"]}],
+        "ports":[{"protocol":"sctp","first":1,"last":65535}]},{}]}]}"#;
+    let request: SetPoliciesRequest = serde_json::from_str(json).expect("a request");
+    let policy = &request.policies[0];
+    assert_eq!(policy.ingress.as_ref().map(Vec::len), Some(0));
+    let [some, all] = &policy.egress.as_ref().expect("restricted")[..] else { panic!("two rules") };
+    assert_eq!(some.ports.as_ref().expect("ports")[0].protocol, PolicyProtocol::Sctp);
+    assert_eq!((&all.peers, &all.ports), (&None, &None));
+    let read_again = serde_json::to_string(&request).expect("JSON");
+    assert_eq!(serde_json::from_str::<SetPoliciesRequest>(&read_again).expect("a request"), request);
+    let open: SetPoliciesRequest =
+        serde_json::from_str(r#"{"runtime":"cni","network":"pods","policies":[{}]}"#).expect("a request");
+    assert_eq!((&open.policies[0].ingress, &open.policies[0].egress), (&None, &None));
+    for wrong in
+        [json.replace("sctp", "tpc"), json.replace("ingress", "ingres"), json.replace("65535", "65536")]
+    {
+        assert!(serde_json::from_str::<SetPoliciesRequest>(&wrong).is_err(), "{wrong}");
+    }
 }
 
 #[test]
