@@ -444,7 +444,7 @@ mod tests {
             ("[tunnel]\ndevice = \"a/b\"", "tunnel.device"),
             ("[node]\nname = \"A\"", "node.name"),
             ("[node]\nadvertise = [\"x\"]", "node.advertise"),
-            ("[control]\nlisten = \"7946\"", "control.listen"),
+            ("[control]\nlisten = \"51820\"", "control.listen"),
             ("[registry]\nendpoints = [\"etcd:2379\"]", "registry.endpoints"),
             ("[dns]\nsuffix = \"Mesh\"", "dns.suffix"),
             ("[registry]\ncert = \"c\"", "registry"),

@@ -3,12 +3,12 @@
 /// A member of a mesh of two organisations.
 pub const STATUS: &str = r#"{"schema":"meshd.status/1","version":"0.1.0","uptime_s":10925,"membership":"member",
 "node":{"name":"a","id":"aqeaqeaqeaqeaqeaqeaqeaqeaqeaqeaqeaqeaqeaqeaqeaqeaqea","org":"uva","addr4":"10.91.0.1",
-"addr6":"fd12:3456:789a:1::5","dns_name":"a.uva.mesh.internal","device":"meshd0","udp_port":51820,"control":"192.0.2.10:7946",
+"addr6":"fd12:3456:789a:1::5","dns_name":"a.uva.mesh.internal","device":"meshd0","udp_port":51820,"control":"192.0.2.10:51820",
 "roles":["steward","registry"],"cert_expires_at":1795840216,"identity":"mfrggzdfmztwq2lknnwg23tpobyxe43uov3ho6dzpiydcmrtgq2q"},
 "mesh":{"name":"lab","id":"qfaqfaqfaqfaqfaqfaqfaqfaqfaqfaqfaqfaqfaqfaqfaqfaqfaq","lab":true,"prefix6":"fd12:3456:789a::/48",
 "organisations":[{"name":"uva","id":"ueaqueaqueaqueaqueaqueaqueaqueaqueaqueaqueaqueaqueaq","prefix4":"10.91.0.0/16","freshness":"fresh","state_age_s":12},
 {"name":"surf","id":"seaqseaqseaqseaqseaqseaqseaqseaqseaqseaqseaqseaqseaq","prefix4":"10.92.0.0/16","freshness":"stale","state_age_s":1205}]},
-"registry":{"kind":"embedded","endpoints":["192.0.2.10:7946"],"connected":true,"since":1795235416},
+"registry":{"kind":"embedded","endpoints":["192.0.2.10:51820"],"connected":true,"since":1795235416},
 "peers":{"total":3,"connected":2},
 "warnings":[{"code":"root-key-present","message":"the root key is still on this host","hint":"move it to a safe place"}]}"#;
 
@@ -40,7 +40,7 @@ pub const INVITE: &str =
 /// A new member.
 pub const MEMBER: &str = r#"{"schema":"meshd.member/1",
 "node":{"name":"b","id":"beaqbeaqbeaqbeaqbeaqbeaqbeaqbeaqbeaqbeaqbeaqbeaqbeaq","org":"uva","addr4":"10.91.0.2",
-"addr6":"fd12:3456:789a:1::6","device":"meshd0","udp_port":51820,"control":"192.0.2.11:7946","roles":[],
+"addr6":"fd12:3456:789a:1::6","device":"meshd0","udp_port":51820,"control":"192.0.2.11:51820","roles":[],
 "cert_expires_at":1795840216,"identity":"nbswy3dpnbswy3dpnbswy3dpnbswy3dpnbswy3dpnbswy3dpnbsq"},
 "mesh":{"name":"lab","id":"qfaqfaqfaqfaqfaqfaqfaqfaqfaqfaqfaqfaqfaqfaqfaqfaqfaq","lab":false,"prefix6":"fd12:3456:789a::/48","organisations":[]}}"#;
 
@@ -111,8 +111,8 @@ pub const EVENTS: &str = r#"{"schema":"meshd.event/1","at_ms":1795235416007,"kin
 {"schema":"meshd.event/1","at_ms":1795235416010,"kind":"peer-down","name":"b","id":"beaq","org":"uva","reason":"no answer"}
 {"schema":"meshd.event/1","at_ms":1795235416011,"kind":"member-removed","name":"b","id":"beaq","org":"uva","reason":"revoked"}
 {"schema":"meshd.event/1","at_ms":1795235416012,"kind":"record-refused","record":"NodeCert abcdefghij","reason":"bad-signature","signer":null}
-{"schema":"meshd.event/1","at_ms":1795235416013,"kind":"registry-disconnected","endpoint":"192.0.2.10:7946","reason":"connection refused"}
-{"schema":"meshd.event/1","at_ms":1795235416014,"kind":"registry-connected","endpoint":"192.0.2.10:7946"}
+{"schema":"meshd.event/1","at_ms":1795235416013,"kind":"registry-disconnected","endpoint":"192.0.2.10:51820","reason":"connection refused"}
+{"schema":"meshd.event/1","at_ms":1795235416014,"kind":"registry-connected","endpoint":"192.0.2.10:51820"}
 {"schema":"meshd.event/1","at_ms":1795235416015,"kind":"org-stale","org":"surf","state_age_s":1205}
 {"schema":"meshd.event/1","at_ms":1795235416016,"kind":"cert-renewed","expires_at":1795840216}
 {"schema":"meshd.event/1","at_ms":1795235416017,"kind":"address-changed","candidates":["192.0.2.10:51820","[2001:db8::1]:51820"]}

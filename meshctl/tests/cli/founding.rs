@@ -102,7 +102,7 @@ fn several_organisations_found_a_mesh_together() {
     let mut both = create.to_vec();
     both.extend(["--genesis", "copy.draft"]);
     let run = meshctl(&daemon, &both);
-    let registry = format!("--registry meshd://{}@192.0.2.11:7946", steward_keys()[3]);
+    let registry = format!("--registry meshd://{}@192.0.2.11:51820", steward_keys()[3]);
     assert!(run.code == 0 && run.stderr.contains(&registry), "{run:?}");
     both.extend(["--registry", "http://192.0.2.1:2379"]);
     let run = meshctl(&daemon, &both);

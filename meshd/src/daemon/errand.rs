@@ -178,7 +178,7 @@ pub fn join_error(error: &JoinError) -> ApiError {
         JoinError::Unreachable(_) | JoinError::NoAnswer(_) => (
             ErrorCode::StewardUnreachable,
             Some(
-                "is its control port (7946/tcp by default) open to this host? Otherwise join by file: `meshctl join --request FILE`",
+                "is its control port (51820/tcp by default) open to this host? Otherwise join by file: `meshctl join --request FILE`",
             ),
         ),
         JoinError::OutOfTurn => (ErrorCode::Internal, None),

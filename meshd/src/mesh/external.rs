@@ -337,7 +337,7 @@ pub fn claim_error(name: &str, error: &StewardCallError) -> ApiError {
         | StewardCallError::OutOfTurn => {
             ApiError::new(ErrorCode::StewardUnreachable, format!("no steward gives {name} an address"))
                 .with_cause(crate::chain::of(error))
-                .with_hint("is its control port (7946/tcp by default) open to this host? Then run it again")
+                .with_hint("is its control port (51820/tcp by default) open to this host? Then run it again")
         }
     };
     match api.code {

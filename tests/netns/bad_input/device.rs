@@ -46,8 +46,8 @@ fn a_taken_control_port_founds_no_mesh() {
     story("tcp-taken", |lab| {
         let a = lab.host("a")?;
         let mut daemon = a.meshd("")?;
-        let taken = a.namespace().run(|| TcpListener::bind("[::]:7946"))??;
-        let words = ["7946", "hint: another program may hold the port"];
+        let taken = a.namespace().run(|| TcpListener::bind("[::]:51820"))??;
+        let words = ["51820", "hint: another program may hold the port"];
         refused(&create(&a)?, FAILED, &words)?;
         is_outside(&a)?;
         drop(taken);
@@ -55,7 +55,7 @@ fn a_taken_control_port_founds_no_mesh() {
 
         let identity_before = identity(&a)?;
         daemon.stop()?;
-        let taken = a.namespace().run(|| TcpListener::bind("[::]:7946"))??;
+        let taken = a.namespace().run(|| TcpListener::bind("[::]:51820"))??;
         let before = plain_files(&a.state_dir())?;
         ended(&a.meshd_ends("")?, FAILED, &words)?;
         assert!(plain_files(&a.state_dir())? == before);

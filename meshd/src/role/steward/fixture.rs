@@ -77,7 +77,7 @@ impl Home {
 
     /// Makes a token of 15 minutes.
     pub(crate) fn invite(&mut self) -> JoinToken {
-        self.invite_at(&quarter_hour(), &[SocketAddr::from(([192, 0, 2, 1], 7946))])
+        self.invite_at(&quarter_hour(), &[SocketAddr::from(([192, 0, 2, 1], 51820))])
     }
 
     /// Envelope of a request.
