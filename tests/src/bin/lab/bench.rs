@@ -1,11 +1,13 @@
 //! Benchmarks, by name.
 
 mod attach;
+mod containers;
 mod flood;
 pub mod instructions;
 mod overload;
 mod peers;
 mod scale;
+mod statistics;
 mod study;
 mod traffic;
 mod tunnel;
@@ -45,7 +47,7 @@ struct Bench {
     measure: fn(&Options) -> Result<Vec<Row>>,
 }
 
-const BENCHES: [Bench; 8] = [
+const BENCHES: [Bench; 9] = [
     Bench {
         name: "instructions",
         about: "instructions of the packet path, without its ciphers",
@@ -75,6 +77,11 @@ const BENCHES: [Bench; 8] = [
         name: "attach",
         about: "2,000 endpoints attached and detached on one host",
         measure: |_| attach::measure(),
+    },
+    Bench {
+        name: "containers",
+        about: "containers of Docker beside their hosts, and beside Docker's own overlay",
+        measure: |_| containers::measure(),
     },
     Bench {
         name: "flood",

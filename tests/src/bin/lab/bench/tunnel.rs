@@ -7,7 +7,6 @@ mod link;
 mod machine;
 mod markdown;
 mod results;
-mod statistics;
 mod syscalls;
 mod system;
 mod targets;
@@ -26,6 +25,7 @@ use self::link::{Link, Pair};
 use self::results::{Measured, Metric, OnLink, Once, Results};
 use self::system::{Found, Running, System};
 use self::traffic::Iperf;
+use crate::bench::statistics;
 use crate::packages;
 
 /// Programs that measuring needs.

@@ -6,9 +6,9 @@ use serde::Serialize;
 
 use super::link::Link;
 use super::machine::Machine;
-use super::statistics::{median, paired_ratio};
 use super::system::System;
 use super::traffic::Echoes;
+use crate::bench::statistics::{median, paired_ratio};
 
 /// A number that is taken in every round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
