@@ -16,10 +16,11 @@ use axum::routing::{get, post};
 use futures_util::stream;
 use meshd_api::{
     AddExternalRequest, AdmitRequest, ApiError, AttachRequest, Call, CheckRequest, ClaimRequest,
-    DetachRequest, Document, ErrorCode, Event, EventKind, GetConfig, GetEndpoints, GetEvents, GetExternals,
-    GetNetworks, GetPeers, GetReady, GetStatus, ImportRequest, InviteRequest, JoinFileRequest, JoinRequest,
-    KeepRequest, LeaveRequest, METRICS_PATH, MeshCreateRequest, Method, PingRequest, PutNetworkRequest,
-    REQUEST_BYTES_MAX, ReleaseRequest, RemoveExternalRequest, RemoveNetworkRequest, StewardPrepareRequest,
+    DescribeRequest, DetachRequest, Document, ErrorCode, Event, EventKind, GetConfig, GetEndpoints,
+    GetEvents, GetExternals, GetNetworks, GetPeers, GetReady, GetStatus, ImportRequest, InviteRequest,
+    JoinFileRequest, JoinRequest, KeepRequest, LeaveRequest, METRICS_PATH, MeshCreateRequest, Method,
+    PingRequest, PutNetworkRequest, REQUEST_BYTES_MAX, ReleaseRequest, RemoveExternalRequest,
+    RemoveNetworkRequest, StewardPrepareRequest,
 };
 use tokio::sync::{broadcast, mpsc, oneshot};
 
@@ -75,6 +76,7 @@ fn bounded(router: Router<Daemon>) -> Router<Daemon> {
 
 fn endpoint_routes(router: Router<Daemon>) -> Router<Daemon> {
     let router = route::<AttachRequest>(router);
+    let router = route::<DescribeRequest>(router);
     let router = route::<DetachRequest>(router);
     let router = route::<CheckRequest>(router);
     let router = route::<KeepRequest>(router);

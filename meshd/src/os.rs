@@ -31,7 +31,7 @@ pub use address::local_candidates;
 pub use conntrack::forget_connections;
 pub use container_end::{ContainerEnd, ContainerEndError};
 pub use firewall::{Admission, Firewall, FirewallError, FirewallSettings};
-pub use host_end::{GATEWAY4, GATEWAY6, HostEnd};
+pub use host_end::{GATEWAY4, GATEWAY6, HostEnd, gateway_of_all};
 pub use ipv6::ipv6_is_enabled;
 pub use link::{Device, DeviceError, DeviceSettings, underlay_mtu};
 pub use link_end::LinkEndError;

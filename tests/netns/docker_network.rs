@@ -1,64 +1,14 @@
 //! Containers of real dockerds on networks of the mesh, without a swarm.
 
-use std::time::Duration;
+#[path = "docker_network/several.rs"]
+mod several;
+#[path = "docker_network/station.rs"]
+mod station;
 
-use anyhow::{Result, ensure};
-use mesh_lab::{Docker, Host, IMAGE, Process, story, wait};
+use anyhow::ensure;
+use mesh_lab::{IMAGE, story};
 
-const DEADLINE: Duration = Duration::from_secs(30);
-
-/// A machine with dockerd, meshd and the plugin between them.
-struct Station<'lab> {
-    docker: Docker<'lab>,
-    plugin: Process,
-}
-
-impl<'lab> Station<'lab> {
-    fn start(host: &'lab Host) -> Result<Self> {
-        let plugin = host.docker_plugin()?;
-        Ok(Self { docker: Docker::start(host)?, plugin })
-    }
-
-    fn network(&self, name: &str, subnets: &[&str], options: &[&str]) -> Result<()> {
-        let mut line = vec!["network", "create", "--driver", "meshd", "--ipam-driver", "meshd"];
-        if subnets.len() > 1 {
-            line.push("--ipv6");
-        }
-        line.extend(subnets.iter().flat_map(|subnet| ["--subnet", subnet]));
-        line.extend(options);
-        line.push(name);
-        self.docker.ok(&line).map(drop)
-    }
-
-    fn start_container(&self, network: &str, name: &str, options: &[&str]) -> Result<()> {
-        let mut line = vec!["run", "--detach", "--network", network, "--name", name];
-        line.extend(options);
-        line.extend([IMAGE, "sleep", "1000000"]);
-        self.docker.ok(&line).map(drop)
-    }
-
-    /// The addresses that Docker has been given for a container.
-    fn addresses(&self, container: &str) -> Result<Vec<String>> {
-        let form = "{{range .NetworkSettings.Networks}}{{.IPAddress}} {{.GlobalIPv6Address}}{{end}}";
-        let told = self.docker.ok(&["inspect", "--format", form, container])?;
-        Ok(told.split_whitespace().map(str::to_owned).collect())
-    }
-
-    fn pings(&self, container: &str, target: &str) -> bool {
-        let line = ["exec", container, "ping", "-c", "1", "-W", "2", target];
-        self.docker.run(&line).is_ok_and(|output| output.code == 0)
-    }
-
-    fn reaches(&self, container: &str, target: &str) -> Result<()> {
-        wait::until(DEADLINE, &format!("{container} reaches {target}"), || self.pings(container, target))
-    }
-}
-
-/// A part of the mesh's prefix, which is a /16 here.
-fn subnet(addr: std::net::Ipv4Addr, third: u8, len: u8) -> String {
-    let [a, b, ..] = addr.octets();
-    format!("{a}.{b}.{third}.0/{len}")
-}
+use station::{Station, nothing_is_left, pools, subnet};
 
 #[test]
 fn containers_on_two_hosts_reach_each_other_over_the_mesh() {
@@ -66,12 +16,7 @@ fn containers_on_two_hosts_reach_each_other_over_the_mesh() {
         let [a, b] = lab.machines(["a", "b"])?;
         let mut mesh = lab.mesh("clinics", &[&a, &b])?;
         mesh.everyone_reaches_all()?;
-        let addr4 = mesh.member("a")?.addr4;
-        let addr6 = mesh.member("a")?.addr6.segments();
-        let (pool4, pool6) = (
-            subnet(addr4, 128, 20),
-            format!("{:x}:{:x}:{:x}:{:x}:d0c::/80", addr6[0], addr6[1], addr6[2], addr6[3]),
-        );
+        let [pool4, pool6] = pools(&mesh, 128)?;
         let mut stations = [Station::start(&a)?, Station::start(&b)?];
         for (station, name) in stations.iter().zip(["one", "two"]) {
             station.network("net", &[&pool4, &pool6], &[])?;
@@ -114,10 +59,7 @@ fn containers_on_two_hosts_reach_each_other_over_the_mesh() {
         for (station, names) in stations.iter().zip([&["one", "fixed"][..], &["two"]]) {
             station.docker.ok(&[&["rm", "--force"], names].concat())?;
             station.docker.ok(&["network", "rm", "net"])?;
-            let left = station.docker.host().ctl(&["endpoints"])?.ok()?;
-            ensure!(left["endpoints"].as_array().is_some_and(Vec::is_empty), "{left}");
-            let links = station.docker.host().run(&["ip", "-o", "link"])?.ok()?;
-            ensure!(!links.contains("msh") && !links.contains("msc"), "{links}");
+            nothing_is_left(station.docker.host())?;
         }
         Ok(())
     });
@@ -133,8 +75,7 @@ fn docker_is_told_in_one_line_what_it_may_not_do() {
         let [a] = lab.machines(["a"])?;
         let mesh = lab.mesh("clinics", &[&a])?;
         let station = Station::start(&a)?;
-        let addr4 = mesh.member("a")?.addr4;
-        let inside = subnet(addr4, 128, 20);
+        let inside = subnet(&mesh, 128, 20)?;
         let refused = |line: &[&str], word: &str| {
             let output = station.docker.run(line)?;
             ensure!(output.code != 0 && output.stderr.contains(word), "{line:?}: {}", output.stderr);
@@ -148,7 +89,7 @@ fn docker_is_told_in_one_line_what_it_may_not_do() {
         refused(&[&ours[..], &["--subnet", "192.0.2.0/24", "net"]].concat(), "192.0.2.0/24")?;
         refused(&[&ours[..], &["--subnet", &inside, "-o", "meshd.colour=blue", "net"]].concat(), "colour")?;
         station.network("net", &[&inside], &[])?;
-        refused(&[&ours[..], &["--subnet", &subnet(addr4, 128, 24), "narrow"]].concat(), "overlap")?;
+        refused(&[&ours[..], &["--subnet", &subnet(&mesh, 128, 24)?, "narrow"]].concat(), "overlap")?;
         ensure!(
             station.docker.ok(&["network", "ls", "--quiet", "--filter", "driver=meshd"])?.lines().count()
                 == 1

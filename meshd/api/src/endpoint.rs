@@ -73,6 +73,43 @@ impl Call for AttachRequest {
     const DEADLINE_S: u64 = 30;
 }
 
+/// Tells what a runtime knows of an endpoint only after it was attached. What is left out stays as it is; saying the
+/// same again is a success.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DescribeRequest {
+    /// Which one.
+    pub attachment: Attachment,
+    /// The container's namespace as the runtime names it: of several endpoints in one, the first leads to the whole
+    /// mesh, and the others to their own pools.
+    #[serde(default)]
+    pub sandbox: Option<String>,
+    /// Who it is.
+    #[serde(default)]
+    pub identity: Option<Identity>,
+}
+
+/// Who an endpoint is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Identity {
+    /// Name it shall have in the mesh.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// Its labels.
+    #[serde(default)]
+    pub labels: Labels,
+    /// Digest of its image.
+    #[serde(default)]
+    pub image: Option<String>,
+}
+
+impl Call for DescribeRequest {
+    type Reply = Endpoint;
+    const METHOD: Method = Method::Post;
+    const PATH: &'static str = "/v1/endpoints/describe";
+}
+
 /// Asks to detach one; that it is unknown is a success.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

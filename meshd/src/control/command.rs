@@ -2,10 +2,10 @@
 
 use meshd_api::{
     AddExternalRequest, AdmitRequest, ApiError, AttachRequest, Call, CheckRequest, ClaimRequest,
-    DetachRequest, GetConfig, GetEndpoints, GetExternals, GetNetworks, GetPeers, GetReady, GetStatus,
-    ImportRequest, InviteRequest, JoinFileRequest, JoinRequest, KeepRequest, LeaveRequest, MeshCreateRequest,
-    PingRequest, PutNetworkRequest, ReleaseRequest, RemoveExternalRequest, RemoveNetworkRequest,
-    StewardPrepareRequest,
+    DescribeRequest, DetachRequest, GetConfig, GetEndpoints, GetExternals, GetNetworks, GetPeers, GetReady,
+    GetStatus, ImportRequest, InviteRequest, JoinFileRequest, JoinRequest, KeepRequest, LeaveRequest,
+    MeshCreateRequest, PingRequest, PutNetworkRequest, ReleaseRequest, RemoveExternalRequest,
+    RemoveNetworkRequest, StewardPrepareRequest,
 };
 use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
@@ -85,6 +85,8 @@ commands! {
     RemoveExternal(RemoveExternalRequest),
     /// Attach an endpoint.
     Attach(AttachRequest),
+    /// Say more about one.
+    Describe(DescribeRequest),
     /// Detach one.
     Detach(DetachRequest),
     /// Look whether all of one is in place.

@@ -2,9 +2,9 @@
 //! mesh, all endpoints went.
 
 use meshd_api::{
-    ApiError, AttachRequest, CheckReply, CheckRequest, ClaimReply, ClaimRequest, DetachReply, DetachRequest,
-    Endpoint, Endpoints, ErrorCode, KeepReply, KeepRequest, NetworkReply, PutNetworkRequest, Ready,
-    ReleaseReply, ReleaseRequest, RemoveNetworkReply, RemoveNetworkRequest,
+    ApiError, AttachRequest, CheckReply, CheckRequest, ClaimReply, ClaimRequest, DescribeRequest,
+    DetachReply, DetachRequest, Endpoint, Endpoints, ErrorCode, KeepReply, KeepRequest, NetworkReply,
+    PutNetworkRequest, Ready, ReleaseReply, ReleaseRequest, RemoveNetworkReply, RemoveNetworkRequest,
 };
 
 use super::Daemon;
@@ -17,6 +17,11 @@ impl Daemon {
             Some(mesh) => mesh.attach(request, answer),
             None => answer.send(Err(not_member())),
         }
+    }
+
+    pub(super) fn describe(&mut self, request: &DescribeRequest) -> Result<Endpoint, ApiError> {
+        let outside = || ApiError { code: ErrorCode::NotFound, ..not_member() };
+        self.mesh.as_mut().ok_or_else(outside)?.describe(request)
     }
 
     pub(super) fn detach(&mut self, request: &DetachRequest, answer: Answer<DetachReply>) {

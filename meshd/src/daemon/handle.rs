@@ -43,6 +43,7 @@ impl Daemon {
             }
             Command::RemoveExternal(request, answer) => answer.send(self.remove_external(&request)),
             Command::Attach(request, answer) => self.attach(request, answer),
+            Command::Describe(request, answer) => answer.send(self.describe(&request)),
             Command::Detach(request, answer) => self.detach(&request, answer),
             Command::Check(request, answer) => self.check(&request, answer),
             Command::Keep(request, answer) => self.keep(request, answer),

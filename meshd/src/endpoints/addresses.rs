@@ -95,6 +95,11 @@ impl Addresses {
         self.with(addr.into(), |pool| pool.step(addr)).flatten()
     }
 
+    /// The address that stands for the next hop in the pool of an address.
+    pub fn gateway(&self, addr: IpAddr) -> Option<IpAddr> {
+        self.with(addr.into(), |pool| pool.gateway())
+    }
+
     /// Takes over what the roster says of all pools.
     pub fn learn(&self, roster: &Roster, node: &NodeId, now: Timestamp) {
         for (net, pool) in self.pools().iter_mut() {

@@ -36,10 +36,14 @@ pub struct Entry {
     pub labels: Labels,
     /// Digest of its image.
     pub image: Option<ImageDigest>,
+    /// Next hops inside of it, one for each family of its addresses.
+    pub gateways: Vec<IpAddr>,
     /// Prefixes that lead into the mesh.
     pub routes: Vec<IpNet>,
     /// Whether it reaches what is not in the mesh under the host's address.
     pub has_egress: bool,
+    /// Namespace of its container as the runtime names it, where the runtime moves the link there.
+    pub sandbox: Option<String>,
     /// How far it is.
     pub stage: Stage,
     /// When it was asked for.

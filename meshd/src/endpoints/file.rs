@@ -146,6 +146,24 @@ mod tests {
         assert_eq!(EndpointsFile::open(dir.path(), NODE).expect("opens").content(), &full);
     }
 
+    /// One entry with an address of each family, as it was stored before gateways and sandboxes were.
+    const OF_BEFORE: &str = "86015820010101010101010101010101010101010101010101010101010101010101010180818e582003030303030303\
+        030303030303030303030303030303030303030303030303038466646f636b657264626c756564726963686465746830\
+        836f2f72756e2f6e65746e732f72696368041af00000a08282440a5b800318208250fd91000000000000000000000000\
+        000318804602010203040519058c69726963682e626c75658282636170706373756d8264746965726264625820080808\
+        080808080808080808080808080808080808080808080808080808080882824400000000008250fd9100000000000000\
+        000000000000001830f5011a6553f10050070707070707070707070707070707078080";
+
+    #[test]
+    fn an_entry_of_before_has_the_gateways_that_all_endpoints_have() {
+        let bytes = data_encoding::HEXLOWER.decode(OF_BEFORE.as_bytes()).expect("bytes");
+        let read: StoredContent = meshd_wire::cbor::decode(&bytes).expect("it can be read");
+        let [entry] = &Content::try_from(read).expect("it is sound").entries[..] else { panic!("one") };
+        let gateways = ["169.254.1.1", "fe80::1"].map(|text| text.parse::<IpAddr>().expect("an address"));
+        assert_eq!((&entry.gateways[..], &entry.sandbox), (&gateways[..], &None));
+        assert_eq!(*entry, content().entries[1]);
+    }
+
     proptest! {
         #[test]
         fn every_entry_is_read_again(
@@ -164,6 +182,8 @@ mod tests {
             let entry = Entry {
                 id: EndpointId(octets),
                 attachment: Attachment { runtime, network, container: container.clone(), ifname },
+                gateways: addresses.clone(),
+                sandbox: is_named.then(|| container.clone()),
                 namespace: place.map(|(path, dev, ino)| Namespace { path, dev, ino }),
                 addresses,
                 mac: Mac::from(mac),
@@ -203,8 +223,10 @@ mod tests {
             name: None,
             labels: Labels::new(),
             image: None,
+            gateways: vec![address("10.91.128.1")],
             routes: Vec::new(),
             has_egress: false,
+            sandbox: Some("/var/run/docker/netns/9a5965a76cee".to_owned()),
             stage: Stage::Wiring,
             since: Timestamp(1_700_000_000),
             boot: BootId([7; 16]),
@@ -220,8 +242,10 @@ mod tests {
                 ("tier".to_owned(), "db".to_owned()),
             ]),
             image: Some(ImageDigest([8; 32])),
+            gateways: vec![address("169.254.1.1"), address("fe80::1")],
             routes: vec![net("0.0.0.0/0"), net("fd91::/48")],
             has_egress: true,
+            sandbox: None,
             stage: Stage::Attached,
             ..plain.clone()
         };

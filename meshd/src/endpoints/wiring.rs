@@ -147,7 +147,7 @@ impl Wiring {
     pub fn detach(&self, entry: &Entry) -> Result<(), WiringError> {
         let expelled = self.firewall().expel(entry.id).map_err(WiringError::Firewall);
         let routes = self.settings.host_routes(entry);
-        let unrouted = HostEnd { id: entry.id, routes: &routes }.unroute().map_err(WiringError::Route);
+        let unrouted = entry.host_end(&routes).unroute().map_err(WiringError::Route);
         let removed = remove_pair(entry.id);
         forget_connections(entry);
         expelled.and(unrouted).and(removed)
@@ -184,7 +184,7 @@ impl Wiring {
     /// One line for each thing of an endpoint that is missing or different.
     pub fn faults(&self, entry: &Entry) -> Result<Vec<String>, WiringError> {
         let routes = self.settings.host_routes(entry);
-        let mut faults = HostEnd { id: entry.id, routes: &routes }.faults().map_err(WiringError::HostEnd)?;
+        let mut faults = entry.host_end(&routes).faults().map_err(WiringError::HostEnd)?;
         match entry.namespace.as_ref().map(open).transpose() {
             Ok(Some(namespace)) => {
                 let of_end = entry.container_end().faults(&namespace);
@@ -228,7 +228,7 @@ impl Wiring {
         let pair = Veth::create(&VethSettings { owner: &owner, container_mac, mtu, device_mtu, place })
             .map_err(WiringError::Pair)?;
         let routes = self.settings.host_routes(entry);
-        let host_end = HostEnd { id: entry.id, routes: &routes };
+        let host_end = entry.host_end(&routes);
         host_end.set_up().map_err(WiringError::HostEnd)?;
         if let Some(namespace) = &namespace {
             entry.container_end().set_up(namespace).map_err(WiringError::ContainerEnd)?;
@@ -290,6 +290,10 @@ impl WiringSettings {
 impl Entry {
     fn admission(&self) -> Admission {
         Admission { addresses: BTreeSet::from_iter(self.addresses.clone()), has_egress: self.has_egress }
+    }
+
+    fn host_end<'a>(&'a self, routes: &'a [(IpAddr, IpAddr)]) -> HostEnd<'a> {
+        HostEnd { id: self.id, routes, gateways: &self.gateways }
     }
 
     fn container_end(&self) -> ContainerEnd<'_> {

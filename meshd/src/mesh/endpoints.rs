@@ -6,6 +6,7 @@
 mod addresses;
 mod answer;
 mod attach;
+mod describe;
 mod detach;
 mod network;
 mod watch;

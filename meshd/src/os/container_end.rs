@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use netlink_packet_route::address::AddressScope;
 
-use super::host_end::{GATEWAY4, GATEWAY6};
+use super::host_end::gateway_of_all;
 use super::link_end::{LinkEnd, LinkEndError};
 use super::namespace::{Namespace, NamespaceError};
 use super::route::Route;
@@ -63,10 +63,7 @@ impl ContainerEnd<'_> {
     fn planned_routes(&self, link: u32) -> Vec<Route> {
         let mut planned = Vec::new();
         for own in self.addresses {
-            let gateway = match own {
-                IpAddr::V4(_) => IpAddr::from(GATEWAY4),
-                IpAddr::V6(_) => IpAddr::from(GATEWAY6),
-            };
+            let gateway = gateway_of_all(own);
             planned.push(Route::to_link(gateway.into(), link));
             let prefixes = self.routes.iter().filter(|prefix| prefix.addr().is_ipv4() == own.is_ipv4());
             planned.extend(prefixes.map(|prefix| Route::to_link(*prefix, link).via(gateway).from(*own)));

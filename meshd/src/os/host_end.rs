@@ -16,6 +16,14 @@ pub const GATEWAY4: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
 /// Next hop of every endpoint for IPv6.
 pub const GATEWAY6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
 
+/// Next hop of every endpoint in the family of an address.
+pub fn gateway_of_all(address: &IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => GATEWAY4.into(),
+        IpAddr::V6(_) => GATEWAY6.into(),
+    }
+}
+
 /// Settings of the host end: strict about where packets come from, and deaf to what would change the host.
 const SETTINGS4: [(&str, &str, &str); 3] =
     [("ipv4", "rp_filter", "1"), ("ipv4", "proxy_arp", "0"), ("ipv4", "forwarding", "1")];
@@ -29,6 +37,8 @@ pub struct HostEnd<'a> {
     pub id: EndpointId,
     /// Addresses of the endpoint, each with the one that packets of this host have which go there.
     pub routes: &'a [(IpAddr, IpAddr)],
+    /// Next hops that the endpoint has; those of every endpoint are there in any case.
+    pub gateways: &'a [IpAddr],
 }
 
 impl HostEnd<'_> {
@@ -60,6 +70,8 @@ impl HostEnd<'_> {
             addresses.push((Ipv6Net::new_assert(GATEWAY6, 64).into(), AddressScope::Link));
             settings.extend(SETTINGS6);
         }
+        let own = self.gateways.iter().filter(|own| **own != gateway_of_all(own));
+        addresses.extend(own.map(|own| (IpNet::from(*own), AddressScope::Link)));
         LinkEnd { name: host_link(self.id), settings, addresses }
     }
 

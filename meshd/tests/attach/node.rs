@@ -7,7 +7,7 @@ use std::time::Instant;
 use meshd::endpoints::{
     BootId, Entry, Stage, Survey, Suspects, Verdict, Wired, Wiring, WiringError, WiringSettings, verdicts,
 };
-use meshd::os::{Mac, container_link};
+use meshd::os::{GATEWAY4, GATEWAY6, Mac, container_link};
 use meshd_api::{Attachment, Labels, Namespace};
 use meshd_wire::Timestamp;
 
@@ -93,8 +93,10 @@ impl Endpoint {
             name: None,
             labels: Labels::new(),
             image: None,
+            gateways: [IpAddr::from(GATEWAY4), GATEWAY6.into()].into(),
             routes: every_prefix().into(),
             has_egress: false,
+            sandbox: None,
             stage: Stage::Attached,
             since: Timestamp(1_700_000_000),
             boot: BootId::current().expect("the kernel has an id"),

@@ -129,7 +129,7 @@ impl Endpoint {
     }
 
     pub(crate) fn host_end<'a>(&self, routes: &'a [(IpAddr, IpAddr)]) -> HostEnd<'a> {
-        HostEnd { id: self.id(), routes }
+        HostEnd { id: self.id(), routes, gateways: &[] }
     }
 
     pub(crate) fn container_end<'a>(&'a self, routes: &'a [IpNet]) -> ContainerEnd<'a> {

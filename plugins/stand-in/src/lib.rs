@@ -12,9 +12,9 @@ use std::thread;
 
 use meshd_api::{
     ApiError, AttachRequest, Attachment, Body, CheckReply, CheckRequest, ClaimReply, ClaimRequest,
-    DetachReply, DetachRequest, Document, Endpoint, EndpointState, Endpoints, ErrorCode, KeepReply,
-    KeepRequest, Network, NetworkReply, Networks, PutNetworkRequest, Ready, ReleaseReply, ReleaseRequest,
-    RemoveNetworkReply, RemoveNetworkRequest,
+    DescribeRequest, DetachReply, DetachRequest, Document, Endpoint, EndpointState, Endpoints, ErrorCode,
+    Identity, KeepReply, KeepRequest, Network, NetworkReply, Networks, PutNetworkRequest, Ready,
+    ReleaseReply, ReleaseRequest, RemoveNetworkReply, RemoveNetworkRequest,
 };
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -166,6 +166,18 @@ impl Daemon {
                 state.endpoints.retain(|one| one.attachment != endpoint.attachment);
                 state.endpoints.push(endpoint.clone());
                 ok(endpoint)
+            }
+            "/v1/endpoints/describe" => {
+                let DescribeRequest { attachment, sandbox: _, identity } = request(body);
+                match state.endpoints.iter_mut().find(|endpoint| endpoint.attachment == attachment) {
+                    Some(endpoint) => {
+                        if let Some(Identity { name, labels, image: _ }) = identity {
+                            (endpoint.name, endpoint.labels) = (name, labels);
+                        }
+                        ok(endpoint.clone())
+                    }
+                    None => refused(ApiError::new(ErrorCode::NotFound, "it is not attached")),
+                }
             }
             "/v1/endpoints/check" => {
                 let CheckRequest { attachment } = request(body);

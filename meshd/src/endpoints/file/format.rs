@@ -11,7 +11,7 @@ use minicbor::{Decode, Encode};
 
 use super::{Content, Reserved};
 use crate::endpoints::entry::{BootId, Entry, Stage};
-use crate::os::Mac;
+use crate::os::{Mac, gateway_of_all};
 use crate::stored::Stored;
 
 /// What the file holds.
@@ -104,6 +104,11 @@ struct StoredEntry {
     since: Timestamp,
     #[n(13)]
     boot: BootId,
+    /// None in files of before: the gateways that all endpoints have.
+    #[n(14)]
+    gateways: Option<Vec<Prefix>>,
+    #[n(15)]
+    sandbox: Option<String>,
 }
 
 #[derive(Encode, Decode)]
@@ -238,8 +243,10 @@ impl From<&Entry> for StoredEntry {
             name,
             labels,
             image,
+            gateways,
             routes,
             has_egress,
+            sandbox,
             stage,
             since,
             boot,
@@ -260,6 +267,8 @@ impl From<&Entry> for StoredEntry {
             stage,
             since,
             boot,
+            gateways: Some(gateways.into_iter().map(Prefix::host).collect()),
+            sandbox,
         }
     }
 }
@@ -283,19 +292,28 @@ impl TryFrom<StoredEntry> for Entry {
             stage,
             since,
             boot,
+            gateways,
+            sandbox,
         } = stored;
+        let addresses = addresses.iter().map(address).collect::<Result<Vec<_>, _>>()?;
+        let gateways = match gateways {
+            Some(gateways) => gateways.iter().map(address).collect::<Result<_, _>>()?,
+            None => addresses.iter().map(gateway_of_all).collect(),
+        };
         Ok(Self {
             id,
             attachment: Attachment { runtime, network, container, ifname },
             namespace: namespace.map(|StoredNamespace { path, dev, ino }| Namespace { path, dev, ino }),
-            addresses: addresses.iter().map(address).collect::<Result<_, _>>()?,
+            addresses,
             mac: Mac::from(mac),
             mtu,
             name,
             labels: labels.into_iter().map(|Label { key, value }| (key, value)).collect(),
             image,
+            gateways,
             routes: nets(&routes)?,
             has_egress,
+            sandbox,
             stage,
             since,
             boot,

@@ -1,13 +1,11 @@
 //! Endpoints as callers see them.
 
-use std::net::IpAddr;
-
 use meshd_api::{EndpointState, Endpoints, Ready};
 use meshd_trust::Standing;
 
 use super::Mesh;
 use crate::endpoints::{Entry, Stage};
-use crate::os::{GATEWAY4, GATEWAY6, container_link, host_link, host_mac};
+use crate::os::{container_link, host_link, host_mac};
 
 impl Mesh {
     /// The endpoints of this host, sorted by address.
@@ -20,16 +18,12 @@ impl Mesh {
     }
 
     pub(super) fn shown_endpoint(&self, entry: &Entry) -> meshd_api::Endpoint {
-        let gateway = |address: &IpAddr| match address {
-            IpAddr::V4(_) => IpAddr::from(GATEWAY4),
-            IpAddr::V6(_) => IpAddr::from(GATEWAY6),
-        };
         meshd_api::Endpoint {
             id: entry.id.to_string(),
             attachment: entry.attachment.clone(),
             state: self.state_of(entry),
             addresses: entry.addresses.clone(),
-            gateways: entry.addresses.iter().map(gateway).collect(),
+            gateways: entry.gateways.clone(),
             routes: entry.routes.iter().map(ToString::to_string).collect(),
             mtu: entry.mtu,
             host_link: host_link(entry.id),

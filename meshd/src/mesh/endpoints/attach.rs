@@ -3,7 +3,9 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use meshd_api::{ApiError, AttachRequest, Attachment, Egress, Endpoint, ErrorCode, Namespace, Network};
+use meshd_api::{
+    ApiError, AttachRequest, Attachment, Egress, Endpoint, ErrorCode, Labels, Namespace, Network,
+};
 use meshd_wire::{EndpointId, ImageDigest, name};
 use tokio::sync::oneshot;
 
@@ -12,7 +14,7 @@ use crate::control::Answer;
 use crate::endpoints::{
     Entry, Job, Pools, Report, Stage, Surroundings, TakeError, WiringError, allocation, judge_word,
 };
-use crate::os::{LinkOwner, Mac};
+use crate::os::{GATEWAY4, LinkOwner, Mac, gateway_of_all};
 
 /// Endpoints of one node, its blocks left out: as many as the roster lets a node have, with room for those.
 const ENDPOINTS_MAX: usize = 3584;
@@ -75,10 +77,7 @@ impl Mesh {
                 return Err(bad(error).with_hint("give at most one address of each of its pools"));
             }
         }
-        if let Some(name) = request.name.as_deref().filter(|name| !name::is_endpoint_name(name)) {
-            return Err(bad(format!("`{name}` can't name an endpoint"))
-                .with_hint("use letters a-z, digits and `-`, with dots between the parts"));
-        }
+        judge_name(request.name.as_deref())?;
         if let Some(mtu) = request.mtu.or(network.mtu).filter(|mtu| *mtu < MTU_MIN) {
             return Err(bad(format!("mtu {mtu} is too small: IPv6 needs {MTU_MIN}")));
         }
@@ -216,30 +215,45 @@ impl Mesh {
             None => derived_mac(&addresses),
         };
         let most = [request.mtu, network.mtu, Some(self.plane.mtu())];
-        let attested = self.roster.node(&self.node).map(|view| view.cert().may_attest.clone());
-        let attested = attested.unwrap_or_default();
-        let is_label = |key: &str, value: &str| {
-            attested.iter().any(|may| may == key) && name::is_label_part(key) && name::is_label_part(value)
-        };
-        let labels = request.labels.iter().filter(|(key, value)| is_label(key, value));
         let entry = Entry {
             id,
             attachment: request.attachment.clone(),
             namespace: request.namespace.clone(),
+            gateways: self.gateways(request, &addresses),
             routes: self.routes(network, request, &addresses)?,
             addresses,
             mac,
             mtu: most.into_iter().flatten().min().unwrap_or(MTU_MIN),
             name: request.name.clone(),
-            labels: labels.map(|(key, value)| (key.clone(), value.clone())).collect(),
+            labels: self.attested(&request.labels),
             image: request.image.as_deref().map(digest).transpose()?,
             has_egress: network.egress == Egress::Mesh,
+            sandbox: None,
             stage: Stage::Wiring,
             since: self.clock.now(),
             boot: self.endpoints.boot,
         };
         self.judge_entry(&entry)?;
         Ok(entry)
+    }
+
+    /// Next hops inside of the endpoint. A runtime that sets routes itself can't set two to one hop, so there each
+    /// pool has one of its own: its first address, the same on every host and nobody's.
+    fn gateways(&self, request: &AttachRequest, addresses: &[IpAddr]) -> Vec<IpAddr> {
+        let known = &self.endpoints.addresses;
+        let of_pool = |address: &IpAddr| known.gateway(*address).filter(|_| request.namespace.is_none());
+        addresses.iter().map(|own| of_pool(own).unwrap_or_else(|| gateway_of_all(own))).collect()
+    }
+
+    /// Labels that this node may speak for.
+    pub(super) fn attested(&self, labels: &Labels) -> Labels {
+        let Some(view) = self.roster.node(&self.node) else { return Labels::new() };
+        let attested = &view.cert().may_attest;
+        let is_label = |key: &String, value: &String| {
+            attested.contains(key) && name::is_label_part(key) && name::is_label_part(value)
+        };
+        let labels = labels.iter().filter(|(key, value)| is_label(key, value));
+        labels.map(|(key, value)| (key.clone(), value.clone())).collect()
     }
 
     fn routes(
@@ -268,7 +282,12 @@ impl Mesh {
             is_second,
             is_default: request.is_default_route,
         };
-        Ok(around.routes(addresses))
+        let mut routes = around.routes(addresses);
+        if request.namespace.is_none() && addresses.iter().any(IpAddr::is_ipv4) {
+            // Names are asked for there, whatever the own gateway is.
+            routes.push(IpNet::from(IpAddr::from(GATEWAY4)));
+        }
+        Ok(routes)
     }
 
     /// Wires an endpoint beside the loop; whether that began.
@@ -372,7 +391,17 @@ fn mac(text: &str) -> Result<Mac, ApiError> {
     text.parse().map_err(|error| bad(format!("`{text}`: {error}")))
 }
 
-fn digest(text: &str) -> Result<ImageDigest, ApiError> {
+/// Judges a name that an endpoint shall have.
+pub(super) fn judge_name(name: Option<&str>) -> Result<(), ApiError> {
+    match name.filter(|name| !name::is_endpoint_name(name)) {
+        Some(name) => Err(bad(format!("`{name}` can't name an endpoint"))
+            .with_hint("use letters a-z, digits and `-`, with dots between the parts")),
+        None => Ok(()),
+    }
+}
+
+/// Reads the digest of an image.
+pub(super) fn digest(text: &str) -> Result<ImageDigest, ApiError> {
     let hex = text.strip_prefix("sha256:").unwrap_or(text);
     hex.parse().map_err(|_| bad(format!("`{text}` is no digest of an image, like sha256:…")))
 }

@@ -2,9 +2,7 @@
 
 use std::net::IpAddr;
 
-use meshd_api::{
-    AttachRequest, Attachment, DetachRequest, Egress, Endpoint, Endpoints, GetEndpoints, Labels, Network,
-};
+use meshd_api::{AttachRequest, Attachment, DetachRequest, Egress, Endpoints, GetEndpoints, Labels, Network};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -147,20 +145,11 @@ impl Call for EndpointInfo {
 }
 
 /// What an endpoint of Docker is called in meshd.
-fn attachment(network: &str, endpoint: &str) -> Result<Attachment, Failure> {
+pub fn attachment(network: &str, endpoint: &str) -> Result<Attachment, Failure> {
     Ok(Attachment {
         runtime: RUNTIME.to_owned(),
         network: id("NetworkID", network)?.to_owned(),
         container: id("EndpointID", endpoint)?.to_owned(),
         ifname: String::new(),
     })
-}
-
-/// The endpoint that Docker speaks of.
-pub async fn endpoint(meshd: &Asked, network: &str, id: &str) -> Result<Endpoint, Failure> {
-    let attachment = attachment(network, id)?;
-    let Endpoints { endpoints } = meshd.ask(&GetEndpoints {}).await?;
-    let endpoint = endpoints.into_iter().find(|endpoint| endpoint.attachment == attachment);
-    endpoint
-        .ok_or_else(|| Failure::new("meshd does not know this endpoint").with("start the container again"))
 }

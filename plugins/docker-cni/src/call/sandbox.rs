@@ -3,14 +3,14 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use meshd_api::{Egress, Endpoint, EndpointState, Network};
+use meshd_api::{DescribeRequest, Egress, Endpoint, EndpointState, ErrorCode, Network};
 use serde::{Deserialize, Serialize};
 
-use super::endpoint::endpoint;
+use super::endpoint::attachment;
 use super::{Call, Done};
 use crate::body::{nullable, prefix};
 use crate::failure::Failure;
-use crate::meshd::Asked;
+use crate::meshd::{Asked, is_refused_as};
 
 /// How Docker calls the link in the container, with a number behind it.
 const NAME_IN_CONTAINER: &str = "mesh";
@@ -22,6 +22,9 @@ pub struct Join {
     network_id: String,
     #[serde(rename = "EndpointID", default, deserialize_with = "nullable")]
     endpoint_id: String,
+    /// The container's namespace: equal for all networks of a container.
+    #[serde(rename = "SandboxKey", default, deserialize_with = "nullable")]
+    sandbox: String,
 }
 
 /// The link, and what leads through it.
@@ -68,7 +71,16 @@ impl Call for Join {
     const PATH: &'static str = "/NetworkDriver.Join";
 
     async fn run(self, meshd: &Asked) -> Result<Link, Failure> {
-        let endpoint = endpoint(meshd, &self.network_id, &self.endpoint_id).await?;
+        let describe = DescribeRequest {
+            attachment: attachment(&self.network_id, &self.endpoint_id)?,
+            sandbox: Some(self.sandbox).filter(|sandbox| !sandbox.is_empty()),
+            identity: None,
+        };
+        let described = meshd.ask(&describe).await;
+        if is_refused_as(&described, ErrorCode::NotFound) {
+            return Err(Failure::new("meshd does not know this endpoint").with("start the container again"));
+        }
+        let endpoint = described?;
         match endpoint.state {
             EndpointState::Attached | EndpointState::Wiring => {}
             EndpointState::Claiming | EndpointState::Broken | EndpointState::Releasing => {
