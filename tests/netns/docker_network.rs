@@ -1,5 +1,9 @@
 //! Containers of real dockerds on networks of the mesh, without a swarm.
 
+#[path = "docker_network/leftovers.rs"]
+mod leftovers;
+#[path = "docker_network/names.rs"]
+mod names;
 #[path = "docker_network/several.rs"]
 mod several;
 #[path = "docker_network/station.rs"]

@@ -10,7 +10,7 @@
 //!                  CreateNetwork    the network is known            PutNetwork
 //! run, connect     RequestAddress   an address is claimed           Claim
 //!                  CreateEndpoint   the link is made                Attach
-//!                  Join             its name and routes are told    GetEndpoints
+//!                  Join             its name and routes are told    Describe
 //! stop, disconnect Leave
 //!                  DeleteEndpoint   the link goes                   Detach
 //!                  ReleaseAddress   the address goes back           Release
@@ -23,11 +23,16 @@
 //! the endpoint's id names it. Leave does nothing: Docker takes the link out of the container after it and calls
 //! DeleteEndpoint then, so that nothing is pulled away under its hands.
 //!
-//! Tasks: one acceptor, one task a connection.
+//! Docker tells a plugin no name of a container and no label. `follower` learns them from Docker's own API, through
+//! `engine`, and tells meshd; it is no part of any call.
+//!
+//! Tasks: one acceptor, one task a connection, one that follows Docker.
 
 mod body;
 mod call;
+mod engine;
 mod failure;
+mod follower;
 mod meshd;
 mod network_options;
 mod options;

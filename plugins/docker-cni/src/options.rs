@@ -8,6 +8,9 @@ use meshd_api::PLUGIN_SOCKET_DEFAULT;
 /// Where Docker looks for a plugin of this name.
 const SOCKET_DEFAULT: &str = "/run/docker/plugins/meshd.sock";
 
+/// Where Docker's own API is.
+const DOCKER_SOCKET_DEFAULT: &str = "/var/run/docker.sock";
+
 /// What `--help` shows.
 pub const HELP: &str = "\
 Docker's network and IPAM driver `meshd`. It runs until SIGTERM or SIGINT.
@@ -16,6 +19,7 @@ usage: meshd-docker [options]
 
   --socket PATH          where Docker asks [/run/docker/plugins/meshd.sock]
   --daemon-socket PATH   where meshd listens to plugins [/run/meshd/plugin.sock]
+  --docker-socket PATH   where Docker tells names and labels of containers [/var/run/docker.sock]
   --version              tell the version
   --help                 show this";
 
@@ -37,12 +41,18 @@ pub struct Serve {
     pub socket: PathBuf,
     /// Where meshd listens.
     pub daemon_socket: PathBuf,
+    /// Where Docker's own API is.
+    pub docker_socket: PathBuf,
 }
 
 impl Order {
     /// Understands the words, or says what is wrong with them.
     pub fn parse(words: &[OsString]) -> Result<Self, String> {
-        let mut serve = Serve { socket: SOCKET_DEFAULT.into(), daemon_socket: PLUGIN_SOCKET_DEFAULT.into() };
+        let mut serve = Serve {
+            socket: SOCKET_DEFAULT.into(),
+            daemon_socket: PLUGIN_SOCKET_DEFAULT.into(),
+            docker_socket: DOCKER_SOCKET_DEFAULT.into(),
+        };
         let mut words = words.iter().map(|word| word.to_str().ok_or(format!("{word:?} is no text")));
         while let Some(word) = words.next().transpose()? {
             match word {
@@ -54,6 +64,7 @@ impl Order {
             let place = match key {
                 "--socket" => &mut serve.socket,
                 "--daemon-socket" => &mut serve.daemon_socket,
+                "--docker-socket" => &mut serve.docker_socket,
                 _ => return Err(format!("unknown option {key}")),
             };
             let value = value.map_or_else(|| words.next().transpose(), |value| Ok(Some(value)))?;
@@ -72,12 +83,14 @@ mod tests {
     }
 
     #[test]
-    fn both_sockets_have_a_place_unless_they_are_named() {
-        let serve = |socket: &str, daemon: &str| {
-            Ok(Order::Serve(Serve { socket: socket.into(), daemon_socket: daemon.into() }))
+    fn all_sockets_have_a_place_unless_they_are_named() {
+        let serve = |socket: &str, daemon: &str, docker: &str| {
+            let [socket, daemon_socket, docker_socket] = [socket, daemon, docker].map(PathBuf::from);
+            Ok(Order::Serve(Serve { socket, daemon_socket, docker_socket }))
         };
-        assert_eq!(parse(""), serve("/run/docker/plugins/meshd.sock", "/run/meshd/plugin.sock"));
-        assert_eq!(parse("--socket a --daemon-socket=b"), serve("a", "b"));
+        let usual = ["/run/docker/plugins/meshd.sock", "/run/meshd/plugin.sock", "/var/run/docker.sock"];
+        assert_eq!(parse(""), serve(usual[0], usual[1], usual[2]));
+        assert_eq!(parse("--socket a --daemon-socket=b --docker-socket c"), serve("a", "b", "c"));
     }
 
     #[test]

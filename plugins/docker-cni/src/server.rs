@@ -11,6 +11,7 @@ use tokio::time::timeout;
 
 use crate::call;
 use crate::failure::Failure;
+use crate::follower::Follower;
 use crate::meshd::Meshd;
 use crate::options::Serve;
 use crate::socket;
@@ -27,7 +28,8 @@ pub fn run(serve: &Serve) -> Result<(), Failure> {
         let mut term = signal(SignalKind::terminate()).map_err(broken)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(broken)?;
         let listener = socket::listen(&serve.socket)?;
-        let router = call::router(Meshd::new(serve.daemon_socket.clone()));
+        let meshd = Meshd::new(serve.daemon_socket.clone());
+        let router = call::router(meshd.clone());
         let (end, ended) = oneshot::channel::<()>();
         let serving = axum::serve(listener, router).with_graceful_shutdown(async {
             let _ = ended.await;
@@ -35,7 +37,9 @@ pub fn run(serve: &Serve) -> Result<(), Failure> {
         let mut serving = pin!(serving.into_future());
         talk::aside(&format!("ready at {}", serve.socket.display()));
         tell_systemd(sd_notify::NotifyState::Ready);
+        let mut following = pin!(Follower::new(serve.docker_socket.clone(), meshd).run());
         tokio::select! {
+            never = &mut following => match never {},
             served = &mut serving => {
                 return served.map_err(|error| Failure::new("the socket ended").because(&error));
             }

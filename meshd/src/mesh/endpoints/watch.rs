@@ -14,7 +14,7 @@ const SURVEY_EVERY: Duration = Duration::from_secs(15);
 /// How soon after a link has gone: others of the same container follow.
 const SURVEY_SOON: Duration = Duration::from_secs(2);
 /// How long an address waits for the endpoint that it was claimed for.
-const RESERVED_KEPT_S: u64 = 300;
+const RESERVED_KEPT_S: u64 = 60;
 
 /// When the kernel is looked at next.
 pub(super) struct SurveyPace {

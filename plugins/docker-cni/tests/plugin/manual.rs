@@ -18,7 +18,7 @@ fn the_manual_has_every_option_of_the_program_and_of_a_network() {
     let help = Command::new(env!("CARGO_BIN_EXE_meshd-docker")).arg("--help").output().expect("the plugin");
     let help = String::from_utf8(help.stdout).expect("text");
     let options: Vec<&str> = help.split_whitespace().filter(|word| word.starts_with("--")).collect();
-    assert_eq!(options.len(), 4);
+    assert_eq!(options.len(), 5);
     for option in options {
         assert!(manual.contains(option), "{option}");
     }

@@ -134,6 +134,8 @@ fn spawn(dir: &TempDir) -> Child {
     command.env_clear();
     command.arg("--socket").arg(dir.path().join("meshd.sock"));
     command.arg("--daemon-socket").arg(dir.path().join("plugin.sock"));
+    // Not that of this machine.
+    command.arg("--docker-socket").arg(dir.path().join("docker.sock"));
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command.spawn().expect("the plugin")
 }
