@@ -8,6 +8,8 @@ use mesh_lab::{Containerd, Docker, Host, IMAGE, Output, Pod, Podman, story, wait
 const DEADLINE: Duration = Duration::from_secs(30);
 /// Where everything that is attached answers over TCP.
 const PORT: &str = "8080";
+/// Where everything that is attached may ask for names.
+const DNS: &str = "169.254.1.1";
 const SERVE: [&str; 7] = ["nc", "-ll", "-p", PORT, "-e", "echo", "served"];
 
 /// Runs a command inside of what is attached.
@@ -15,6 +17,8 @@ type Inside<'a> = Box<dyn Fn(&[&str]) -> Result<Output> + 'a>;
 
 struct Kind<'a> {
     name: &'static str,
+    /// What it is called in the mesh.
+    dns_name: String,
     addresses: Vec<String>,
     inside: Inside<'a>,
 }
@@ -44,7 +48,13 @@ impl Kind<'_> {
                 hops.is_ok_and(|hops| hops.stdout.lines().skip(1).any(|hop| hop.contains(target)))
             })?;
         }
-        Ok(())
+        let (from, to, target) = (self.name, other.name, &other.dns_name);
+        wait::until(DEADLINE, &format!("{from} pings {to} by its name {target}"), || {
+            self.succeeds(&["ping", "-c", "1", "-W", "2", target])
+        })?;
+        wait::until(DEADLINE, &format!("{from} is served by {to} by its name {target}"), || {
+            self.says(&["nc", "-w", "3", target, PORT], "served")
+        })
     }
 }
 
@@ -55,11 +65,19 @@ fn containers_of_docker_pods_containers_of_podman_and_processes_reach_each_other
         let mesh = lab.mesh("clinics", &[&a, &b])?;
         mesh.everyone_reaches_all()?;
         let [v4, v6] = pools(mesh.member("a")?.addr4, mesh.member("a")?.addr6);
+        // Runtimes copy it into what they run, but for Docker, which asks from the host there.
+        for host in [&a, &b] {
+            host.run(&["sh", "-c", &format!("echo nameserver {DNS} >/etc/resolv.conf")])?.ok()?;
+        }
+        let status = a.ctl(&["status"])?.ok()?;
+        let node = status.pointer("/node/dns_name").and_then(serde_json::Value::as_str);
+        let (_, domain) = node.and_then(|node| node.split_once('.')).context("the name of a node")?;
+        let dns_name = |name: &str| format!("{name}.{domain}");
         let _plugin = a.docker_plugin()?;
         let docker = Docker::start(&a)?;
         let create = ["network", "create", "--driver", "meshd", "--ipam-driver", "meshd", "--ipv6"];
         docker.ok(&[&create[..], &["--subnet", &v4, "--subnet", &v6, "net"]].concat())?;
-        let run = ["run", "--detach", "--network", "net", "--name", "one", IMAGE];
+        let run = ["run", "--detach", "--network", "net", "--dns", DNS, "--name", "one", IMAGE];
         docker.ok(&[&run[..], &SERVE].concat())?;
 
         let lone = a.start(&[
@@ -68,12 +86,22 @@ fn containers_of_docker_pods_containers_of_podman_and_processes_reach_each_other
         let attach = ["network", "create", "net", "--subnet", &v4, "--subnet", &v6];
         a.ctl(&attach)?.ok()?;
         let pid = lone.pid().to_string();
-        let attached = a.ctl(&["attach", "--pid", &pid, "--network", "net"])?.ok()?;
+        let attached = a.ctl(&["attach", "--pid", &pid, "--network", "net", "--name", "two"])?.ok()?;
 
         cni(&b, &v4, &v6)?;
         // The first container of podman mounts the directory of namespaces anew, over what pods would have there.
         let podman = Podman::new(&b)?;
-        let run = ["run", "--detach", "--network", "meshd-podman", "--name", "four", IMAGE];
+        let run = [
+            "run",
+            "--detach",
+            "--network",
+            "meshd-podman",
+            "--network-alias",
+            "four",
+            "--name",
+            "four",
+            IMAGE,
+        ];
         podman.ok(&[&run[..], &SERVE].concat())?;
         let containerd = Containerd::start(&b)?;
         wait::until(DEADLINE, "pods can be run", || containerd.network_is_ready().unwrap_or(false))?;
@@ -86,11 +114,13 @@ fn containers_of_docker_pods_containers_of_podman_and_processes_reach_each_other
         let kinds = [
             Kind {
                 name: "the container of Docker",
+                dns_name: dns_name("one"),
                 addresses: words(docker.ok(&["inspect", "--format", form, "one"])?),
                 inside: Box::new(|line| docker.run(&[&["exec", "one"], line].concat())),
             },
             Kind {
                 name: "the process",
+                dns_name: dns_name("two"),
                 addresses: attached["addresses"]
                     .as_array()
                     .context("addresses")?
@@ -101,11 +131,13 @@ fn containers_of_docker_pods_containers_of_podman_and_processes_reach_each_other
             },
             Kind {
                 name: "the pod",
+                dns_name: dns_name("three.default"),
                 addresses: pod.addresses().to_vec(),
                 inside: Box::new(|line| pod.exec(line)),
             },
             Kind {
                 name: "the container of podman",
+                dns_name: dns_name("four"),
                 addresses: words(podman.ok(&["inspect", "--format", form, "four"])?),
                 inside: Box::new(|line| podman.run(&[&["exec", "four"], line].concat())),
             },
