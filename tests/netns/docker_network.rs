@@ -1,9 +1,13 @@
 //! Containers of real dockerds on networks of the mesh, without a swarm.
 
+#[path = "docker_network/cycles.rs"]
+mod cycles;
 #[path = "docker_network/leftovers.rs"]
 mod leftovers;
 #[path = "docker_network/names.rs"]
 mod names;
+#[path = "docker_network/restarts.rs"]
+mod restarts;
 #[path = "docker_network/several.rs"]
 mod several;
 #[path = "docker_network/station.rs"]

@@ -1,7 +1,7 @@
 //! dockerd on a host.
 
-use std::fs;
 use std::time::Duration;
+use std::{env, fs};
 
 use anyhow::{Context, Result, bail};
 
@@ -9,7 +9,10 @@ use crate::host::Host;
 use crate::process::{Output, Process};
 use crate::{image, logs, wait};
 
-/// Debian's, by path: another client or daemon may come first in `$PATH`.
+/// Names the root of another Docker's programs than those that Debian installs.
+pub const DOCKER_ROOT_VARIABLE: &str = "MESH_LAB_DOCKER_ROOT";
+
+/// By path: another client or daemon may come first in `$PATH`.
 const CLIENT: &str = "/usr/bin/docker";
 const DAEMON: &str = "/usr/sbin/dockerd";
 
@@ -30,7 +33,29 @@ const PID_FILES: [&str; 2] = ["/run/docker.pid", "/run/docker/containerd/contain
 pub struct Docker<'lab> {
     host: &'lab Host,
     options: Vec<String>,
+    programs: Programs,
     daemon: Option<Process>,
+}
+
+/// The programs of one release.
+#[derive(Debug)]
+struct Programs {
+    client: String,
+    daemon: String,
+    /// Where the daemon finds its helpers: those of its release first.
+    path: String,
+}
+
+impl Programs {
+    fn here() -> Self {
+        let root = env::var(DOCKER_ROOT_VARIABLE).unwrap_or_default();
+        let path = env::var("PATH").unwrap_or_default();
+        Self {
+            client: format!("{root}{CLIENT}"),
+            daemon: format!("{root}{DAEMON}"),
+            path: format!("{root}/usr/bin:{root}/usr/sbin:{path}"),
+        }
+    }
 }
 
 impl<'lab> Docker<'lab> {
@@ -42,7 +67,7 @@ impl<'lab> Docker<'lab> {
     /// As [`Docker::start`], with more options of dockerd.
     pub fn start_with(host: &'lab Host, options: &[&str]) -> Result<Self> {
         let options = options.iter().map(|option| (*option).to_owned()).collect();
-        let mut docker = Self { host, options, daemon: None };
+        let mut docker = Self { host, options, programs: Programs::here(), daemon: None };
         docker.resume()?;
         let archive = image::write(host.dir())?.display().to_string();
         docker.ok(&["load", "--input", &archive])?;
@@ -57,7 +82,7 @@ impl<'lab> Docker<'lab> {
     /// Calls the command line client.
     pub fn run(&self, arguments: &[&str]) -> Result<Output> {
         let config = self.host.dir().join("docker-config").display().to_string();
-        self.host.run(&[&[CLIENT, "--config", &config, "--host", SOCKET], arguments].concat())
+        self.host.run(&[&[&self.programs.client, "--config", &config, "--host", SOCKET], arguments].concat())
     }
 
     /// The standard output, without its last line feed, of a call that must succeed.
@@ -94,11 +119,27 @@ impl<'lab> Docker<'lab> {
 
     /// Starts the daemon again.
     pub fn resume(&mut self) -> Result<()> {
+        self.resume_while(|| Ok(()))
+    }
+
+    /// As [`Docker::resume`], and does something else while the daemon starts.
+    pub fn resume_while<T>(&mut self, meanwhile: impl FnOnce() -> Result<T>) -> Result<T> {
         let options = self.options.iter().map(String::as_str);
         // With ip6tables, which is experimental at this version, its rules are those of newer versions.
-        let own = [DAEMON, "--host", SOCKET, "--storage-driver", "overlay2", "--experimental", "--ip6tables"];
+        let own = [
+            &self.programs.daemon,
+            "--host",
+            SOCKET,
+            "--storage-driver",
+            "overlay2",
+            "--experimental",
+            "--ip6tables",
+        ];
         let line: Vec<&str> = own.into_iter().chain(options).collect();
-        let mut daemon = self.host.start(&line)?;
+        // The oldest clients that are tested are asked for by no newer daemon of its own accord.
+        let environment = [("PATH", self.programs.path.as_str()), ("DOCKER_MIN_API_VERSION", "1.24")];
+        let mut daemon = self.host.start_with(&environment, &line)?;
+        let done = meanwhile()?;
         let answers = wait::until_some(START_DEADLINE, "dockerd answers", || {
             let answers = self.run(&["version"]).is_ok_and(|output| output.code == 0);
             (answers || daemon.ended().is_some()).then_some(answers)
@@ -107,7 +148,7 @@ impl<'lab> Docker<'lab> {
             bail!("dockerd on {} ended:\n{}", self.host.name(), self.log_end());
         }
         self.daemon = Some(daemon);
-        Ok(())
+        Ok(done)
     }
 
     /// Stops the daemon in order and starts it again.

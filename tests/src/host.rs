@@ -122,7 +122,13 @@ impl Host {
 
     /// Starts a command; its output goes to the log of its name.
     pub fn start<S: AsRef<OsStr>>(&self, line: &[S]) -> Result<Process> {
-        let command = command(line)?;
+        self.start_with(&[], line)
+    }
+
+    /// As [`Host::start`], with variables of its environment.
+    pub fn start_with<S: AsRef<OsStr>>(&self, environment: &[(&str, &str)], line: &[S]) -> Result<Process> {
+        let mut command = command(line)?;
+        command.envs(environment.iter().copied());
         let name = Path::new(command.get_program()).file_name().unwrap_or_default();
         let log = self.log(&name.to_string_lossy());
         Process::start(self.inside(command), &self.namespace, &log)

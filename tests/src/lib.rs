@@ -56,7 +56,7 @@ pub use cli::Reply;
 pub use containerd::Containerd;
 pub use daemon::Daemon;
 pub use delay::Delay;
-pub use docker::Docker;
+pub use docker::{DOCKER_ROOT_VARIABLE, Docker};
 pub use host::{Host, LINK};
 pub use image::IMAGE;
 pub use internet::{HostNumber, Internet};
