@@ -13,8 +13,8 @@ use std::thread;
 use meshd_api::{
     ApiError, AttachRequest, Attachment, Body, CheckReply, CheckRequest, ClaimReply, ClaimRequest,
     DescribeRequest, DetachReply, DetachRequest, Document, Endpoint, EndpointState, Endpoints, ErrorCode,
-    Identity, KeepReply, KeepRequest, Network, NetworkReply, Networks, PutNetworkRequest, Ready,
-    ReleaseReply, ReleaseRequest, RemoveNetworkReply, RemoveNetworkRequest,
+    Identity, KeepReply, KeepRequest, Network, NetworkReply, Networks, PoliciesReply, PutNetworkRequest,
+    Ready, ReleaseReply, ReleaseRequest, RemoveNetworkReply, RemoveNetworkRequest,
 };
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -132,6 +132,7 @@ impl Daemon {
         match path {
             "/v1/ready" => ok(ready(&mut state.mood)),
             "/v1/endpoints" => ok(Endpoints { endpoints: state.endpoints.clone() }),
+            "/v1/policies/set" => ok(PoliciesReply { endpoints: state.endpoints.len() }),
             "/v1/networks" => ok(networks(&state.networks)),
             "/v1/networks/put" => {
                 let PutNetworkRequest { network } = request(body);

@@ -15,13 +15,14 @@ struct Wall {
 }
 
 /// The arrows of the architecture; a package that is not here may not exist.
-const WALLS: [Wall; 12] = [
+const WALLS: [Wall; 13] = [
     Wall { package: "meshd-wire", may_reach: &[], pure: true },
     Wall { package: "meshd-trust", may_reach: &["meshd-wire"], pure: true },
     Wall { package: "meshd-tunnel", may_reach: &[], pure: true },
     Wall { package: "meshd-core", may_reach: &[], pure: true },
     Wall { package: "meshd-api", may_reach: &[], pure: false },
     Wall { package: "meshd-cni", may_reach: &["meshd-api"], pure: false },
+    Wall { package: "meshd-k8s", may_reach: &["meshd-api"], pure: false },
     Wall { package: "meshd-docker", may_reach: &["meshd-api"], pure: false },
     Wall { package: "meshd-stand-in", may_reach: &["meshd-api"], pure: false },
     Wall { package: "meshd-registry", may_reach: &[], pure: false },
