@@ -62,6 +62,11 @@ fn external_does_what_it_says() {
 }
 
 #[test]
+fn kubernetes_does_what_it_says() {
+    typed("docs/kubernetes.md");
+}
+
+#[test]
 fn commands_on_hosts_stand_in_documents_that_are_typed() {
     for document in documents() {
         let is_typed = [
@@ -70,6 +75,7 @@ fn commands_on_hosts_stand_in_documents_that_are_typed() {
             "docs/endpoints.md",
             "docs/external.md",
             "docs/joining.md",
+            "docs/kubernetes.md",
             "docs/names.md",
             "docs/operating.md",
         ]

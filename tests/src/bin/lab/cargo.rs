@@ -16,7 +16,9 @@ pub struct Call {
 /// Builds the daemon, the command line and the plugins.
 pub fn build() -> Result<()> {
     let mut line = vec!["build", "--release", "--jobs", "2"];
-    line.extend(["-p", "meshd", "-p", "meshctl", "-p", "meshd-cni", "-p", "meshd-docker", "-p", "mesh-lab"]);
+    for package in ["meshd", "meshctl", "meshd-cni", "meshd-docker", "meshd-k8s", "mesh-lab"] {
+        line.extend(["-p", package]);
+    }
     if !shown(&line, &[])?.succeeded {
         bail!("the build failed; the compiler's message is above");
     }
