@@ -11,6 +11,7 @@ mod meshd;
 mod node;
 mod watch;
 
+use std::io::IsTerminal;
 use std::path::Path;
 use std::time::Duration;
 
@@ -44,7 +45,11 @@ const REPEAT: Duration = Duration::from_secs(60);
 /// Runs until it is told to stop.
 pub async fn run(options: Run) -> Result<()> {
     let filter = EnvFilter::builder().with_default_directive(tracing::Level::INFO.into()).from_env_lossy();
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .init();
     let ready = ReadyFile::new(options.ready_file)?;
     let client = client(options.kubeconfig.as_deref()).await.context("find the API server")?;
     let mut changes = watch::changes(&client, &options.node);
@@ -106,7 +111,8 @@ impl Agent {
                 }
             }
             Err(error) => {
-                warn!("failed to watch the cluster: {:#}", anyhow::Error::from(error));
+                // Its text has those of its causes already.
+                warn!("failed to watch the cluster: {error}");
             }
         }
     }

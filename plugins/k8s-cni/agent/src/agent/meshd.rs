@@ -1,7 +1,7 @@
 //! meshd on this node.
 
 use anyhow::{Context, Result};
-use meshd_api::Client;
+use meshd_api::{Client, SetPoliciesRequest};
 use tracing::{info, warn};
 
 use crate::cli::Target;
@@ -15,6 +15,7 @@ pub struct Meshd {
     network: String,
     node: String,
     faults: Vec<String>,
+    told: Option<SetPoliciesRequest>,
 }
 
 impl Meshd {
@@ -25,6 +26,7 @@ impl Meshd {
             network: target.network.clone(),
             node,
             faults: Vec::new(),
+            told: None,
         }
     }
 
@@ -39,11 +41,11 @@ impl Meshd {
         }
         let request = compile(cluster, &self.network, Some(&self.node));
         let answer = self.client.call(&request).await.context("tell meshd the policies")?;
-        info!(
-            policies = request.policies.len(),
-            endpoints = answer.body.endpoints,
-            "meshd knows the policies"
-        );
+        if self.told.as_ref() != Some(&request) {
+            let (policies, endpoints) = (request.policies.len(), answer.body.endpoints);
+            info!(policies, endpoints, "meshd knows the policies");
+            self.told = Some(request);
+        }
         Ok(())
     }
 }
