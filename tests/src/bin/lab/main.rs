@@ -4,6 +4,7 @@ mod bench;
 mod cargo;
 mod demo;
 mod fuzz;
+mod k8s;
 mod packages;
 mod peers;
 mod test_run;
@@ -43,6 +44,8 @@ enum Verb {
     Ci,
     /// Remove what labs of killed processes left.
     Sweep,
+    /// Run Kubernetes on three machines, with pods attached by meshd. Builds it the first time.
+    K8s,
     /// Feed mutated input to every decoder, guided by what it reaches.
     Fuzz {
         /// Which targets; all if none is given.
@@ -84,6 +87,7 @@ fn run(verb: Verb) -> Result<bool> {
             println!("{} dead labs removed", swept.len());
             Ok(true)
         }
+        Verb::K8s => k8s::run(),
         Verb::Fuzz { targets, seconds } => fuzz::verb(&targets, seconds),
     }
 }
