@@ -1,13 +1,18 @@
 //! The program nft, spoken to in JSON.
 
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::process::{Command, Output, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread::{self, ScopedJoinHandle};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::ruleset::{FAMILY, TABLE};
 
 const PROGRAM: &str = "nft";
+/// Longest time it takes: a full table is written within a second, and callers wait for twenty.
+const TIME_MAX: Duration = Duration::from_secs(10);
 /// Characters of the program's complaint that are passed on; it repeats the whole input.
 const COMPLAINT_LEN_MAX: usize = 300;
 
@@ -56,7 +61,7 @@ fn items(answer: &[u8]) -> Result<Vec<Value>, FirewallError> {
 
 /// Runs the program in the calling thread's network namespace; returns what it said.
 fn said(words: &[&str], input: &str) -> Result<Vec<u8>, FirewallError> {
-    let output = ran(words, input).map_err(FirewallError::Run)?;
+    let output = ran(PROGRAM, words, input, TIME_MAX).map_err(FirewallError::Run)?;
     if output.status.success() {
         return Ok(output.stdout);
     }
@@ -65,16 +70,63 @@ fn said(words: &[&str], input: &str) -> Result<Vec<u8>, FirewallError> {
     Err(FirewallError::Refused { said })
 }
 
-fn ran(words: &[&str], input: &str) -> io::Result<Output> {
-    let mut command = Command::new(PROGRAM);
+/// Runs a program to its end, or until its time is over.
+fn ran(program: &str, words: &[&str], input: &str, time_max: Duration) -> io::Result<Output> {
+    let mut command = Command::new(program);
     command.args(words).env("LC_ALL", "C");
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn()?;
-    let written = child.stdin.take().map_or(Ok(()), |mut stdin| stdin.write_all(input.as_bytes()));
-    // It reads all of its input before it says anything; if it died before, its words tell why.
-    let output = child.wait_with_output()?;
-    match written {
-        Err(error) if output.status.success() => Err(error),
-        _ => Ok(output),
+    let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    thread::scope(|scope| {
+        // Nothing is ever said here: it closes when the program has closed all that it says things on.
+        let (open, ended) = mpsc::channel::<()>();
+        let also_open = open.clone();
+        let written =
+            scope.spawn(move || stdin.map_or(Ok(()), |mut stdin| stdin.write_all(input.as_bytes())));
+        let stdout = scope.spawn(move || read(stdout, open));
+        let stderr = scope.spawn(move || read(stderr, also_open));
+        let is_late = ended.recv_timeout(time_max) == Err(RecvTimeoutError::Timeout);
+        if is_late {
+            // It may have ended just now.
+            drop(child.kill());
+        }
+        let status = child.wait();
+        let (written, stdout, stderr) = (joined(written), joined(stdout), joined(stderr));
+        if is_late {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        let output = Output { status: status?, stdout: stdout?, stderr: stderr? };
+        // It reads all of its input before it says anything; if it died before, its words tell why.
+        match written {
+            Err(error) if output.status.success() => Err(error),
+            _ => Ok(output),
+        }
+    })
+}
+
+/// All that is said; `_open` ends with it.
+fn read(from: Option<impl Read>, _open: mpsc::Sender<()>) -> io::Result<Vec<u8>> {
+    let mut said = Vec::new();
+    from.map_or(Ok(0), |mut from| from.read_to_end(&mut said)).map(|_| said)
+}
+
+fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
+    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_does_not_end_is_ended_and_one_that_does_is_heard() {
+        let much = "a word ".repeat(100_000);
+        for input in ["", &much] {
+            let late = ran("sleep", &["600"], input, Duration::from_millis(100)).expect_err("it hangs");
+            assert_eq!(late.kind(), io::ErrorKind::TimedOut);
+        }
+        let heard = ran("sh", &["-c", "cat; echo no >&2; exit 3"], &much, TIME_MAX).expect("it ends");
+        assert_eq!((heard.status.code(), heard.stderr.as_slice()), (Some(3), &b"no\n"[..]));
+        assert_eq!(heard.stdout, much.as_bytes());
     }
 }
