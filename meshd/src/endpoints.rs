@@ -12,6 +12,7 @@
 mod addresses;
 mod claimant;
 mod entry;
+mod ferry;
 mod file;
 mod job;
 mod networks;
@@ -24,7 +25,7 @@ mod wiring;
 pub use addresses::{Addresses, NoPool, claims_on};
 pub use claimant::{Claimant, TakeError};
 pub use entry::{BootId, Entry, Stage};
-pub use file::{Content, EndpointsFile, Reserved, forget_endpoints};
+pub use file::{Content, Draft, Edition, EndpointsFile, Reserved, forget_endpoints};
 pub use job::{Job, Jobs};
 pub use networks::{NETWORKS_MAX, Pools, Scope, allocation, judge, judge_pool, judge_word, read};
 pub use reconcile::{GRACE, ORPHAN_GRACE, Reason, Survey, Suspects, Verdict, verdicts};

@@ -3,7 +3,7 @@
 //! Each effect can be repeated, and is undone in reverse. Everything here blocks, for milliseconds: it runs beside the
 //! event loop. Different endpoints may be wired at once; of one endpoint there is one effect at a time.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -13,6 +13,7 @@ use meshd_api::Namespace as NamespaceSeen;
 use meshd_wire::EndpointId;
 
 use super::entry::{BootId, Entry, Stage};
+use super::ferry::Ferry;
 use super::reconcile::Survey;
 use crate::chain;
 use crate::os::{
@@ -102,7 +103,11 @@ pub enum WiringError {
 /// The links, routes and packet filter of this host's endpoints.
 pub struct Wiring {
     settings: WiringSettings,
-    firewall: Mutex<Firewall>,
+    firewall: Ferry<Firewall, (EndpointId, Option<Admission>), Result<(), FirewallError>>,
+    /// Removes pairs of links.
+    pairs: Ferry<(), EndpointId, Result<(), VethError>>,
+    /// Forgets tracked connections of addresses.
+    connections: Ferry<(), BTreeSet<IpAddr>, ()>,
     /// When the chains of others were looked at. Held while that is done, so that no rule is set twice.
     passage: Mutex<Option<Instant>>,
 }
@@ -123,15 +128,21 @@ impl Wiring {
         {
             tell(None, &error);
         }
-        Ok(Self { settings, firewall: Mutex::new(firewall?), passage: Mutex::new(None) })
+        Ok(Self {
+            settings,
+            firewall: Ferry::new(firewall?),
+            pairs: Ferry::new(()),
+            connections: Ferry::new(()),
+            passage: Mutex::new(None),
+        })
     }
 
     /// Attaches an endpoint, or what of it is missing. If a step fails, nothing of it is left; an endpoint that was
     /// attached keeps what it has.
     pub fn attach(&self, entry: &Entry) -> Result<Wired, WiringError> {
-        let was_admitted = self.firewall().admitted().contains_key(&entry.id);
+        let was_admitted = self.firewall.vessel().admitted().contains_key(&entry.id);
         if !was_admitted {
-            forget_connections(entry);
+            self.forget_connections(entry);
         }
         let wired = self.wire(entry);
         if wired.is_err()
@@ -145,23 +156,23 @@ impl Wiring {
 
     /// Detaches an endpoint, of which any part may be gone already. A step that fails does not keep the others.
     pub fn detach(&self, entry: &Entry) -> Result<(), WiringError> {
-        let expelled = self.firewall().expel(entry.id).map_err(WiringError::Firewall);
+        let expelled = self.judge(entry.id, None);
         let routes = self.settings.host_routes(entry);
         let unrouted = entry.host_end(&routes).unroute().map_err(WiringError::Route);
-        let removed = remove_pair(entry.id);
-        forget_connections(entry);
+        let removed = self.remove_pair(entry.id);
+        self.forget_connections(entry);
         expelled.and(unrouted).and(removed)
     }
 
     /// Removes what is left of an endpoint that nobody knows.
     pub fn remove(&self, id: EndpointId) -> Result<(), WiringError> {
-        let expelled = self.firewall().expel(id).map_err(WiringError::Firewall);
-        expelled.and(remove_pair(id))
+        let expelled = self.judge(id, None);
+        expelled.and(self.remove_pair(id))
     }
 
     /// Puts the packet filter back as it shall be, and what endpoints need in the chains of others.
     pub fn repair_firewall(&self) -> Result<(), WiringError> {
-        let mut firewall = self.firewall();
+        let mut firewall = self.firewall.vessel();
         let admitted = firewall.admitted().clone();
         *firewall =
             Firewall::install(&self.settings.of_firewall(), admitted).map_err(WiringError::Firewall)?;
@@ -173,7 +184,8 @@ impl Wiring {
     /// Takes everything of ours from the host; that it forwards packets stays, as others may count on it.
     pub fn stop(&self) -> Result<(), WiringError> {
         let pairs = Veth::list().map_err(WiringError::Pairs)?;
-        let removed = pairs.iter().map(|pair| remove_pair(pair.owner.id())).fold(Ok(()), Result::and);
+        let removed = remove_pairs(pairs.iter().map(|pair| pair.owner.id()).collect());
+        let removed = removed.into_iter().map(unless_foreign).fold(Ok(()), Result::and);
         let released = release_prefixes(&self.settings.prefixes);
         let closed = os::close_passage().map_err(WiringError::Passage);
         // Last, so that nothing passes unjudged before.
@@ -204,7 +216,8 @@ impl Wiring {
         let pairs = Veth::list().map_err(WiringError::Pairs)?;
         let lives = |entry: &&Entry| entry.namespace.as_ref().is_some_and(is_there);
         // A filter that can't be read must not keep what is dead from being found.
-        let mut filter_faults = self.firewall().faults().unwrap_or_else(|error| vec![chain::of(&error)]);
+        let mut filter_faults =
+            self.firewall.vessel().faults().unwrap_or_else(|error| vec![chain::of(&error)]);
         filter_faults.extend(passage_faults());
         Ok(Survey {
             boot: BootId::current().map_err(WiringError::Boot)?,
@@ -235,7 +248,7 @@ impl Wiring {
         }
         host_end.route().map_err(WiringError::Route)?;
         self.open_passage();
-        self.firewall().admit(entry.id, entry.admission()).map_err(WiringError::Firewall)?;
+        self.judge(entry.id, Some(entry.admission()))?;
         let container_link = match namespace {
             Some(_) => ifname.to_owned(),
             None => os::container_link(entry.id),
@@ -260,10 +273,49 @@ impl Wiring {
         self.passage.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A panic between two changes leaves nothing that the next change could not cope with.
-    fn firewall(&self) -> MutexGuard<'_, Firewall> {
-        self.firewall.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Admits an endpoint, or isolates it, together with others that want so now.
+    fn judge(&self, id: EndpointId, admission: Option<Admission>) -> Result<(), WiringError> {
+        let judged = self.firewall.carry((id, admission), judge_all);
+        judged.ok_or(WiringError::BrokenOff)?.map_err(WiringError::Firewall)
     }
+
+    fn remove_pair(&self, id: EndpointId) -> Result<(), WiringError> {
+        let removed = self.pairs.carry(id, |(), ids| remove_pairs(ids));
+        removed.map_or(Err(WiringError::BrokenOff), unless_foreign)
+    }
+
+    /// What an address exchanged under another holder must not reach this one, nor the next. A kernel that can't tell
+    /// is no reason to refuse an endpoint.
+    fn forget_connections(&self, entry: &Entry) {
+        let addresses = entry.addresses.iter().copied().collect();
+        // There is nothing to tell of a crossing that broke off: it has said why.
+        let _ = self.connections.carry(addresses, |(), all| {
+            if let Err(error) = os::forget_connections(&all.iter().flatten().copied().collect()) {
+                tracing::warn!(error = chain::of(&error), "tracked connections of addresses stay");
+            }
+            all.iter().map(|_| ()).collect()
+        });
+    }
+}
+
+/// All in one transaction; if that is refused, each for itself, so that everybody has an own answer.
+fn judge_all(
+    firewall: &mut Firewall,
+    wanted: Vec<(EndpointId, Option<Admission>)>,
+) -> Vec<Result<(), FirewallError>> {
+    let together: BTreeMap<EndpointId, Option<Admission>> = wanted.iter().cloned().collect();
+    if together.len() == wanted.len() && firewall.change(&together).is_ok() {
+        return wanted.iter().map(|_| Ok(())).collect();
+    }
+    wanted.into_iter().map(|one| firewall.change(&BTreeMap::from([one]))).collect()
+}
+
+/// All at once; if that is refused, each for itself.
+fn remove_pairs(ids: Vec<EndpointId>) -> Vec<Result<(), VethError>> {
+    if ids.len() > 1 && Veth::remove_all(&ids.iter().copied().collect()).is_ok() {
+        return ids.iter().map(|_| Ok(())).collect();
+    }
+    ids.into_iter().map(Veth::remove).collect()
 }
 
 impl WiringSettings {
@@ -321,21 +373,10 @@ fn passage_faults() -> Vec<String> {
 }
 
 /// A link of that name which is somebody else's is as good as none.
-fn remove_pair(id: EndpointId) -> Result<(), WiringError> {
-    match Veth::remove(id) {
+fn unless_foreign(removed: Result<(), VethError>) -> Result<(), WiringError> {
+    match removed {
         Ok(()) | Err(VethError::Foreign { .. }) => Ok(()),
         Err(error) => Err(WiringError::Pair(error)),
-    }
-}
-
-/// What an address exchanged under another holder must not reach this one, nor the next. A kernel that can't tell is
-/// no reason to refuse an endpoint.
-fn forget_connections(entry: &Entry) {
-    for address in &entry.addresses {
-        if let Err(error) = os::forget_connections(*address) {
-            let (endpoint, error) = (entry.id.short(), chain::of(&error));
-            tracing::warn!(endpoint, error, "tracked connections of an address stay");
-        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Tracked connections of an address: they must not outlive its holder.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
@@ -27,17 +28,16 @@ const ZONE: u16 = 18;
 const TUPLE_IP: u16 = 1;
 const ADDRESSES: RangeInclusive<u16> = 1..=4;
 
-/// Deletes the tracked connections that have `address` at either end, before or after translation. Returns how many.
-pub fn forget_connections(address: IpAddr) -> Result<usize, NetlinkError> {
+/// Deletes the tracked connections that have one of the addresses at either end, before or after translation. Returns
+/// how many. To look through the kernel's table takes long, however few connections there are: many addresses at once
+/// take no longer than one.
+pub fn forget_connections(addresses: &BTreeSet<IpAddr>) -> Result<usize, NetlinkError> {
     let mut netlink = Netlink::open_netfilter()?;
-    let family = match address {
-        IpAddr::V4(_) => libc::AF_INET as u8,
-        IpAddr::V6(_) => libc::AF_INET6 as u8,
-    };
+    let ends: BTreeSet<Vec<u8>> = addresses.iter().map(octets).collect();
     let mut found = Vec::new();
-    let all = Connection { kind: GET, family, attributes: Vec::new() };
+    let all = Connection { kind: GET, family: libc::AF_UNSPEC as u8, attributes: Vec::new() };
     netlink.dump("list tracked connections", all, |connection| {
-        if connection.kind == NEW && connection.has_end(address) {
+        if connection.kind == NEW && connection.has_end(&ends) {
             found.push(connection);
         }
     })?;
@@ -53,6 +53,13 @@ pub fn forget_connections(address: IpAddr) -> Result<usize, NetlinkError> {
     Ok(deleted)
 }
 
+fn octets(address: &IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(address) => address.octets().to_vec(),
+        IpAddr::V6(address) => address.octets().to_vec(),
+    }
+}
+
 /// A message about tracked connections; the attributes as the kernel packs them.
 struct Connection {
     kind: u16,
@@ -61,17 +68,13 @@ struct Connection {
 }
 
 impl Connection {
-    fn has_end(&self, address: IpAddr) -> bool {
-        let octets = match address {
-            IpAddr::V4(address) => address.octets().to_vec(),
-            IpAddr::V6(address) => address.octets().to_vec(),
-        };
+    fn has_end(&self, ends: &BTreeSet<Vec<u8>>) -> bool {
         attributes(&self.attributes)
             .filter(|tuple| matches!(tuple.kind, TUPLE_ORIGINAL | TUPLE_REPLY))
             .flat_map(|tuple| attributes(tuple.value))
             .filter(|part| part.kind == TUPLE_IP)
             .flat_map(|part| attributes(part.value))
-            .any(|end| ADDRESSES.contains(&end.kind) && end.value == octets)
+            .any(|end| ADDRESSES.contains(&end.kind) && ends.contains(end.value))
     }
 
     /// Exactly this connection: the number tells it from one that took its place meanwhile.

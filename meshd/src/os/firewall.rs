@@ -69,18 +69,28 @@ impl Firewall {
 
     /// Lets an endpoint's packets pass; what it was allowed before ends in the same transaction.
     pub fn admit(&mut self, id: EndpointId, admission: Admission) -> Result<(), FirewallError> {
-        let new = ruleset::elements_of(id, &admission);
-        let old = self.admitted.get(&id).map(|old| ruleset::elements_of(id, old)).unwrap_or_default();
-        run(&ruleset::change(old.difference(&new), new.iter()))?;
-        self.admitted.insert(id, admission);
-        Ok(())
+        self.change(&BTreeMap::from([(id, Some(admission))]))
     }
 
     /// Isolates an endpoint; it may not be admitted at all.
     pub fn expel(&mut self, id: EndpointId) -> Result<(), FirewallError> {
-        let Some(admission) = self.admitted.get(&id) else { return Ok(()) };
-        run(&ruleset::change(ruleset::elements_of(id, admission).iter(), [].iter()))?;
-        self.admitted.remove(&id);
+        self.change(&BTreeMap::from([(id, None)]))
+    }
+
+    /// Admits and isolates many endpoints in one transaction: all, or none.
+    pub fn change(&mut self, wanted: &BTreeMap<EndpointId, Option<Admission>>) -> Result<(), FirewallError> {
+        let (mut gone, mut new) = (BTreeSet::new(), BTreeSet::new());
+        for (id, admission) in wanted {
+            gone.extend(self.admitted.get(id).into_iter().flat_map(|old| ruleset::elements_of(*id, old)));
+            new.extend(admission.iter().flat_map(|admission| ruleset::elements_of(*id, admission)));
+        }
+        run(&ruleset::change(gone.difference(&new), new.iter()))?;
+        for (id, admission) in wanted {
+            match admission {
+                Some(admission) => self.admitted.insert(*id, admission.clone()),
+                None => self.admitted.remove(id),
+            };
+        }
         Ok(())
     }
 

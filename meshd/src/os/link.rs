@@ -36,6 +36,8 @@ pub(super) struct Link {
     pub(super) kind: Option<InfoKind>,
     pub(super) mac: Option<Mac>,
     pub(super) alias: Option<String>,
+    /// Number under which whoever runs the host has gathered links; zero if it has not.
+    pub(super) group: u32,
     /// Index of the other end of a pair, in the namespace where that is.
     pub(super) peer: Option<u32>,
     /// Whether the other end is in another namespace.
@@ -198,6 +200,7 @@ impl From<LinkMessage> for Link {
             kind: None,
             mac: None,
             alias: None,
+            group: 0,
             peer: None,
             is_peer_elsewhere: false,
         };
@@ -207,6 +210,7 @@ impl From<LinkMessage> for Link {
                 LinkAttribute::Mtu(mtu) => link.mtu = mtu,
                 LinkAttribute::Address(bytes) => link.mac = <[u8; 6]>::try_from(bytes).ok().map(Mac::from),
                 LinkAttribute::IfAlias(alias) => link.alias = Some(alias),
+                LinkAttribute::Group(group) => link.group = group,
                 LinkAttribute::Link(peer) => link.peer = Some(peer),
                 LinkAttribute::LinkNetNsId(_) => link.is_peer_elsewhere = true,
                 LinkAttribute::LinkInfo(infos) => {

@@ -1,5 +1,6 @@
 //! The pair of links between the host and one endpoint.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::AsRawFd;
 
 use meshd_wire::EndpointId;
@@ -16,6 +17,9 @@ use super::link_owner::{LinkOwner, container_link, host_link, host_mac};
 use super::mac::Mac;
 use super::namespace::{Namespace, NamespaceError};
 use super::netlink::{Netlink, NetlinkError};
+
+/// Where links are gathered that are deleted together; a number that nobody else comes upon ("mesh").
+const REMOVED_GROUP: u32 = 0x6d65_7368;
 
 /// What a pair shall look like.
 #[derive(Debug)]
@@ -151,6 +155,31 @@ impl Veth {
         }
     }
 
+    /// Deletes many pairs at once, which takes the kernel as long as one alone. Those of others, and those that are
+    /// gone already, are left out.
+    pub fn remove_all(ids: &BTreeSet<EndpointId>) -> Result<(), VethError> {
+        let mut netlink = Netlink::open().map_err(VethError::List)?;
+        let links = links(&mut netlink).map_err(VethError::List)?;
+        let names: BTreeMap<String, EndpointId> = ids.iter().map(|id| (host_link(*id), *id)).collect();
+        let is_wanted = |link: &&Link| names.get(&link.name).is_some_and(|id| is_owned(link, *id));
+        let (wanted, others): (Vec<&Link>, Vec<&Link>) = links.iter().partition(|link| is_wanted(link));
+        if let Some(link) = others.iter().find(|link| link.group == REMOVED_GROUP) {
+            return Err(VethError::Foreign { link: link.name.clone() });
+        }
+        for link in &wanted {
+            let failed = |source| VethError::Netlink { link: link.name.clone(), source };
+            let mut message = LinkMessage::default();
+            message.header.index = link.index;
+            message.attributes.push(LinkAttribute::Group(REMOVED_GROUP));
+            let gathered = netlink.change("gather links", RouteNetlinkMessage::SetLink(message), 0);
+            gone_is_well(gathered).map_err(failed)?;
+        }
+        let mut message = LinkMessage::default();
+        message.attributes.push(LinkAttribute::Group(REMOVED_GROUP));
+        let deleted = netlink.change("delete pairs of links", RouteNetlinkMessage::DelLink(message), 0);
+        gone_is_well(deleted).map_err(VethError::List)
+    }
+
     /// All pairs of this host that are ours, by their marks.
     pub fn list() -> Result<Vec<Self>, VethError> {
         let mut netlink = Netlink::open().map_err(VethError::List)?;
@@ -220,7 +249,12 @@ fn mark(netlink: &mut Netlink, index: u32, owner: &LinkOwner) -> Result<(), Netl
 fn delete(netlink: &mut Netlink, index: u32) -> Result<(), NetlinkError> {
     let mut message = LinkMessage::default();
     message.header.index = index;
-    match netlink.change("delete a pair of links", RouteNetlinkMessage::DelLink(message), 0) {
+    gone_is_well(netlink.change("delete a pair of links", RouteNetlinkMessage::DelLink(message), 0))
+}
+
+/// What is gone already needs not be deleted.
+fn gone_is_well(deleted: Result<(), NetlinkError>) -> Result<(), NetlinkError> {
+    match deleted {
         Err(error) if error.raw_os_error() != Some(libc::ENODEV) => Err(error),
         _ => Ok(()),
     }

@@ -201,7 +201,8 @@ fn connections_end_with_their_endpoint_and_not_before() {
     let (a, b) = (Endpoint::new(1), Endpoint::new(2));
     let (entry, address) = (a.entry(), a.addresses[0]);
     node.attach_all([&a, &b]);
-    let tracked = || node.space.inside(|| forget_connections(address)).expect("connections are listed");
+    let tracked =
+        || node.space.inside(|| forget_connections(&[address].into())).expect("connections are listed");
     assert_reached((&a.space, address), (&b.space, b.addresses[0]));
     assert!(tracked() > 0);
     assert_reached((&a.space, address), (&b.space, b.addresses[0]));

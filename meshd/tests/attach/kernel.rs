@@ -41,7 +41,8 @@ fn tracked_connections_of_an_address_are_forgotten_and_no_others() {
     for family in 0..2 {
         assert_reached((&a.space, a.addresses[family]), (&b.space, b.addresses[family]));
         assert_reached((&b.space, b.addresses[family]), (&c.space, c.addresses[family]));
-        let forget = |address: IpAddr| host.space.inside(|| forget_connections(address)).expect("forgotten");
+        let forget =
+            |address: IpAddr| host.space.inside(|| forget_connections(&[address].into())).expect("forgotten");
         assert_eq!(forget(a.addresses[family]), 1);
         assert_eq!(forget(a.addresses[family]), 0);
         // It was the answering end of one that is gone, and the asking end of one that is left.

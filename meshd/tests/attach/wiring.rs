@@ -147,6 +147,34 @@ fn an_end_that_a_runtime_took_is_still_found() {
 }
 
 #[test]
+fn pairs_are_deleted_together_and_nothing_of_others() {
+    /// Where links are gathered that are deleted together.
+    const GROUP: u32 = 0x6d65_7368;
+    let Some(host) = Host::new() else { return };
+    let [a, b, c, foreign] = [1, 2, 3, 4].map(Endpoint::new);
+    let [_, _, kept] = [&a, &b, &c].map(|endpoint| {
+        host.space.inside(|| endpoint.create(VethPlace::HandOver)).expect("the pair is made")
+    });
+    let others = [host_link(foreign.id()), "other".to_owned()];
+    others.iter().for_each(|name| host.space.ip(&format!("link add {name} type veth")));
+    let remove = |ids: &[&Endpoint]| {
+        let ids = ids.iter().map(|endpoint| endpoint.id()).collect();
+        host.space.inside(|| Veth::remove_all(&ids))
+    };
+    for _ in 0..2 {
+        remove(&[&a, &b, &foreign]).expect("the pairs are removed");
+        assert_eq!(host.pairs(), std::slice::from_ref(&kept));
+    }
+    let links = said(&host.space, "ip", "-j link");
+    assert!(others.iter().all(|name| links.contains(name)), "{links}");
+
+    host.space.ip(&format!("link set other group {GROUP}"));
+    assert!(matches!(remove(&[&c]), Err(VethError::Foreign { link }) if link == "other"));
+    assert_eq!(host.pairs(), [kept]);
+    assert!(said(&host.space, "ip", "-j link").contains("other"));
+}
+
+#[test]
 fn sixteen_endpoints_are_wired_at_once() {
     let Some(mut host) = Host::new() else { return };
     let endpoints: Vec<Endpoint> = (1..=16).map(Endpoint::new).collect();
