@@ -1,6 +1,7 @@
 //! Plain network namespaces attached to the mesh, as a container or pod is.
 
 use std::net::IpAddr;
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -39,7 +40,7 @@ impl Place {
     }
 
     fn pings(&self, target: &str) -> Result<bool> {
-        let mut ping = std::process::Command::new("ping");
+        let mut ping = Command::new("ping");
         ping.args(["-n", "-q", "-c", "1", "-W", "2", target]).stdout(std::process::Stdio::null());
         Ok(self.namespace.run(move || ping.status())??.success())
     }
@@ -127,6 +128,37 @@ fn an_endpoint_outlives_its_daemon() {
         mesh.member_mut("a")?.daemon = a.meshd("")?;
         two.reaches_all(&[&fixed])
     });
+}
+
+#[test]
+fn who_leaves_while_endpoints_come_leaves_nothing_of_them() {
+    story("attach-leave", |lab| {
+        let [a, b] = lab.hosts(["a", "b"])?;
+        let mesh = lab.mesh("clinics", &[&a, &b])?;
+        mesh.everyone_reaches_all()?;
+        let places = (0..12).map(|n| Place::new(&b, &n.to_string())).collect::<Result<Vec<_>>>()?;
+        std::thread::scope(|scope| {
+            for place in &places {
+                // Some come too late.
+                scope.spawn(|| b.ctl(&["attach", "--netns", &place.path]));
+            }
+            wait::until(DEADLINE, "the first one is on its way", || {
+                endpoints(&b).is_ok_and(|all| !all.is_empty())
+            })?;
+            b.ctl(&["leave"])?.ok()
+        })?;
+        let links = b.run(&["ip", "-o", "link"])?.ok()?;
+        ensure!(!links.contains("msh") && !links.contains("msc"), "{links}");
+        let tables = b.run(&["nft", "list", "tables"])?.ok()?;
+        ensure!(!tables.contains("meshd"), "{tables}");
+        let stored = b.run(&["ls", &path(&b)])?.ok()?;
+        ensure!(!stored.contains("endpoints"), "{stored}");
+        Ok(())
+    });
+}
+
+fn path(host: &Host) -> String {
+    host.state_dir().display().to_string()
 }
 
 #[test]

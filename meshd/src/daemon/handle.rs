@@ -366,7 +366,7 @@ impl Daemon {
     async fn forget(&mut self, steward_told: bool) -> Result<LeaveReply, ApiError> {
         let Some(mut mesh) = self.mesh.take() else { return Err(not_member()) };
         let name = mesh.mesh_status().name;
-        mesh.stop_endpoints();
+        mesh.stop_endpoints().await;
         let was_steward = mesh.steward.is_some();
         mesh.stop().await;
         let storage = |error: String| {

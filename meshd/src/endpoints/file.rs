@@ -4,6 +4,7 @@ mod format;
 
 use std::net::IpAddr;
 use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ipnet::IpNet;
 use meshd_api::Network;
@@ -36,11 +37,29 @@ pub struct Reserved {
     pub since: Timestamp,
 }
 
+/// Counts the changes of what is stored.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Edition(u64);
+
 /// The endpoints of this node, and the file they are in.
 pub struct EndpointsFile {
-    file: Generations,
+    disk: Arc<Mutex<Disk>>,
     node: NodeId,
     content: Content,
+    edition: Edition,
+}
+
+struct Disk {
+    file: Generations,
+    edition: Edition,
+    is_closed: bool,
+}
+
+/// Content on its way to the disk.
+pub struct Draft {
+    disk: Arc<Mutex<Disk>>,
+    stored: StoredContent,
+    edition: Edition,
 }
 
 impl EndpointsFile {
@@ -50,28 +69,84 @@ impl EndpointsFile {
         let own = stored.filter(|stored| stored.node() == node);
         let content = own.map(Content::try_from).transpose();
         let content = content.map_err(|source| StoredError::Decode { name: StoredContent::NAME, source })?;
-        Ok(Self { file, node, content: content.unwrap_or_default() })
+        let disk = Disk { file, edition: Edition::default(), is_closed: false };
+        Ok(Self {
+            disk: Arc::new(Mutex::new(disk)),
+            node,
+            content: content.unwrap_or_default(),
+            edition: Edition::default(),
+        })
     }
 
-    /// What is stored; every list is sorted.
+    /// What is stored, or about to be; every list is sorted.
     pub fn content(&self) -> &Content {
         &self.content
     }
 
-    /// Replaces it; when this returns, it is on disk, or nothing has changed.
-    pub fn replace(&mut self, mut content: Content) -> Result<(), GenerationsError> {
-        content.networks.sort_by(|a, b| (&a.runtime, &a.network).cmp(&(&b.runtime, &b.network)));
-        content.entries.sort_by_key(|entry| entry.id);
-        content.reserved.sort_by_key(|reserved| reserved.address);
-        content.blocks.sort();
-        let stored = StoredContent::new(self.node, &content);
-        if let Some(len) = stored.list_len_over() {
-            return Err(self.file.refuse_list(len));
+    /// Replaces it; when this returns, it is on disk with all changes before, or nothing has changed.
+    pub fn replace(&mut self, content: Content) -> Result<(), GenerationsError> {
+        let (before, edition) = (std::mem::take(&mut self.content), self.edition);
+        self.change(|now| *now = content);
+        let written = self.draft().write();
+        if written.is_err() {
+            (self.content, self.edition) = (before, edition);
         }
-        stored::write(&mut self.file, &stored)?;
-        self.content = content;
+        written
+    }
+
+    /// Changes it now; the disk follows with the next draft that is written. Says which edition has the change.
+    pub fn change(&mut self, change: impl FnOnce(&mut Content)) -> Edition {
+        change(&mut self.content);
+        let Content { networks, entries, reserved, blocks } = &mut self.content;
+        networks.sort_by(|a, b| (&a.runtime, &a.network).cmp(&(&b.runtime, &b.network)));
+        entries.sort_by_key(|entry| entry.id);
+        reserved.sort_by_key(|reserved| reserved.address);
+        blocks.sort();
+        self.edition.0 += 1;
+        self.edition
+    }
+
+    /// All changes up to now, to be written beside the loop.
+    pub fn draft(&self) -> Draft {
+        let stored = StoredContent::new(self.node, &self.content);
+        Draft { disk: Arc::clone(&self.disk), stored, edition: self.edition }
+    }
+
+    /// The edition of the content.
+    pub fn edition(&self) -> Edition {
+        self.edition
+    }
+
+    /// Sees to it that nothing is written any more; waits for what is being written.
+    pub fn close(&self) {
+        lock(&self.disk).is_closed = true;
+    }
+}
+
+impl Draft {
+    /// The edition that this is.
+    pub fn edition(&self) -> Edition {
+        self.edition
+    }
+
+    /// When this returns, this edition or a later one is on disk, or the disk is as it was.
+    pub fn write(self) -> Result<(), GenerationsError> {
+        let mut disk = lock(&self.disk);
+        if disk.is_closed || disk.edition >= self.edition {
+            return Ok(());
+        }
+        if let Some(len) = self.stored.list_len_over() {
+            return Err(disk.file.refuse_list(len));
+        }
+        stored::write(&mut disk.file, &self.stored)?;
+        disk.edition = self.edition;
         Ok(())
     }
+}
+
+/// The file is sound after a panic: it is replaced as a whole.
+fn lock(disk: &Mutex<Disk>) -> MutexGuard<'_, Disk> {
+    disk.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Removes the file: this host has no endpoints any more.
@@ -105,6 +180,32 @@ mod tests {
         assert_eq!(other.content(), &Content::default());
         forget_endpoints(dir.path()).expect("removed");
         assert_eq!(std::fs::read_dir(dir.path()).expect("directory").count(), 0);
+    }
+
+    #[test]
+    fn a_draft_that_comes_late_does_not_bring_back_what_was_before() {
+        let dir = tempfile::tempdir().expect("directory");
+        let read = || EndpointsFile::open(dir.path(), NODE).expect("opens").content().clone();
+        let mut file = EndpointsFile::open(dir.path(), NODE).expect("opens");
+        let first = file.change(|now| *now = content());
+        let (early, again) = (file.draft(), file.draft());
+        assert_eq!(early.edition(), first);
+        early.write().expect("stored");
+        assert_eq!(read(), content());
+        let later = file.change(|now| now.entries.clear());
+        assert!(later > first);
+        file.draft().write().expect("stored");
+        again.write().expect("it is over");
+        assert_eq!(&read(), file.content());
+        let last = file.draft();
+        file.change(|now| now.networks.clear());
+        file.replace(Content { blocks: Vec::new(), ..file.content().clone() }).expect("stored");
+        last.write().expect("it is over");
+        assert_eq!(read(), Content { reserved: content().reserved, ..Content::default() });
+        file.change(|now| now.reserved.clear());
+        file.close();
+        file.draft().write().expect("nobody wants it any more");
+        assert_eq!(read().reserved, content().reserved);
     }
 
     #[test]

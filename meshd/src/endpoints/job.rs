@@ -21,6 +21,8 @@ pub enum Job {
     Detach(oneshot::Sender<Result<bool, ApiError>>),
     /// Wire it again: something of it is gone.
     Rewire,
+    /// Delete a pair of links that no endpoint has.
+    RemovePair,
 }
 
 /// The jobs of all endpoints. What is asked of one endpoint is done in order, different ones are served side by side.
@@ -84,7 +86,7 @@ impl Job {
         match self {
             Self::Attach(_, answer) => answer.send(Err(error)),
             Self::Detach(answer) => drop(answer.send(Err(error))),
-            Self::Rewire => {}
+            Self::Rewire | Self::RemovePair => {}
         }
     }
 }

@@ -7,6 +7,7 @@ use meshd_api::{CheckReply, ClaimReply};
 use meshd_wire::EndpointId;
 
 use super::claimant::TakeError;
+use super::file::Edition;
 use super::reconcile::Survey;
 use super::wiring::WiringError;
 use crate::control::Answer;
@@ -51,6 +52,25 @@ pub enum Report {
         result: Result<IpAddr, TakeError>,
         /// Who asked.
         answer: Answer<ClaimReply>,
+    },
+    /// An edition of what is stored is on disk, or is not.
+    Stored {
+        /// Which one.
+        edition: Edition,
+        /// Why it is not.
+        result: Result<(), String>,
+    },
+    /// A pair of links without an endpoint is gone, or is not.
+    Removed {
+        /// Whose it was.
+        id: EndpointId,
+        /// What failed.
+        result: Result<(), WiringError>,
+    },
+    /// The packet filter was written anew, or was not.
+    Repaired {
+        /// What failed.
+        result: Result<(), WiringError>,
     },
     /// The kernel was looked at.
     Surveyed {

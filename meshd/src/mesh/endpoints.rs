@@ -9,6 +9,7 @@ mod attach;
 mod describe;
 mod detach;
 mod network;
+mod stored;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,13 +21,14 @@ use ipnet::IpNet;
 use meshd_api::{ApiError, Endpoint, ErrorCode};
 use meshd_wire::{EndpointId, NodeId};
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
 
 use super::Mesh;
 use crate::control::Answer;
 use crate::daemon::Message;
 use crate::endpoints::{
-    Addresses, BootId, Content, EndpointsFile, Entry, Job, Jobs, Pools, Report, Scope, Suspects, Wiring,
-    WiringError, WiringSettings, allocation,
+    Addresses, BootId, Content, EndpointsFile, Entry, Job, Jobs, Pools, Report, Scope, Stage, Suspects,
+    Wiring, WiringError, WiringSettings, allocation,
 };
 use crate::os::VethError;
 
@@ -42,7 +44,11 @@ pub struct Endpoints {
     /// Who waits for an endpoint to be attached.
     attaching: BTreeMap<EndpointId, attach::Attaching>,
     /// Who waits for one to be detached.
-    detaching: BTreeMap<EndpointId, oneshot::Sender<Result<bool, ApiError>>>,
+    detaching: BTreeMap<EndpointId, detach::Told>,
+    /// What waits for the disk.
+    unstored: stored::Unstored,
+    /// What runs beside the loop.
+    effects: JoinSet<()>,
     /// Made when it is first needed: a node without endpoints leaves the packet filter alone.
     wiring: Option<Arc<Wiring>>,
     /// Those whose container lives without its link.
@@ -75,6 +81,8 @@ impl Endpoints {
             jobs: Jobs::default(),
             attaching: BTreeMap::new(),
             detaching: BTreeMap::new(),
+            unstored: stored::Unstored::default(),
+            effects: JoinSet::new(),
             wiring: None,
             broken: BTreeSet::new(),
             boot,
@@ -99,24 +107,34 @@ impl Endpoints {
     fn store(&mut self, change: impl FnOnce(&mut Content)) -> Result<(), ApiError> {
         let mut content = self.file.content().clone();
         change(&mut content);
-        self.file.replace(content).map_err(|error| {
-            ApiError::new(ErrorCode::StorageFailed, "the endpoints can't be stored")
-                .with_cause(crate::chain::of(&error))
-                .with_hint("make room in the state directory or mend its disk")
-        })
+        self.file.replace(content).map_err(|error| stored::unstorable(crate::chain::of(&error)))
+    }
+
+    /// Says how far an endpoint is; the disk follows.
+    fn set_stage(&mut self, id: EndpointId, stage: Stage) {
+        self.file.change(|content| {
+            content.entries.iter_mut().filter(|entry| entry.id == id).for_each(|entry| entry.stage = stage);
+        });
     }
 
     /// Runs an effect beside the loop, and brings back what came of it; `broken_off` if it panics.
     fn run(
-        &self,
+        &mut self,
         wiring: &Arc<Wiring>,
         effect: impl FnOnce(&Wiring) -> Report + Send + 'static,
         broken_off: Option<Report>,
     ) {
-        let (wiring, reports) = (Arc::clone(wiring), self.reports.clone());
-        // Ends by itself: every step of it is a short call of the kernel.
-        tokio::spawn(async move {
-            let report = match tokio::task::spawn_blocking(move || effect(&wiring)).await {
+        let wiring = Arc::clone(wiring);
+        self.run_beside(move || effect(&wiring), broken_off);
+    }
+
+    /// Does something that takes time beside the loop.
+    fn run_beside(&mut self, act: impl FnOnce() -> Report + Send + 'static, broken_off: Option<Report>) {
+        while self.effects.try_join_next().is_some() {}
+        let reports = self.reports.clone();
+        // Ends by itself: every step of it is a short call of the kernel, or has a deadline.
+        self.effects.spawn(async move {
+            let report = match tokio::task::spawn_blocking(act).await {
                 Ok(report) => Some(report),
                 Err(error) => {
                     tracing::error!(%error, "an effect on an endpoint broke off");
@@ -128,6 +146,13 @@ impl Endpoints {
                 drop(reports.send(report).await);
             }
         });
+    }
+
+    /// Waits for what runs beside the loop; nothing is written any more after that.
+    async fn settle(&mut self) {
+        self.received.close();
+        while self.effects.join_next().await.is_some() {}
+        self.file.close();
     }
 }
 
@@ -214,9 +239,10 @@ impl Mesh {
     /// Starts a job; whether it goes on beside the loop.
     fn work_on(&mut self, id: EndpointId, job: Job) -> bool {
         match job {
-            Job::Attach(request, answer) => self.begin_attach(id, *request, answer),
+            Job::Attach(request, answer) => self.begin_attach(id, request, answer),
             Job::Detach(told) => self.begin_detach(id, told),
             Job::Rewire => self.begin_rewire(id),
+            Job::RemovePair => self.begin_remove_pair(id),
         }
     }
 
@@ -231,6 +257,13 @@ impl Mesh {
                 answer.send(result.map(|faults| meshd_api::CheckReply { faults }));
             }
             Report::Reserved { pool, result, answer } => self.on_reserved(pool, result, answer),
+            Report::Stored { edition, result } => self.on_stored(edition, result),
+            Report::Removed { id, result } => self.on_removed(id, result),
+            Report::Repaired { result } => {
+                if let Err(error) = result {
+                    tracing::warn!(error = crate::chain::of(&error), "the packet filter can't be repaired");
+                }
+            }
             Report::Surveyed { result } => self.on_surveyed(result),
         }
     }
@@ -242,8 +275,9 @@ impl Mesh {
         self.plane.set_own(own.collect());
     }
 
-    /// Takes all endpoints away: the mesh is left.
-    pub fn stop_endpoints(&mut self) {
+    /// Takes all endpoints away: the mesh is left. What is being done ends before: it would leave something behind.
+    pub async fn stop_endpoints(&mut self) {
+        self.endpoints.settle().await;
         if let Some(wiring) = self.endpoints.wiring.take()
             && let Err(error) = wiring.stop()
         {

@@ -9,6 +9,7 @@ use meshd_api::{
 use meshd_wire::{EndpointId, ImageDigest, name};
 use tokio::sync::oneshot;
 
+use super::stored::Step;
 use super::{Mesh, Waiting, wiring_failed};
 use crate::control::Answer;
 use crate::endpoints::{
@@ -28,7 +29,7 @@ const MTU_MIN: u16 = 1280;
 /// An endpoint on its way.
 pub(super) struct Attaching {
     /// What was asked; none for one that is wired again.
-    request: Option<AttachRequest>,
+    request: Option<Box<AttachRequest>>,
     answer: Option<Waiting>,
 }
 
@@ -36,6 +37,13 @@ impl Attaching {
     /// Which one it is, if it is new.
     pub(super) fn attachment(&self) -> Option<&Attachment> {
         self.request.as_ref().map(|request| &request.attachment)
+    }
+
+    /// Tells who asked why not.
+    pub(super) fn refuse(self, error: ApiError) {
+        if let Some(answer) = self.answer {
+            answer.send(Err(error));
+        }
     }
 }
 
@@ -94,7 +102,12 @@ impl Mesh {
     }
 
     /// Begins with the addresses. One that is attached is looked after and answered again.
-    pub(super) fn begin_attach(&mut self, id: EndpointId, request: AttachRequest, answer: Waiting) -> bool {
+    pub(super) fn begin_attach(
+        &mut self,
+        id: EndpointId,
+        request: Box<AttachRequest>,
+        answer: Waiting,
+    ) -> bool {
         if let Some(entry) = self.endpoints.entry(id) {
             let is_same = entry.boot == self.endpoints.boot
                 && is_in(entry, request.namespace.as_ref())
@@ -163,26 +176,22 @@ impl Mesh {
 
     /// Goes on with the link, if all addresses are here.
     pub(super) fn on_addressed(&mut self, id: EndpointId, taken: &[IpAddr], missing: Option<TakeError>) {
+        // Many that come at once empty a block before the next second.
+        self.claim_ahead();
         let Some(attaching) = self.endpoints.attaching.remove(&id) else { return self.finish(id) };
         let (Some(request), answer) = (attaching.request, attaching.answer) else { return self.finish(id) };
         let made = match missing {
             Some(error) => Err(self.take_failed(&error)),
             None => self.make_entry(id, &request, taken),
         };
-        let stored = made.and_then(|entry| {
-            let wired = entry.clone();
-            self.endpoints.store(|content| {
-                content.reserved.retain(|reserved| !wired.addresses.contains(&reserved.address));
-                content.entries.push(wired);
-            })?;
-            Ok(entry)
-        });
-        match stored {
+        match made {
             Ok(entry) => {
+                let attaching = Attaching { request: Some(request), answer };
+                self.store_then(Step::Wire(id, attaching), |content| {
+                    content.reserved.retain(|reserved| !entry.addresses.contains(&reserved.address));
+                    content.entries.push(entry);
+                });
                 self.own_addresses_changed();
-                if !self.wire(entry, Attaching { request: Some(request), answer }) {
-                    self.finish(id);
-                }
             }
             Err(error) => {
                 self.give_back(taken);
@@ -296,10 +305,10 @@ impl Mesh {
         let wiring = match self.wiring() {
             Ok(wiring) => wiring,
             Err(error) => {
-                self.forget_unwired(id);
-                if let Some(answer) = attaching.answer {
-                    answer.send(Err(error));
+                if entry.stage == Stage::Wiring {
+                    self.forget_entry(id);
                 }
+                attaching.refuse(error);
                 return false;
             }
         };
@@ -322,43 +331,49 @@ impl Mesh {
         }
     }
 
-    /// Says that an endpoint is there, to who asked and to the mesh.
+    /// Says that an endpoint is there, to the mesh and to who asked.
     pub(super) fn on_wired(&mut self, id: EndpointId, result: Result<(), WiringError>) {
-        let Some(Attaching { request: _, answer }) = self.endpoints.attaching.remove(&id) else {
-            return self.finish(id);
-        };
+        let Some(attaching) = self.endpoints.attaching.remove(&id) else { return self.finish(id) };
         let was_attached = self.endpoints.entry(id).is_some_and(|entry| entry.stage == Stage::Attached);
-        let told = result.map_err(|error| wiring_failed(&error)).and_then(|()| self.attached(id));
-        let is_undone = told.is_err() && !was_attached;
-        if told.is_err() && was_attached {
-            // A live container keeps what it has; it is looked at again.
-            self.endpoints.broken.insert(id);
-        }
-        if let Err(error) = &told {
-            let cause = error.cause.as_deref().unwrap_or_default();
-            tracing::warn!(endpoint = %id, error = error.error, cause, "not attached");
-        }
-        if let Some(answer) = answer {
-            answer.send(told);
-        }
-        // What may be left of it goes before anything else is done with it; nobody waits for that.
-        if !(is_undone && self.begin_detach(id, oneshot::channel().0)) {
-            self.finish(id);
+        let said = result.map_err(|error| wiring_failed(&error)).and_then(|()| {
+            let gone = || ApiError::new(ErrorCode::Internal, "the endpoint is gone");
+            let entry = self.endpoints.entry(id).cloned().ok_or_else(gone)?;
+            self.claim_entry(&entry)
+        });
+        match said {
+            Ok(()) if was_attached => {
+                self.say_attached(id, attaching.answer);
+                self.finish(id);
+            }
+            Ok(()) => self.store_then(Step::Say(id, attaching.answer), |content| {
+                for entry in content.entries.iter_mut().filter(|entry| entry.id == id) {
+                    entry.stage = Stage::Attached;
+                }
+            }),
+            Err(error) => {
+                let cause = error.cause.as_deref().unwrap_or_default();
+                tracing::warn!(endpoint = %id, error = error.error, cause, "not attached");
+                attaching.refuse(error);
+                if was_attached {
+                    // A live container keeps what it has; it is looked at again.
+                    self.endpoints.broken.insert(id);
+                    self.finish(id);
+                } else if !self.begin_detach(id, oneshot::channel().0) {
+                    // What may be left of it goes before anything else is done with it; nobody waits for that.
+                    self.finish(id);
+                }
+            }
         }
     }
 
-    fn attached(&mut self, id: EndpointId) -> Result<Endpoint, ApiError> {
-        let gone = || ApiError::new(ErrorCode::Internal, "the endpoint is gone");
-        let entry = self.endpoints.entry(id).cloned().ok_or_else(gone)?;
-        self.claim_entry(&entry)?;
-        self.endpoints.store(|content| {
-            for entry in content.entries.iter_mut().filter(|entry| entry.id == id) {
-                entry.stage = Stage::Attached;
-            }
-        })?;
+    /// Tells who asked that an endpoint is attached.
+    pub(super) fn say_attached(&mut self, id: EndpointId, answer: Option<Waiting>) {
         self.endpoints.broken.remove(&id);
+        let Some(entry) = self.endpoints.entry(id) else { return };
         tracing::info!(endpoint = %id, addresses = ?entry.addresses, name = entry.name, "attached");
-        Ok(self.shown_endpoint(&Entry { stage: Stage::Attached, ..entry }))
+        if let Some(answer) = answer {
+            answer.send(Ok(self.shown_endpoint(entry)));
+        }
     }
 }
 

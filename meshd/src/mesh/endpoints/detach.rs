@@ -4,9 +4,13 @@ use meshd_api::{ApiError, Attachment, DetachReply, DetachRequest, KeepReply, Kee
 use meshd_wire::EndpointId;
 use tokio::sync::oneshot;
 
+use super::stored::Step;
 use super::{Mesh, tell, wiring_failed};
 use crate::control::Answer;
 use crate::endpoints::{Entry, Job, Report, Stage, Wiring, WiringError};
+
+/// Who waits for an endpoint to be detached: told whether it was attached.
+pub(super) type Told = oneshot::Sender<Result<bool, ApiError>>;
 
 impl Mesh {
     /// Detaches one endpoint, or all of a container in a network.
@@ -91,22 +95,36 @@ impl Mesh {
         told
     }
 
-    /// Begins with the link; whether there is any.
-    pub(super) fn begin_detach(
-        &mut self,
-        id: EndpointId,
-        told: oneshot::Sender<Result<bool, ApiError>>,
-    ) -> bool {
+    /// Begins with the word that it goes; whether there is any.
+    pub(super) fn begin_detach(&mut self, id: EndpointId, told: Told) -> bool {
+        match self.endpoints.entry(id).map(|entry| entry.stage) {
+            Some(Stage::Attached) => {
+                self.store_then(Step::Unwire(id, told), |content| {
+                    for entry in content.entries.iter_mut().filter(|entry| entry.id == id) {
+                        entry.stage = Stage::Releasing;
+                    }
+                });
+                true
+            }
+            // After a crash it is undone as well.
+            Some(Stage::Wiring | Stage::Releasing) => {
+                self.endpoints.set_stage(id, Stage::Releasing);
+                self.unwire(id, told)
+            }
+            None => {
+                tell(told, Ok(false));
+                false
+            }
+        }
+    }
+
+    /// Removes what the kernel has of it, beside the loop; whether that began.
+    pub(super) fn unwire(&mut self, id: EndpointId, told: Told) -> bool {
         let Some(entry) = self.endpoints.entry(id).cloned() else {
             tell(told, Ok(false));
             return false;
         };
-        let begun = self.endpoints.store(|content| {
-            for entry in content.entries.iter_mut().filter(|entry| entry.id == id) {
-                entry.stage = Stage::Releasing;
-            }
-        });
-        let wiring = match begun.and_then(|()| self.wiring()) {
+        let wiring = match self.wiring() {
             Ok(wiring) => wiring,
             Err(error) => {
                 tell(told, Err(error));
@@ -122,10 +140,13 @@ impl Mesh {
 
     /// Gives back what the endpoint had, if nothing of it is left on the host.
     pub(super) fn on_unwired(&mut self, id: EndpointId, result: Result<(), WiringError>) {
-        let ended = result.map_err(|error| wiring_failed(&error)).and_then(|()| self.forget_entry(id));
-        if let Err(error) = &ended {
-            let cause = error.cause.as_deref().unwrap_or_default();
-            tracing::warn!(endpoint = %id, error = error.error, cause, "not detached yet");
+        let ended = result.map_err(|error| wiring_failed(&error));
+        match &ended {
+            Ok(()) => self.forget_entry(id),
+            Err(error) => {
+                let cause = error.cause.as_deref().unwrap_or_default();
+                tracing::warn!(endpoint = %id, error = error.error, cause, "not detached yet");
+            }
         }
         if let Some(told) = self.endpoints.detaching.remove(&id) {
             tell(told, ended.map(|()| true));
@@ -133,26 +154,15 @@ impl Mesh {
         self.finish(id);
     }
 
-    /// Forgets an endpoint for which nothing was done yet.
-    pub(super) fn forget_unwired(&mut self, id: EndpointId) {
-        if self.endpoints.entry(id).is_none_or(|entry| entry.stage != Stage::Wiring) {
-            return;
-        }
-        if let Err(error) = self.forget_entry(id) {
-            // It stays as one that is not finished, and is undone at the next look.
-            tracing::error!(endpoint = %id, error = error.error, "an endpoint that failed can't be forgotten");
-        }
-    }
-
-    fn forget_entry(&mut self, id: EndpointId) -> Result<(), ApiError> {
-        let Some(entry) = self.endpoints.entry(id).cloned() else { return Ok(()) };
-        self.endpoints.store(|content| content.entries.retain(|entry| entry.id != id))?;
+    /// Forgets an endpoint of which nothing is left. Nobody waits for the disk: what it still has is undone once more.
+    pub(super) fn forget_entry(&mut self, id: EndpointId) {
+        let Some(entry) = self.endpoints.entry(id).cloned() else { return };
+        self.endpoints.file.change(|content| content.entries.retain(|entry| entry.id != id));
         self.endpoints.broken.remove(&id);
         self.withdraw_endpoint(&entry.id);
         self.give_back(&entry.addresses);
         self.own_addresses_changed();
         tracing::info!(endpoint = %id, addresses = ?entry.addresses, name = entry.name, "detached");
-        Ok(())
     }
 
     /// Undoes what was begun and not finished, by the last run or because a step failed, and what the last boot had.

@@ -34,6 +34,7 @@ impl Mesh {
     pub fn look_after_endpoints(&mut self, tick: Instant) {
         self.give_back_forgotten();
         self.tend_addresses();
+        self.store_beside();
         if self.endpoints.survey.runs || tick < self.endpoints.survey.at {
             return;
         }
@@ -76,7 +77,7 @@ impl Mesh {
                     self.endpoints.broken.insert(id);
                 }
                 Verdict::RemovePair { owner } if !self.endpoints.jobs.has(owner.id()) => {
-                    self.remove_pair(owner.id());
+                    self.begin(owner.id(), Job::RemovePair);
                 }
                 Verdict::Release { .. } | Verdict::Rewire { .. } | Verdict::RemovePair { .. } => {}
             }
@@ -88,26 +89,33 @@ impl Mesh {
         }
     }
 
-    /// Deletes a pair that nobody knows, beside the loop.
-    fn remove_pair(&self, id: EndpointId) {
+    /// Deletes a pair that nobody knows, beside the loop; one that an endpoint has by now stays.
+    pub(super) fn begin_remove_pair(&mut self, id: EndpointId) -> bool {
+        let Some(wiring) = self.endpoints.wiring.clone().filter(|_| self.endpoints.entry(id).is_none())
+        else {
+            return false;
+        };
         tracing::warn!(endpoint = %id, "removing a link that nobody knows");
-        self.repair(move |wiring| wiring.remove(id));
+        let broken_off = Report::Removed { id, result: Err(WiringError::BrokenOff) };
+        let effect = move |wiring: &Wiring| Report::Removed { id, result: wiring.remove(id) };
+        self.endpoints.run(&wiring, effect, Some(broken_off));
+        true
+    }
+
+    pub(super) fn on_removed(&mut self, id: EndpointId, result: Result<(), WiringError>) {
+        if let Err(error) = result {
+            tracing::warn!(endpoint = %id, error = crate::chain::of(&error), "a link that nobody knows stays");
+        }
+        self.finish(id);
     }
 
     /// Writes the packet filter anew: somebody else changed it.
-    fn repair_firewall(&self, faults: &[String]) {
+    fn repair_firewall(&mut self, faults: &[String]) {
         tracing::warn!(?faults, "the packet filter is not as it was written: writing it anew");
-        self.repair(Wiring::repair_firewall);
-    }
-
-    /// Does something that nobody waits for; the next look tells whether it helped.
-    fn repair(&self, effect: impl FnOnce(&Wiring) -> Result<(), WiringError> + Send + 'static) {
         let Some(wiring) = self.endpoints.wiring.clone() else { return };
-        tokio::task::spawn_blocking(move || {
-            if let Err(error) = effect(&wiring) {
-                tracing::warn!(error = crate::chain::of(&error), "a repair failed");
-            }
-        });
+        // The next look tells whether it helped.
+        let effect = |wiring: &Wiring| Report::Repaired { result: wiring.repair_firewall() };
+        self.endpoints.run(&wiring, effect, None);
     }
 
     /// Tells what is wrong with an endpoint.
