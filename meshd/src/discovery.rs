@@ -67,7 +67,7 @@ pub enum Life {
 }
 
 /// What this node publishes. Slots are ordered so that what proves comes before what is proved.
-pub type Published = BTreeMap<Slot, (Vec<u8>, Life)>;
+pub type Published = BTreeMap<Slot, (Arc<[u8]>, Life)>;
 
 /// What a registry tells the event loop.
 #[derive(Debug)]
@@ -190,7 +190,7 @@ impl Agent {
     /// Lists, puts, watches; comes back only when something failed.
     async fn session(&mut self) -> Result<std::convert::Infallible, Ended> {
         let mut seen = Seen::new();
-        let rev = self.reconcile(&mut seen).await?;
+        let (rev, mut settled) = self.reconcile(&mut seen).await?;
         self.say_connected(true, "").await?;
         let watch = self.registry.watch(self.keyspace.prefix().as_bytes(), rev.next());
         let mut watch = pin!(watch);
@@ -221,10 +221,10 @@ impl Agent {
                 },
                 changed = self.published.changed() => {
                     changed.map_err(|_| LoopGone)?;
-                    self.put_missing(&mut seen).await?;
+                    settled = self.put_missing(&mut seen, &settled).await?;
                 }
                 () = sleep_until(reconcile_at) => {
-                    self.reconcile(&mut seen).await?;
+                    (_, settled) = self.reconcile(&mut seen).await?;
                     self.say_connected(true, "").await?;
                     reconcile_at = self.next_reconcile();
                 }
@@ -236,8 +236,8 @@ impl Agent {
         }
     }
 
-    /// Lists the whole prefix, hands on what is new, and puts own values that are absent or differ.
-    async fn reconcile(&mut self, seen: &mut Seen) -> Result<Rev, Ended> {
+    /// Lists the whole prefix, hands on what is new, and puts own values that are absent or differ. Gives what is put.
+    async fn reconcile(&mut self, seen: &mut Seen) -> Result<(Rev, Arc<Published>), Ended> {
         let listed = self.registry.list_all(self.keyspace.prefix().as_bytes()).await?;
         let mut now = Seen::new();
         let (mut news, mut leftovers) = (Vec::new(), Vec::new());
@@ -257,12 +257,12 @@ impl Agent {
         if !news.is_empty() {
             self.say(Finding::Values(news)).await?;
         }
-        self.put_missing(seen).await?;
+        let settled = self.put_missing(seen, &Published::new()).await?;
         for (key, rev) in leftovers {
             // Whoever claims it meanwhile has it.
             let _ = self.registry.cas(key, Expect::Rev(rev), None, None).await?;
         }
-        Ok(listed.rev)
+        Ok((listed.rev, settled))
     }
 
     /// Whether an entry is a claim of this node that is over, and that nobody has to hear of any more.
@@ -272,9 +272,12 @@ impl Agent {
             && claims::is_leftover(&entry.value, &self.node, crate::clock::wall())
     }
 
-    async fn put_missing(&mut self, seen: &mut Seen) -> Result<(), Ended> {
+    /// Puts own values that are absent or differ, but for those that were settled before: a node with thousands of
+    /// endpoints publishes one more at a time.
+    async fn put_missing(&mut self, seen: &mut Seen, settled: &Published) -> Result<Arc<Published>, Ended> {
         let published = Arc::clone(&self.published.borrow_and_update());
-        for (slot, (value, life)) in published.iter() {
+        let changed = published.iter().filter(|(slot, own)| settled.get(slot) != Some(own));
+        for (slot, (value, life)) in changed {
             let key = self.keyspace.key(*slot);
             if seen.get(&fingerprint(key.as_bytes())) == Some(&fingerprint(value)) {
                 continue;
@@ -282,7 +285,7 @@ impl Agent {
             let lease = self.lease(*life).await?;
             let put = match slot.claimed() {
                 Some(_) => self.put_claim(&key, value, lease).await,
-                None => self.registry.put(key.as_bytes(), value.clone(), lease).await.map(|_| true),
+                None => self.registry.put(key.as_bytes(), value.to_vec(), lease).await.map(|_| true),
             };
             match put {
                 // The watch will tell of it, and before it does nothing has to be put again.
@@ -300,7 +303,7 @@ impl Agent {
                 Err(error) => return Err(error.into()),
             }
         }
-        Ok(())
+        Ok(published)
     }
 
     /// Puts a claim, unless another node's stands there; says whether it did.
@@ -353,7 +356,7 @@ impl Agent {
     /// Whether somebody put another value at a key of ours.
     fn is_overwritten(&self, key: &[u8], value: &[u8]) -> bool {
         let published = self.published.borrow();
-        self.keyspace.slot(key).and_then(|slot| published.get(&slot)).is_some_and(|(own, _)| own != value)
+        self.keyspace.slot(key).and_then(|slot| published.get(&slot)).is_some_and(|(own, _)| **own != *value)
     }
 
     async fn say(&self, finding: Finding) -> Result<(), LoopGone> {

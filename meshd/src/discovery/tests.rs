@@ -66,7 +66,7 @@ impl Rig {
 }
 
 fn published(entries: &[&(Slot, Vec<u8>)]) -> Published {
-    entries.iter().map(|(slot, value)| (*slot, (value.clone(), Life::Slow))).collect()
+    entries.iter().map(|(slot, value)| (*slot, (value.as_slice().into(), Life::Slow))).collect()
 }
 
 #[tokio::test]

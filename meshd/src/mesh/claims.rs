@@ -1,7 +1,8 @@
 //! What this node claims for its endpoints: published as long as it holds, renewed before it is over, and withdrawn
 //! so that everybody hears of it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
@@ -22,6 +23,8 @@ use crate::metrics::Counters;
 const RENEW_AGE_S: u64 = ENDPOINT_LIFE_S / 2;
 /// How often it is looked which claims are to be signed again.
 const RENEW_EVERY: Duration = Duration::from_secs(60);
+/// How often claims are looked at anew although nobody said anything: they also end with time.
+const LOOK_EVERY: Duration = Duration::from_secs(60);
 /// Claims signed again at one time: the loop has other work, and half a day to sign all that a node can have.
 const RENEWALS_MAX: usize = 256;
 /// Withdrawals that are published at once; those before them reach only who has read them by then.
@@ -31,16 +34,26 @@ const FAREWELLS_MAX: usize = 1024;
 pub struct OwnClaims {
     signer: ClaimSigner,
     /// Withdrawals, until what they withdraw would be over by itself: a node that was away hears of them.
-    farewells: VecDeque<(Timestamp, Vec<Slot>, Vec<u8>)>,
+    farewells: VecDeque<(Timestamp, Vec<Slot>, Arc<[u8]>)>,
+    /// Places in which something else is to stand than was published.
+    pub(super) changed: BTreeSet<Slot>,
     renew_at: Instant,
     /// Who claims what has changed since somebody asked.
     has_news: bool,
+    looked_at: Instant,
 }
 
 impl OwnClaims {
     /// Nothing is known of earlier withdrawals.
     pub fn new(signer: ClaimSigner) -> Self {
-        Self { signer, farewells: VecDeque::new(), renew_at: Instant::now(), has_news: true }
+        Self {
+            signer,
+            farewells: VecDeque::new(),
+            changed: BTreeSet::new(),
+            renew_at: Instant::now(),
+            has_news: true,
+            looked_at: Instant::now(),
+        }
     }
 
     /// Takes note of what changed in the roster.
@@ -53,18 +66,29 @@ impl OwnClaims {
         });
     }
 
+    /// Whether who claims what may have changed since this was asked last.
+    pub fn has_news(&mut self, tick: Instant) -> bool {
+        let has_news = std::mem::take(&mut self.has_news) || tick >= self.looked_at + LOOK_EVERY;
+        if has_news {
+            self.looked_at = tick;
+        }
+        has_news
+    }
+
     /// Takes in a claim that this node signed, or the end of one.
     pub fn take_in(&mut self, roster: &mut Roster, envelope: &[u8], now: Timestamp) -> Result<(), Refusal> {
         if let Accepted::New(change) = roster.accept(envelope, now)? {
             self.note(&[change]);
         }
         let record = Envelope::from_bytes(envelope).and_then(|envelope| envelope.record::<Endpoint>());
-        if let Some(record) = record.ok().filter(|record| record.withdrawn) {
+        let Ok(record) = record else { return Ok(()) };
+        self.changed.extend(slots(&record));
+        if record.withdrawn {
             if self.farewells.len() >= FAREWELLS_MAX {
-                self.farewells.pop_front();
+                self.changed.extend(self.farewells.pop_front().into_iter().flat_map(|(_, slots, _)| slots));
             }
             let until = record.issued_at.plus(ENDPOINT_LIFE_S);
-            self.farewells.push_back((until, slots(&record).collect(), envelope.to_vec()));
+            self.farewells.push_back((until, slots(&record).collect(), envelope.into()));
         }
         Ok(())
     }
@@ -133,7 +157,7 @@ impl OwnClaims {
         let endpoints = view.into_iter().flat_map(|view| view.endpoints());
         for endpoint in endpoints.filter(|endpoint| endpoint.is_claimed(now)) {
             for slot in slots(endpoint.record()) {
-                published.insert(slot, (endpoint.envelope().to_vec(), Life::Slow));
+                published.insert(slot, (endpoint.envelope().into(), Life::Slow));
             }
         }
         // The last word on an address first; none on what another node has by now, or had since.
@@ -142,6 +166,22 @@ impl OwnClaims {
                 published.entry(*slot).or_insert_with(|| (envelope.clone(), Life::Slow));
             }
         }
+    }
+
+    /// The same for one place; nothing if this node has no word on it.
+    pub fn word_on(&self, slot: Slot, roster: &Roster, now: Timestamp) -> Option<(Arc<[u8]>, Life)> {
+        let (net, own) = (slot.claimed()?, self.signer.node());
+        let claims = roster.claims_on(net.addr(), net.prefix_len(), now).into_iter();
+        let mut same = claims.filter(|claim| (claim.addr, claim.len) == (net.addr(), net.prefix_len()));
+        let live = same.find_map(|claim| {
+            let endpoint = claim.endpoint.filter(|_| claim.node == own)?;
+            roster.endpoint(&own, &endpoint).filter(|endpoint| endpoint.is_claimed(now))
+        });
+        let farewell = || {
+            let last = self.farewells.iter().rev().find(|(_, slots, _)| slots.contains(&slot));
+            last.filter(|_| !self.is_anothers(slot, roster, now)).map(|(.., envelope)| Arc::clone(envelope))
+        };
+        Some((live.map(|endpoint| endpoint.envelope().into()).or_else(farewell)?, Life::Slow))
     }
 
     fn is_anothers(&self, slot: Slot, roster: &Roster, now: Timestamp) -> bool {
@@ -197,7 +237,7 @@ impl Mesh {
 
     /// Whether claims have changed since this was asked last.
     pub fn has_news_of_claims(&mut self) -> bool {
-        std::mem::take(&mut self.claims.has_news)
+        self.claims.has_news(Instant::now())
     }
 
     /// What this node claims for endpoints, blocks and addresses to come.
@@ -238,7 +278,7 @@ impl Mesh {
         if is_new {
             self.unsaved_paths = true;
             self.apply_names();
-            self.publish();
+            self.publish_claims();
         }
     }
 }

@@ -20,16 +20,16 @@ impl Mesh {
     pub(super) fn publish(&self) {
         let mut published = Published::new();
         if let Some(bundle) = self.roster.bundle(&self.node) {
-            published.insert(Slot::Peer(self.node), (bundle.to_bytes(), Life::Slow));
+            published.insert(Slot::Peer(self.node), (bundle.to_bytes().into(), Life::Slow));
         }
         if let Some(paths) = self.roster.paths_envelope(&self.node) {
-            published.insert(Slot::Paths(self.node), (paths.to_vec(), Life::Fast));
+            published.insert(Slot::Paths(self.node), (paths.into(), Life::Fast));
         }
         self.claims.fill(&mut published, &self.roster, self.clock.now());
         if self.steward.is_some() {
             for envelope in self.roster.chain() {
                 if let Some(slot) = self.steward_slot(&envelope) {
-                    published.insert(slot, (envelope, Life::Lasting));
+                    published.insert(slot, (envelope.into(), Life::Lasting));
                 }
             }
         }
@@ -37,6 +37,28 @@ impl Mesh {
             let differs = **held != published;
             if differs {
                 *held = Arc::new(published);
+            }
+            differs
+        });
+    }
+
+    /// The same for what has changed of this node's claims, without looking at all the others.
+    pub(super) fn publish_claims(&mut self) {
+        let now = self.clock.now();
+        let words: Vec<_> = std::mem::take(&mut self.claims.changed)
+            .into_iter()
+            .map(|slot| (slot, self.claims.word_on(slot, &self.roster, now)))
+            .collect();
+        self.published.send_if_modified(|held| {
+            let differs = words.iter().any(|(slot, word)| held.get(slot) != word.as_ref());
+            if differs {
+                let published = Arc::make_mut(held);
+                for (slot, word) in words {
+                    match word {
+                        Some(word) => published.insert(slot, word),
+                        None => published.remove(&slot),
+                    };
+                }
             }
             differs
         });

@@ -180,10 +180,10 @@ impl Host {
             let listed = registry.list_all(rig.keyspace.prefix()).await.expect("listed").entries;
             let there: BTreeMap<Vec<u8>, Vec<u8>> = listed.iter().map(entry).collect();
             // A withdrawal takes no other node's place.
-            let is_missing = |(slot, (value, _)): &(Slot, (Vec<u8>, Life))| {
+            let is_missing = |(slot, (value, _)): &(Slot, (Arc<[u8]>, Life))| {
                 let there = there.get(rig.keyspace.key(*slot).as_bytes());
                 let has_place = there.is_none_or(|there| node_of(there) == node_of(value));
-                there != Some(value) && (claiming_node(value).is_some() || has_place)
+                there.map(Vec::as_slice) != Some(&**value) && (claiming_node(value).is_some() || has_place)
             };
             let missing: Vec<Slot> =
                 self.published().into_iter().filter(is_missing).map(|(slot, _)| slot).collect();

@@ -32,12 +32,30 @@ impl Own {
     fn published(&self, now: Timestamp) -> Vec<(String, bool)> {
         let mut published = Published::new();
         self.claims.fill(&mut published, &self.roster, now);
+        // Place by place it is the same.
+        for slot in published.keys().chain(&self.claims.changed) {
+            let word = self.claims.word_on(*slot, &self.roster, now);
+            assert_eq!(word.as_ref(), published.get(slot), "{slot:?}");
+        }
         let of = |value: &[u8]| -> Endpoint {
             Envelope::from_bytes(value).expect("an envelope").record().expect("a claim")
         };
         let net = |slot: &Slot| slot.claimed().expect("a claim").to_string();
         published.iter().map(|(slot, (value, _))| (net(slot), of(value).withdrawn)).collect()
     }
+}
+
+#[test]
+fn claims_are_looked_at_anew_when_somebody_spoke_and_now_and_then_as_they_end_with_time() {
+    let mut own = Own::new();
+    let (start, now) = (Instant::now(), own.now());
+    assert!(own.claims.has_news(start));
+    assert!(!own.claims.has_news(start));
+    assert_eq!(own.claim(&endpoint("one", &["10.91.128.5/32"]), now), Ok(true));
+    assert!(own.claims.has_news(start));
+    assert!(!own.claims.has_news(start + LOOK_EVERY / 2));
+    assert!(own.claims.has_news(start + LOOK_EVERY));
+    assert!(!own.claims.has_news(start + LOOK_EVERY + LOOK_EVERY / 2));
 }
 
 fn net(text: &str) -> IpNet {
