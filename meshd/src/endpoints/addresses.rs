@@ -124,7 +124,7 @@ impl Addresses {
 
     /// Claims that want to be begun, and those that end, without anybody asking for an address: blocks ahead of need,
     /// and blocks that were empty for long, which are given back with this.
-    pub(super) fn block_changes(&self, now: Timestamp) -> (Vec<IpNet>, Vec<IpNet>) {
+    pub fn block_changes(&self, now: Timestamp) -> (Vec<IpNet>, Vec<IpNet>) {
         let (mut wanted, mut given_back) = (Vec::new(), Vec::new());
         for pool in self.pools().values_mut() {
             wanted.extend(pool.block_wanted(time(now)));

@@ -145,10 +145,10 @@ impl Claimant {
         Err(TakeError::Late)
     }
 
-    /// Claims blocks before they are needed, and gives back those that were empty for long.
-    pub async fn tend(&self) {
+    /// Claims the blocks that [`Addresses::block_changes`] wants before they are needed, and withdraws those that it
+    /// gives back.
+    pub async fn tend(&self, (mut wanted, mut given_back): (Vec<IpNet>, Vec<IpNet>)) {
         for _ in 0..BLOCKS_TRIED_MAX {
-            let (wanted, given_back) = self.addresses.block_changes(wall());
             for block in given_back {
                 self.give_up(block).await;
             }
@@ -160,6 +160,7 @@ impl Claimant {
                     return tracing::debug!(error = crate::chain::of(&error), "no block ahead of need");
                 }
             }
+            (wanted, given_back) = self.addresses.block_changes(wall());
         }
     }
 

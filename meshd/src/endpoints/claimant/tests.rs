@@ -420,7 +420,7 @@ async fn what_others_have_in_a_block_is_not_given() {
     for _ in 4..63 {
         host.take(Allocation::Blocks).await.expect("taken");
     }
-    host.claimant.tend().await;
+    host.claimant.tend(host.addresses.block_changes(wall())).await;
     assert_eq!(host.addresses.blocks(), [at("10.91.128.0/26"), at("10.91.128.128/26")], "ahead of need");
     assert_eq!(rig.record("10.91.128.64/26").await.node, rig.meadow.node(2));
 }

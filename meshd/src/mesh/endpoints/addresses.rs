@@ -48,19 +48,31 @@ impl Mesh {
         if addresses.nets().is_empty() {
             return;
         }
-        if self.has_news_of_claims() {
+        let has_news = self.has_news_of_claims();
+        if has_news {
             addresses.learn(&self.roster, &self.node, self.clock.now());
         }
-        self.claim_held_blocks(&addresses);
+        if has_news || addresses.blocks() != self.endpoints.file.content().blocks {
+            self.claim_held_blocks(&addresses);
+        }
         let blocks = addresses.blocks();
         if blocks != self.endpoints.file.content().blocks
             && let Err(error) = self.endpoints.store(|content| content.blocks = blocks)
         {
             tracing::warn!(error = error.error, "the blocks of this node can't be stored");
         }
+        self.claim_ahead();
+    }
+
+    /// Begins to claim blocks before they are needed, and gives back those that were empty for long.
+    pub(super) fn claim_ahead(&self) {
+        let (wanted, given_back) = self.endpoints.addresses.block_changes(self.clock.now());
+        if wanted.is_empty() && given_back.is_empty() {
+            return;
+        }
         let claimant = self.claims_beside();
         // Ends by itself: claims have a deadline.
-        tokio::spawn(async move { claimant.tend().await });
+        tokio::spawn(async move { claimant.tend((wanted, given_back)).await });
     }
 
     /// Gives back what endpoints had that nobody knows any more: the word about their end was lost.
