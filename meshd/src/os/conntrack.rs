@@ -1,6 +1,8 @@
 //! Tracked connections of an address: they must not outlive its holder.
 
 use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::Read;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
@@ -16,6 +18,12 @@ const SUBSYSTEM: u16 = 1 << 8;
 const NEW: u16 = SUBSYSTEM;
 const GET: u16 = SUBSYSTEM | 1;
 const DELETE: u16 = SUBSYSTEM | 2;
+/// Where most kernels show tracked connections as text. They pass over empty places of their table in this way, which
+/// takes a hundredth of the time that they need to pass them by netlink.
+const TABLE: &str = "/proc/thread-self/net/nf_conntrack";
+/// Longest text that is faster to read: about a thousand connections.
+const TABLE_LEN_MAX: u64 = 256 * 1024;
+
 /// Octets before the attributes: family, version, and a resource number.
 const HEADER_LEN: usize = 4;
 
@@ -32,6 +40,9 @@ const ADDRESSES: RangeInclusive<u16> = 1..=4;
 /// how many. To look through the kernel's table takes long, however few connections there are: many addresses at once
 /// take no longer than one.
 pub fn forget_connections(addresses: &BTreeSet<IpAddr>) -> Result<usize, NetlinkError> {
+    if has_none(addresses) {
+        return Ok(0);
+    }
     let mut netlink = Netlink::open_netfilter()?;
     let ends: BTreeSet<Vec<u8>> = addresses.iter().map(octets).collect();
     let mut found = Vec::new();
@@ -51,6 +62,21 @@ pub fn forget_connections(addresses: &BTreeSet<IpAddr>) -> Result<usize, Netlink
         }
     }
     Ok(deleted)
+}
+
+/// Whether the text shows that there is no connection of these; false also if it doesn't show.
+fn has_none(addresses: &BTreeSet<IpAddr>) -> bool {
+    let mut text = Vec::new();
+    let read = File::open(TABLE).and_then(|file| file.take(TABLE_LEN_MAX).read_to_end(&mut text));
+    if read.is_err() || text.len() as u64 == TABLE_LEN_MAX {
+        return false;
+    }
+    let text = String::from_utf8_lossy(&text);
+    let ends = text.split_ascii_whitespace().filter_map(|word| {
+        let end = word.strip_prefix("src=").or_else(|| word.strip_prefix("dst="))?;
+        end.parse::<IpAddr>().ok()
+    });
+    !ends.into_iter().any(|end| addresses.contains(&end))
 }
 
 fn octets(address: &IpAddr) -> Vec<u8> {
