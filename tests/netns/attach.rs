@@ -9,6 +9,8 @@ use mesh_lab::{Host, Mesh, Namespace, story, wait};
 use serde_json::Value;
 
 const DEADLINE: Duration = Duration::from_secs(20);
+/// Deadline for a node to hear that it was revoked: two looks at the registry.
+const REVOKED_WITHIN: Duration = Duration::from_secs(80);
 
 /// A namespace on a host of the lab; it goes with the lab.
 struct Place {
@@ -127,6 +129,41 @@ fn an_endpoint_outlives_its_daemon() {
         mesh.member_mut("a")?.daemon.kill()?;
         mesh.member_mut("a")?.daemon = a.meshd("")?;
         two.reaches_all(&[&fixed])
+    });
+}
+
+#[test]
+fn endpoints_of_a_revoked_node_are_isolated_and_live_on() {
+    story("attach-revoked", |lab| {
+        let [a, b, copy] = lab.hosts(["a", "b", "copy"])?;
+        let mut mesh = lab.mesh("clinics", &[&a, &b])?;
+        mesh.everyone_reaches_all()?;
+        let one = Place::attached(&b, "one", &[])?;
+        let node = mesh.member("a")?.addr4.to_string();
+        one.reaches(&node)?;
+        // Somebody takes the node's secrets away, and leaves the mesh with them.
+        mesh.member_mut("b")?.daemon.kill()?;
+        copy.run(&["cp", "-a", &format!("{}/.", path(&b)), &path(&copy)])?.ok()?;
+        let daemon = copy.meshd("")?;
+        copy.ctl(&["leave"])?.ok()?;
+        drop(daemon);
+        mesh.member_mut("b")?.daemon = b.meshd("")?;
+        let link = endpoints(&b)?[0]["host_link"].as_str().context("a link")?.to_owned();
+        wait::until(REVOKED_WITHIN, "the endpoint is isolated", || {
+            let state = endpoints(&b).ok().map(|found| found[0]["state"].clone());
+            let shown = b.run(&["ip", "-o", "link", "show", "dev", &link]).and_then(|shown| shown.ok());
+            state.is_some_and(|state| state == "broken")
+                && shown.is_ok_and(|shown| shown.contains("state DOWN"))
+        })?;
+        ensure!(!one.pings(&node)?, "it reaches the mesh");
+        let routes = b.run(&["ip", "route", "show", "dev", &link])?.ok()?;
+        ensure!(!routes.contains(&one.addresses[0]), "{routes}");
+        let again = b.ctl(&["attach", "--netns", &one.path])?;
+        ensure!(again.ok().is_err_and(|error| error.to_string().contains("revoked")), "it is attached again");
+        let inside = one.namespace.run(|| Command::new("ip").args(["-o", "address"]).output())??;
+        let inside = String::from_utf8_lossy(&inside.stdout).into_owned();
+        ensure!(one.addresses.iter().all(|address| inside.contains(address)), "{inside}");
+        Ok(())
     });
 }
 

@@ -67,6 +67,11 @@ pub enum Report {
         /// What failed.
         result: Result<(), WiringError>,
     },
+    /// All endpoints are isolated, or not.
+    CutOff {
+        /// What failed.
+        result: Result<(), WiringError>,
+    },
     /// The packet filter was written anew, or was not.
     Repaired {
         /// What failed.

@@ -164,6 +164,17 @@ impl Wiring {
         expelled.and(unrouted).and(removed)
     }
 
+    /// Isolates all endpoints and takes their links down, which ends their routes; to attach one brings it back.
+    pub fn cut_off(&self) -> Result<(), WiringError> {
+        let mut firewall = self.firewall.vessel();
+        let all = firewall.admitted().keys().map(|id| (*id, None)).collect();
+        let expelled = firewall.change(&all).map_err(WiringError::Firewall);
+        drop(firewall);
+        let pairs = Veth::list().map_err(WiringError::Pairs)?;
+        let down = pairs.iter().map(Veth::take_down).fold(Ok(()), Result::and).map_err(WiringError::Pair);
+        expelled.and(down)
+    }
+
     /// Removes what is left of an endpoint that nobody knows.
     pub fn remove(&self, id: EndpointId) -> Result<(), WiringError> {
         let expelled = self.judge(id, None);

@@ -6,6 +6,7 @@
 mod addresses;
 mod answer;
 mod attach;
+mod cut_off;
 mod describe;
 mod detach;
 mod network;
@@ -53,6 +54,8 @@ pub struct Endpoints {
     wiring: Option<Arc<Wiring>>,
     /// Those whose container lives without its link.
     broken: BTreeSet<EndpointId>,
+    /// Whether all are isolated: the node was revoked.
+    is_cut_off: bool,
     /// This run of the host: what another one had is gone.
     boot: BootId,
     messages: mpsc::Sender<Message>,
@@ -85,6 +88,7 @@ impl Endpoints {
             effects: JoinSet::new(),
             wiring: None,
             broken: BTreeSet::new(),
+            is_cut_off: false,
             boot,
             messages,
             reports,
@@ -211,7 +215,8 @@ impl Mesh {
             underlay_port: self.plane.local_port(),
             device_mtu: self.plane.mtu(),
         };
-        let started = Wiring::start(settings, &self.endpoints.file.content().entries);
+        let admitted = if self.is_revoked() { &[][..] } else { &self.endpoints.file.content().entries };
+        let started = Wiring::start(settings, admitted);
         let wiring = Arc::new(started.map_err(|error| wiring_failed(&error))?);
         self.endpoints.wiring = Some(Arc::clone(&wiring));
         Ok(wiring)
@@ -259,6 +264,7 @@ impl Mesh {
             Report::Reserved { pool, result, answer } => self.on_reserved(pool, result, answer),
             Report::Stored { edition, result } => self.on_stored(edition, result),
             Report::Removed { id, result } => self.on_removed(id, result),
+            Report::CutOff { result } => self.on_cut_off(result),
             Report::Repaired { result } => {
                 if let Err(error) = result {
                     tracing::warn!(error = crate::chain::of(&error), "the packet filter can't be repaired");

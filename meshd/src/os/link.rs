@@ -235,6 +235,14 @@ pub(super) fn set_up(netlink: &mut Netlink, index: u32) -> Result<(), NetlinkErr
     netlink.change("set the link up", RouteNetlinkMessage::SetLink(message), 0)
 }
 
+/// Takes a link down.
+pub(super) fn set_down(netlink: &mut Netlink, index: u32) -> Result<(), NetlinkError> {
+    let mut message = LinkMessage::default();
+    message.header.index = index;
+    message.header.change_mask = LinkFlags::Up;
+    netlink.change("set the link down", RouteNetlinkMessage::SetLink(message), 0)
+}
+
 fn set_link(netlink: &mut Netlink, index: u32, mtu: u32) -> Result<(), NetlinkError> {
     let mut message = LinkMessage::default();
     message.header.index = index;

@@ -12,7 +12,7 @@ use netlink_packet_route::link::{
 };
 
 use super::ipv6::ipv6_is_enabled;
-use super::link::{Link, find, links, train_limits};
+use super::link::{Link, find, links, set_down, train_limits};
 use super::link_owner::{LinkOwner, container_link, host_link, host_mac};
 use super::mac::Mac;
 use super::namespace::{Namespace, NamespaceError};
@@ -187,6 +187,18 @@ impl Veth {
             links(&mut netlink).map_err(VethError::List)?.into_iter().filter_map(Self::of_link).collect();
         found.sort_by(|a, b| a.owner.cmp(&b.owner));
         Ok(found)
+    }
+
+    /// Takes the host end down, and with it all routes to the endpoint. It may be gone already.
+    pub fn take_down(&self) -> Result<(), VethError> {
+        let failed = |source| VethError::Netlink { link: self.host_link.clone(), source };
+        let mut netlink = Netlink::open().map_err(failed)?;
+        match find(&mut netlink, &self.host_link).map_err(failed)? {
+            Some(link) if is_owned(&link, self.owner.id()) => {
+                gone_is_well(set_down(&mut netlink, link.index)).map_err(failed)
+            }
+            Some(_) | None => Ok(()),
+        }
     }
 
     fn found(netlink: &mut Netlink, host_link: &str) -> Result<Self, VethError> {

@@ -145,6 +145,27 @@ fn attaching_twice_is_attaching_once() {
 }
 
 #[test]
+fn endpoints_that_are_cut_off_are_isolated_until_they_are_attached_again() {
+    let Some(node) = Node::new() else { return };
+    let (a, b) = (Endpoint::new(1), Endpoint::new(2));
+    node.attach_all([&a, &b]);
+    node.assert_reached(&a, &b);
+    let inside = said(&a.space, "ip", "-o address");
+    node.space.inside(|| node.wiring.cut_off()).expect("the endpoints are cut off");
+    let survey = node.survey(&[]);
+    assert!(survey.pairs.len() == 2 && survey.pairs.values().all(|pair| !pair.is_up), "{:?}", survey.pairs);
+    assert_eq!(survey.routes.len(), 0, "{:?}", survey.routes);
+    assert_eq!(survey.filter_faults, [""; 0]);
+    for endpoint in [&a, &b] {
+        let faults = node.faults(&endpoint.entry());
+        assert!(faults.contains(&format!("missing: {} in attached", host_link(endpoint.id()))), "{faults:?}");
+    }
+    assert_eq!(said(&a.space, "ip", "-o address"), inside, "the container has what it had");
+    node.attach_all([&a, &b]);
+    node.assert_reached(&a, &b);
+}
+
+#[test]
 fn detaching_leaves_nothing_whatever_is_gone_already() {
     let Some(node) = Node::new() else { return };
     let before = snapshot(&node.space);

@@ -22,7 +22,8 @@ impl Mesh {
     /// Makes a pool known, with all that the mesh has of it.
     pub(super) fn open_pool(&self, net: IpNet, how: Allocation) -> Result<(), ApiError> {
         self.endpoints.addresses.pool(net, how).map_err(|error| no_pool(&error))?;
-        self.endpoints.addresses.learn(&self.roster, &self.node, self.clock.now());
+        let now = self.clock.now();
+        self.endpoints.addresses.learn(&self.roster, &self.node, now);
         Ok(())
     }
 
@@ -107,6 +108,9 @@ impl Mesh {
 
     /// Says of all that are attached that they are there; what was said and is not old is not said again.
     pub(super) fn claim_attached(&mut self) {
+        if self.endpoints.is_cut_off {
+            return;
+        }
         let boot = self.endpoints.boot;
         let entries = self.endpoints.file.content().entries.iter();
         let attached = entries.filter(|entry| entry.stage == Stage::Attached && entry.boot == boot);

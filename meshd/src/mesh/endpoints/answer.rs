@@ -43,7 +43,9 @@ impl Mesh {
         match entry.stage {
             Stage::Wiring => EndpointState::Wiring,
             Stage::Releasing => EndpointState::Releasing,
-            Stage::Attached if self.endpoints.broken.contains(&entry.id) => EndpointState::Broken,
+            Stage::Attached if self.endpoints.is_cut_off || self.endpoints.broken.contains(&entry.id) => {
+                EndpointState::Broken
+            }
             Stage::Attached => EndpointState::Attached,
         }
     }

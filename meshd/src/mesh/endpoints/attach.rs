@@ -108,6 +108,12 @@ impl Mesh {
         request: Box<AttachRequest>,
         answer: Waiting,
     ) -> bool {
+        if self.is_revoked() {
+            let error =
+                ApiError::new(ErrorCode::Revoked, "this node was revoked: nothing of it enters the mesh");
+            answer.send(Err(error.with_hint("`meshctl leave`, and join with a new token")));
+            return false;
+        }
         if let Some(entry) = self.endpoints.entry(id) {
             let is_same = entry.boot == self.endpoints.boot
                 && is_in(entry, request.namespace.as_ref())
@@ -324,7 +330,7 @@ impl Mesh {
     /// Wires one again of which something is gone.
     pub(super) fn begin_rewire(&mut self, id: EndpointId) -> bool {
         match self.endpoints.entry(id).cloned() {
-            Some(entry) if entry.stage == Stage::Attached => {
+            Some(entry) if entry.stage == Stage::Attached && !self.endpoints.is_cut_off => {
                 self.wire(entry, Attaching { request: None, answer: None })
             }
             Some(_) | None => false,
@@ -358,6 +364,10 @@ impl Mesh {
                     // A live container keeps what it has; it is looked at again.
                     self.endpoints.broken.insert(id);
                     self.finish(id);
+                    if self.endpoints.is_cut_off {
+                        // Its link was made while those of others were cut.
+                        self.cut_off();
+                    }
                 } else if !self.begin_detach(id, oneshot::channel().0) {
                     // What may be left of it goes before anything else is done with it; nobody waits for that.
                     self.finish(id);

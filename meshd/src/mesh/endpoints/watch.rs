@@ -35,6 +35,7 @@ impl Mesh {
         self.give_back_forgotten();
         self.tend_addresses();
         self.store_beside();
+        self.heed_standing();
         if self.endpoints.survey.runs || tick < self.endpoints.survey.at {
             return;
         }
@@ -48,8 +49,12 @@ impl Mesh {
 
     /// A link of an endpoint is gone, or may be: looks soon.
     pub fn on_links(&mut self) {
-        let soon = Instant::now() + SURVEY_SOON;
-        self.endpoints.survey.at = self.endpoints.survey.at.min(soon);
+        self.look_soon(Instant::now() + SURVEY_SOON);
+    }
+
+    /// Looks at the kernel at some time or before.
+    pub(super) fn look_soon(&mut self, at: Instant) {
+        self.endpoints.survey.at = self.endpoints.survey.at.min(at);
     }
 
     pub(super) fn on_surveyed(&mut self, result: Result<Survey, WiringError>) {
@@ -72,7 +77,9 @@ impl Mesh {
                     // Nobody waits for it.
                     drop(self.detach_one(id));
                 }
-                Verdict::Rewire { id } if !self.endpoints.jobs.has(id) => self.begin(id, Job::Rewire),
+                Verdict::Rewire { id } if !self.endpoints.is_cut_off && !self.endpoints.jobs.has(id) => {
+                    self.begin(id, Job::Rewire);
+                }
                 Verdict::Break { id } => {
                     self.endpoints.broken.insert(id);
                 }
