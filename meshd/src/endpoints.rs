@@ -28,7 +28,7 @@ pub use entry::{BootId, Entry, Stage};
 pub use file::{Content, Draft, Edition, EndpointsFile, Reserved, forget_endpoints};
 pub use job::{Job, Jobs};
 pub use networks::{NETWORKS_MAX, Pools, Scope, allocation, judge, judge_pool, judge_word, read};
-pub use reconcile::{GRACE, ORPHAN_GRACE, Reason, Survey, Suspects, Verdict, verdicts};
+pub use reconcile::{GRACE, LIVING_ORPHAN_GRACE, ORPHAN_GRACE, Reason, Survey, Suspects, Verdict, verdicts};
 pub use report::Report;
 pub use routes::Surroundings;
 pub use signer::{Claim, ClaimSigner, claim_id};

@@ -1,5 +1,6 @@
 //! Plain network namespaces attached to the mesh, as a container or pod is.
 
+use std::fs;
 use std::net::IpAddr;
 use std::process::Command;
 use std::time::Duration;
@@ -129,6 +130,37 @@ fn an_endpoint_outlives_its_daemon() {
         mesh.member_mut("a")?.daemon.kill()?;
         mesh.member_mut("a")?.daemon = a.meshd("")?;
         two.reaches_all(&[&fixed])
+    });
+}
+
+#[test]
+fn a_daemon_that_lost_its_state_takes_its_living_endpoints_over() {
+    story("attach-lost-state", |lab| {
+        let [a, b] = lab.hosts(["a", "b"])?;
+        let mut mesh = lab.mesh("clinics", &[&a, &b])?;
+        mesh.everyone_reaches_all()?;
+        let one = Place::attached(&a, "one", &["--name", "one"])?;
+        let two = Place::attached(&b, "two", &[])?;
+        two.reaches_all(&[&one])?;
+        mesh.member_mut("a")?.daemon.kill()?;
+        for copy in ["endpoints.a", "endpoints.b"] {
+            fs::remove_file(a.state_dir().join(copy))?;
+        }
+        mesh.member_mut("a")?.daemon = a.meshd("")?;
+        let found = endpoints(&a)?;
+        let [found] = &found[..] else { anyhow::bail!("{found:?}") };
+        ensure!(found["name"] == "one" && found["state"] == "attached", "{found}");
+        ensure!(found["addresses"] == serde_json::json!(one.addresses), "{found}");
+        two.reaches_all(&[&one])?;
+        one.reaches_all(&[&two])?;
+        let three = Place::attached(&a, "three", &[])?;
+        ensure!(three.addresses.iter().all(|address| !one.addresses.contains(address)), "given twice");
+        // Whoever attached it knows its name.
+        let detached = a.ctl(&["detach", "--netns", &one.path])?.ok()?;
+        ensure!(detached["detached"] == 1, "{detached}");
+        let left = endpoints(&a)?;
+        ensure!(left.len() == 1 && left[0]["addresses"] == serde_json::json!(three.addresses), "{left:?}");
+        Ok(())
     });
 }
 

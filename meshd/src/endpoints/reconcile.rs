@@ -15,7 +15,9 @@ use crate::os::{LinkOwner, Veth, host_link};
 
 /// How long an endpoint looks dead before its addresses are given back.
 pub const GRACE: Duration = Duration::from_secs(40);
-/// How long a pair without an endpoint stays: a survey may run beside an attachment that it doesn't know of yet.
+/// How long a pair without an endpoint stays that somebody lives behind.
+pub const LIVING_ORPHAN_GRACE: Duration = Duration::from_secs(60);
+/// How long another pair without an endpoint stays: a survey may run beside an attachment that it doesn't know of yet.
 pub const ORPHAN_GRACE: Duration = Duration::from_secs(20);
 
 /// What the kernel has.
@@ -112,7 +114,8 @@ pub fn verdicts(entries: &[Entry], survey: &Survey, suspects: &mut Suspects, now
     }
     let known: BTreeSet<EndpointId> = entries.iter().map(|entry| entry.id).collect();
     for (id, pair) in survey.pairs.iter().filter(|(id, _)| !known.contains(id)) {
-        if is_over(*id, Suspicion::Orphan, ORPHAN_GRACE) {
+        let grace = if pair.is_handed_over { LIVING_ORPHAN_GRACE } else { ORPHAN_GRACE };
+        if is_over(*id, Suspicion::Orphan, grace) {
             verdicts.push(Verdict::RemovePair { owner: pair.owner.clone() });
         }
     }
@@ -186,13 +189,14 @@ mod tests {
         NotTaken,
         Lost,
         Orphan,
+        LivingOrphan,
         WiringYet,
         ReleasingStill,
         OfAnotherBoot,
         OfAnotherBootAndReleasing,
     }
 
-    const CASES: [Case; 17] = [
+    const CASES: [Case; 18] = [
         Case::Unknown,
         Case::Well,
         Case::WellUnderALostPath,
@@ -206,6 +210,7 @@ mod tests {
         Case::NotTaken,
         Case::Lost,
         Case::Orphan,
+        Case::LivingOrphan,
         Case::WiringYet,
         Case::ReleasingStill,
         Case::OfAnotherBoot,
@@ -282,6 +287,7 @@ mod tests {
             Case::NotTaken => release(Reason::LinkNotTaken),
             Case::Lost => release(Reason::LinkGone),
             Case::Orphan => (Some(Verdict::RemovePair { owner: owner(id) }), ORPHAN_GRACE),
+            Case::LivingOrphan => (Some(Verdict::RemovePair { owner: owner(id) }), LIVING_ORPHAN_GRACE),
             Case::OfAnotherBoot | Case::OfAnotherBootAndReleasing => {
                 (Some(Verdict::Release { id, reason: Reason::HostRestarted }), Duration::ZERO)
             }
@@ -315,7 +321,8 @@ mod tests {
                 Case::TakenWell => (Some(handed), Some(true), 2, false),
                 Case::NotTaken => (Some(handed), Some(false), 2, false),
                 Case::Lost => (Some(handed), None, 0, false),
-                Case::Orphan => (None, Some(true), 2, false),
+                Case::Orphan => (None, Some(false), 2, false),
+                Case::LivingOrphan => (None, Some(true), 2, false),
                 Case::WiringYet => (Some(Entry { stage: Stage::Wiring, ..attached }), None, 0, false),
                 Case::ReleasingStill => {
                     (Some(Entry { stage: Stage::Releasing, ..attached }), Some(true), 0, false)

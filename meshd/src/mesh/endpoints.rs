@@ -4,6 +4,7 @@
 //! loop and comes back as a report, which dies with the mesh.
 
 mod addresses;
+mod adopt;
 mod answer;
 mod attach;
 mod cut_off;
@@ -172,6 +173,7 @@ impl Mesh {
 
     /// Takes over the endpoints of the last run, and undoes what was not finished.
     pub(super) fn resume_endpoints(&mut self) -> Result<(), ApiError> {
+        self.adopt_endpoints();
         let content = self.endpoints.file.content().clone();
         for network in &content.networks {
             // Judged when it came; a prefix that the organisation has lost since gives no address.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use meshd::endpoints::{Entry, GRACE, ORPHAN_GRACE, Reason, Suspects, Verdict};
+use meshd::endpoints::{Entry, GRACE, LIVING_ORPHAN_GRACE, ORPHAN_GRACE, Reason, Suspects, Verdict};
 use meshd::os::{container_link, host_link};
 use meshd_api::Namespace;
 
@@ -102,9 +102,10 @@ fn a_pair_that_nobody_knows_is_removed_after_a_while() {
     let (mut suspects, start) = (Suspects::default(), Instant::now());
     assert_eq!(node.verdicts(&[], &mut suspects, start), []);
     let removal = Verdict::RemovePair { owner: a.owner.clone() };
-    assert_eq!(node.verdicts(&[], &mut suspects, start + ORPHAN_GRACE), [removal]);
+    assert_eq!(node.verdicts(&[], &mut suspects, start + ORPHAN_GRACE), [], "somebody lives behind it");
+    assert_eq!(node.verdicts(&[], &mut suspects, start + LIVING_ORPHAN_GRACE), [removal]);
     node.space.inside(|| node.wiring.remove(a.id())).expect("the pair is removed");
-    assert_eq!(node.verdicts(&[], &mut suspects, start + ORPHAN_GRACE), []);
+    assert_eq!(node.verdicts(&[], &mut suspects, start + LIVING_ORPHAN_GRACE), []);
     assert_eq!(node.filter_faults(), [""; 0]);
     assert_eq!(snapshot(&node.space), before);
 }

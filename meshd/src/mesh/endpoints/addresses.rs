@@ -24,6 +24,11 @@ impl Mesh {
         self.endpoints.addresses.pool(net, how).map_err(|error| no_pool(&error))?;
         let now = self.clock.now();
         self.endpoints.addresses.learn(&self.roster, &self.node, now);
+        // Those that were taken over before their network was known.
+        let taken = self.endpoints.file.content().entries.iter().flat_map(|entry| &entry.addresses);
+        for address in taken.filter(|address| net.contains(*address)) {
+            self.endpoints.addresses.hold((*address).into(), now);
+        }
         Ok(())
     }
 

@@ -432,7 +432,7 @@ pub(super) fn digest(text: &str) -> Result<ImageDigest, ApiError> {
 }
 
 /// An address of the mesh is unique, and so is what is made from it.
-fn derived_mac(addresses: &[IpAddr]) -> Mac {
+pub(super) fn derived_mac(addresses: &[IpAddr]) -> Mac {
     match addresses.first() {
         Some(IpAddr::V4(v4)) => {
             let [a, b, c, d] = v4.octets();
