@@ -279,7 +279,8 @@ impl Agent {
         let changed = published.iter().filter(|(slot, own)| settled.get(slot) != Some(own));
         for (slot, (value, life)) in changed {
             let key = self.keyspace.key(*slot);
-            if seen.get(&fingerprint(key.as_bytes())) == Some(&fingerprint(value)) {
+            let stands = seen.get(&fingerprint(key.as_bytes())) == Some(&fingerprint(value));
+            if stands && self.outlives(*life) {
                 continue;
             }
             let lease = self.lease(*life).await?;
@@ -304,6 +305,15 @@ impl Agent {
             }
         }
         Ok(published)
+    }
+
+    /// Whether a value that stands will stand until it is signed again. Paths hang on the lease of an earlier session,
+    /// which nobody keeps alive any more.
+    fn outlives(&self, life: Life) -> bool {
+        match life {
+            Life::Fast => self.leases.fast.is_some(),
+            Life::Lasting | Life::Slow => true,
+        }
     }
 
     /// Puts a claim, unless another node's stands there; says whether it did.

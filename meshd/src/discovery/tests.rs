@@ -89,6 +89,24 @@ async fn a_claim_is_put_where_no_other_node_has_a_live_one() {
 }
 
 #[tokio::test]
+async fn paths_that_stand_are_put_again_by_a_new_session_whose_lease_keeps_them() {
+    let rig = Rig::new().await;
+    let slot = Slot::Paths(rig.meadow.node(1));
+    let value: Arc<[u8]> = b"paths".as_slice().into();
+    let revision =
+        async || rig.registry.get(rig.keyspace.key(slot)).await.expect("get").map(|there| there.modified);
+    let (publish, discovery) = rig.start(Published::from([(slot, (Arc::clone(&value), Life::Fast))]));
+    rig.stands(slot, Some(&value)).await;
+    let first = revision().await;
+    drop((publish, discovery));
+    let (_publish, _discovery) = rig.start(Published::from([(slot, (Arc::clone(&value), Life::Fast))]));
+    while revision().await == first {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    assert_eq!(rig.value(slot).await.as_deref(), Some(&*value));
+}
+
+#[tokio::test]
 async fn claims_of_this_node_that_are_over_are_cleared_away() {
     let rig = Rig::new().await;
     let resting = rig.claim(1, "10.91.128.4", true);
