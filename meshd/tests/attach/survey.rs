@@ -94,6 +94,20 @@ fn a_lost_route_is_found_and_wired_again() {
 }
 
 #[test]
+fn a_route_of_somebody_else_is_no_address_of_an_endpoint() {
+    let Some(node) = Node::new() else { return };
+    let a = Endpoint::new(1);
+    node.attach(&a.entry()).expect("the endpoint is attached");
+    let link = host_link(a.id());
+    let own = || a.addresses.map(|address| (link.clone(), address)).into();
+    assert_eq!(node.survey(&[]).routes, own());
+    for foreign in ["route add 10.99.0.0/24", "-6 route add fd99::/64", "route add broadcast 10.99.1.1/32"] {
+        node.space.ip(&format!("{foreign} dev {link}"));
+    }
+    assert_eq!(node.survey(&[]).routes, own());
+}
+
+#[test]
 fn a_pair_that_nobody_knows_is_removed_after_a_while() {
     let Some(node) = Node::new() else { return };
     let a = Endpoint::new(1);
