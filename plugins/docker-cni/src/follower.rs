@@ -101,8 +101,9 @@ impl Follower {
     async fn tell_identities(&mut self, known: Endpoints) -> Result<bool, Failure> {
         let mut known = known.endpoints;
         known.retain(|endpoint| endpoint.attachment.runtime == RUNTIME);
-        self.told.retain(|told, _| known.iter().any(|endpoint| endpoint.attachment == *told));
-        self.refused.retain(|(refused, _)| known.iter().any(|endpoint| endpoint.attachment == *refused));
+        let there: BTreeSet<&Attachment> = known.iter().map(|endpoint| &endpoint.attachment).collect();
+        self.told.retain(|told, _| there.contains(told));
+        self.refused.retain(|(refused, _)| there.contains(refused));
         if known.is_empty() {
             return Ok(true);
         }

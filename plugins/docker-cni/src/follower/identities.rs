@@ -13,12 +13,15 @@ const LABEL: &str = "meshd.label.";
 /// the oldest has it.
 pub fn of(containers: &[Container], known: &[Endpoint]) -> BTreeMap<Attachment, Identity> {
     let mut identities = BTreeMap::new();
+    let mut at: BTreeMap<(&str, &str), &Endpoint> = BTreeMap::new();
+    for endpoint in known {
+        let Attachment { runtime: _, network, container, ifname: _ } = &endpoint.attachment;
+        at.insert((network, container), endpoint);
+    }
     for container in containers {
-        let is_own = |endpoint: &&Endpoint| {
-            let Attachment { runtime: _, network, container: id, ifname: _ } = &endpoint.attachment;
-            container.places().any(|place| place.network == *network && place.endpoint == *id)
-        };
-        let mut own: Vec<&Endpoint> = known.iter().filter(is_own).collect();
+        let own =
+            container.places().filter_map(|place| at.get(&(&*place.network, &*place.endpoint)).copied());
+        let mut own: Vec<&Endpoint> = own.collect();
         own.sort_by_key(|endpoint| (endpoint.since, &endpoint.id));
         let mut name = name(container);
         for endpoint in own {
