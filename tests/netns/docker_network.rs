@@ -16,7 +16,7 @@ mod station;
 use anyhow::ensure;
 use mesh_lab::{IMAGE, story};
 
-use station::{Station, nothing_is_left, pools, subnet};
+use station::{ADDRESSES, Station, nothing_is_left, pools, subnet};
 
 #[test]
 fn containers_on_two_hosts_reach_each_other_over_the_mesh() {
@@ -81,7 +81,7 @@ fn prefix24(pool: &str) -> &str {
 fn docker_is_told_in_one_line_what_it_may_not_do() {
     story("docker-refused", |lab| {
         let [a] = lab.machines(["a"])?;
-        let mesh = lab.mesh("clinics", &[&a])?;
+        let mut mesh = lab.mesh("clinics", &[&a])?;
         let station = Station::start(&a)?;
         let inside = subnet(&mesh, 128, 20)?;
         let refused = |line: &[&str], word: &str| {
@@ -102,6 +102,24 @@ fn docker_is_told_in_one_line_what_it_may_not_do() {
             station.docker.ok(&["network", "ls", "--quiet", "--filter", "driver=meshd"])?.lines().count()
                 == 1
         );
-        Ok(())
+
+        station.network("small", &[&subnet(&mesh, 160, 28)?], &["-o", "meshd.alloc=sequential"])?;
+        for _ in 0..ADDRESSES {
+            station.docker.ok(&["run", "--detach", "--network", "small", IMAGE])?;
+        }
+        let run = |network: &'static str, name: &'static str| {
+            ["create", "--network", network, "--name", name, IMAGE, "true"]
+        };
+        station.docker.ok(&run("small", "one-too-many"))?;
+        refused(&["start", "one-too-many"], "no address of the pool is free")?;
+        station.docker.ok(&run("net", "alone"))?;
+        mesh.member_mut("a")?.daemon.kill()?;
+        refused(&["start", "alone"], "meshd is not running")?;
+        mesh.member_mut("a")?.daemon = a.meshd("")?;
+        station.docker.ok(&["start", "alone"])?;
+        let all = station.docker.ok(&["ps", "--all", "--quiet"])?;
+        let line: Vec<&str> = ["rm", "--force"].into_iter().chain(all.lines()).collect();
+        station.docker.ok(&line)?;
+        nothing_is_left(&a)
     });
 }

@@ -6,14 +6,12 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use mesh_lab::{Docker, Host, IMAGE, story, wait};
 
-use crate::station::{Station, nothing_is_left, subnet};
+use crate::station::{ADDRESSES, Station, nothing_is_left, subnet};
 
 /// How many containers come and go; `MESHD_DOCKER_CYCLES` has more do.
 const CYCLES: usize = 6;
 /// From this number on, all addresses of the pool must come back too, which rest for a minute.
 const CYCLES_LONG: usize = 50;
-/// Addresses that a /28 has for containers.
-const ADDRESSES: usize = 13;
 /// What Docker forgot is looked for each quarter of a minute, and rests a minute then.
 const COLLECTED: Duration = Duration::from_secs(60);
 const RESTED: Duration = Duration::from_secs(200);

@@ -12,10 +12,10 @@ use crate::station::{DEADLINE, Station, nothing_is_left, subnet};
 const PORT: u16 = 7;
 
 #[test]
-fn a_container_lives_on_through_dockerds_death_with_live_restore_and_loses_nothing() {
+fn a_connection_outlives_dockerd_with_live_restore_and_meshd_on_both_hosts() {
     story("docker-live-restore", |lab| {
         let [a, b] = lab.machines(["a", "b"])?;
-        let mesh = lab.mesh("clinics", &[&a, &b])?;
+        let mut mesh = lab.mesh("clinics", &[&a, &b])?;
         mesh.everyone_reaches_all()?;
         let mut station = Station::start_with(&a, &["--live-restore"])?;
         station.network("net", &[&subnet(&mesh, 128, 20)?], &[])?;
@@ -44,6 +44,13 @@ fn a_container_lives_on_through_dockerds_death_with_live_restore_and_loses_nothi
         station.docker.stop()?;
         station.docker.resume()?;
         says(&mut stream, "after a stop in order")?;
+        for name in ["a", "b"] {
+            let member = mesh.member_mut(name)?;
+            member.daemon.kill()?;
+            member.daemon = member.host.meshd("")?;
+            says(&mut stream, &format!("after the death of meshd on {name}"))?;
+        }
+        ensure!(station.addresses("echo")? == addresses, "its address changed");
         station.docker.ok(&["rm", "--force", "echo", "doomed"])?;
         nothing_is_left(&a)
     });

@@ -8,6 +8,9 @@ use mesh_lab::{Docker, Host, IMAGE, Mesh, Process, Reply, wait};
 /// Time until what was done is seen everywhere; generous, because a loaded machine is no defect of the mesh.
 pub const DEADLINE: Duration = Duration::from_secs(30);
 
+/// Addresses that the smallest pool has for containers, a /28.
+pub const ADDRESSES: usize = 13;
+
 pub struct Station<'lab> {
     pub docker: Docker<'lab>,
     pub plugin: Process,
