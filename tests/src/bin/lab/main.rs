@@ -3,6 +3,7 @@
 mod bench;
 mod cargo;
 mod demo;
+mod docker_28;
 mod fuzz;
 mod k8s;
 mod packages;
@@ -33,7 +34,7 @@ enum Verb {
     },
     /// Measure; never fails because of a number.
     Bench(bench::Options),
-    /// Run every test and check, or the tests whose names contain NAME.
+    /// Run every test and check, or the tests whose names contain NAME; `docker-28` runs those of Docker with Docker 28.
     Test {
         /// Part of the names of tests.
         name: Option<String>,

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use crate::{bench, cargo, fuzz, packages, peers, walls};
+use crate::{bench, cargo, docker_28, fuzz, packages, peers, walls};
 
 /// Seconds that each decoder is fed mutated input.
 const FUZZ_S: u32 = 60;
@@ -48,6 +48,9 @@ pub fn run(name: Option<&str>) -> Result<bool> {
     peers::BORINGTUN.install()?;
     mesh_lab::sweep()?;
     cargo::build()?;
+    if name == Some(docker_28::NAME) {
+        return docker_28::run();
+    }
     let mut tally = Tally::default();
     tests(name, &mut tally)?;
     if name.is_none() {
