@@ -1,6 +1,7 @@
 //! containerd on a host.
 
 use std::fs;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -10,10 +11,19 @@ use crate::cri::messages::{Image, ImageAnswer, ImageStatus, Nothing, StatusAnswe
 use crate::host::Host;
 use crate::image::IMAGE;
 use crate::process::{Output, Process};
-use crate::{image, logs, wait};
+use crate::{build, image, logs, wait};
 
 /// The containerd namespace that pods live in; commands use it too, so that both see the same containers.
 const NAMESPACE: &str = "k8s.io";
+
+/// A release of containerd.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Release {
+    /// This Debian's: 1.6.
+    Installed,
+    /// That of a Debian to come: 2.1 or later, which asks plugins for their status.
+    Later,
+}
 
 /// What a machine without the right to lower scores and without AppArmor needs, and an image that needs no fetching.
 const CONFIG: &str = r#"version = 2
@@ -22,6 +32,20 @@ sandbox_image = "docker.io/library/lab:1"
 restrict_oom_score_adj = true
 disable_apparmor = true
 "#;
+
+/// The same in the words of the later release.
+const CONFIG_LATER: &str = r#"version = 3
+[plugins."io.containerd.cri.v1.images".pinned_images]
+sandbox = "docker.io/library/lab:1"
+[plugins."io.containerd.cri.v1.runtime"]
+restrict_oom_score_adj = true
+disable_apparmor = true
+[plugins."io.containerd.cri.v1.runtime".cni]
+bin_dirs = ["/opt/cni/bin"]
+"#;
+
+/// Where the later release lies below the target directory.
+const LATER_DIR: &str = "lab-peers/containerd";
 
 /// Time the daemon gets until it answers.
 const START_DEADLINE: Duration = Duration::from_secs(60);
@@ -33,15 +57,31 @@ const STOP_DEADLINE: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct Containerd<'lab> {
     host: &'lab Host,
+    release: Release,
     daemon: Option<Process>,
 }
 
 impl<'lab> Containerd<'lab> {
     /// Starts it on a machine.
     pub fn start(host: &'lab Host) -> Result<Self> {
+        Self::start_release(host, Release::Installed)
+    }
+
+    /// Starts the release of a Debian to come, which asks plugins for their status.
+    pub fn start_later(host: &'lab Host) -> Result<Self> {
+        Self::start_release(host, Release::Later)
+    }
+
+    /// Where `cargo lab test` unpacks that release.
+    pub fn later_dir() -> Result<PathBuf> {
+        Ok(build::target_dir()?.join(LATER_DIR))
+    }
+
+    fn start_release(host: &'lab Host, release: Release) -> Result<Self> {
         let config = host.dir().join("containerd.toml");
-        fs::write(&config, CONFIG).with_context(|| format!("write {}", config.display()))?;
-        let mut containerd = Self { host, daemon: None };
+        fs::write(&config, release.config()).with_context(|| format!("write {}", config.display()))?;
+        release.install_plugins(host)?;
+        let mut containerd = Self { host, release, daemon: None };
         containerd.resume()?;
         let archive = image::write(host.dir())?.display().to_string();
         containerd.ok(&["images", "import", &archive])?;
@@ -56,7 +96,8 @@ impl<'lab> Containerd<'lab> {
 
     /// Calls its command line client.
     pub fn run(&self, arguments: &[&str]) -> Result<Output> {
-        self.host.run(&[&["ctr", "--namespace", NAMESPACE], arguments].concat())
+        let ctr = self.release.program("ctr")?;
+        self.host.run(&[&[ctr.as_str(), "--namespace", NAMESPACE], arguments].concat())
     }
 
     /// The standard output, without its last line feed, of a call that must succeed.
@@ -108,7 +149,8 @@ impl<'lab> Containerd<'lab> {
     /// Starts the daemon again.
     pub fn resume(&mut self) -> Result<()> {
         let config = self.host.dir().join("containerd.toml").display().to_string();
-        let mut daemon = self.host.start(&["containerd", "--config", &config])?;
+        let program = self.release.program("containerd")?;
+        let mut daemon = self.host.start(&[&program, "--config", &config])?;
         let answers = wait::until_some(START_DEADLINE, "containerd answers", || {
             let answers = self.run(&["version"]).is_ok_and(|output| output.code == 0);
             (answers || daemon.ended().is_some()).then_some(answers)
@@ -119,5 +161,39 @@ impl<'lab> Containerd<'lab> {
         }
         self.daemon = Some(daemon);
         Ok(())
+    }
+}
+
+impl Release {
+    const fn config(self) -> &'static str {
+        match self {
+            Self::Installed => CONFIG,
+            Self::Later => CONFIG_LATER,
+        }
+    }
+
+    /// Puts the reference plugins of the same release where runtimes look.
+    fn install_plugins(self, host: &Host) -> Result<()> {
+        match self {
+            Self::Installed => Ok(()),
+            Self::Later => {
+                let from = format!("{}/usr/lib/cni/.", Containerd::later_dir()?.display());
+                let copy = ["cp", "--recursive", "--remove-destination", &from, "/opt/cni/bin"];
+                host.run(&copy)?.ok().map(drop)
+            }
+        }
+    }
+
+    fn program(self, name: &str) -> Result<String> {
+        match self {
+            Self::Installed => Ok(name.to_owned()),
+            Self::Later => {
+                let path = Containerd::later_dir()?.join("usr/bin").join(name);
+                if !path.exists() {
+                    bail!("{} is missing; `cargo lab test` unpacks it", path.display());
+                }
+                Ok(path.display().to_string())
+            }
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! The image that every container of a test is made of: busybox, packed so that all runtimes load the same file.
+//! The image that every container of a test is made of, packed so that all runtimes load the same file.
 //!
 //! The archive is an OCI layout that also holds the `manifest.json` of `docker save`, which older dockerds want. It is
 //! written here, so nothing has to be fetched.

@@ -33,6 +33,17 @@ impl Pod {
         ports: &[(u16, u16)],
         command: &[&str],
     ) -> Result<Self> {
+        Self::run_annotated(containerd, name, &[], ports, command)
+    }
+
+    /// As [`Pod::run`], with annotations that tell its runtime more.
+    pub fn run_annotated(
+        containerd: &Containerd<'_>,
+        name: &str,
+        annotations: &[(&str, &str)],
+        ports: &[(u16, u16)],
+        command: &[&str],
+    ) -> Result<Self> {
         let cri = containerd.cri()?;
         let mapping = |(host, container): &(u16, u16)| PortMapping {
             host_port: i32::from(*host),
@@ -47,6 +58,10 @@ impl Pod {
             metadata: Some(metadata),
             hostname: name.to_owned(),
             port_mappings: ports.iter().map(mapping).collect(),
+            annotations: annotations
+                .iter()
+                .map(|(key, value)| (key.to_string(), value.to_string()))
+                .collect(),
             linux: Some(LinuxPodConfig { cgroup_parent: "/pods".to_owned() }),
         };
         let Id { id } = cri.call("RunPodSandbox", RunPodSandbox { config: Some(config.clone()) })?;

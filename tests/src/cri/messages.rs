@@ -1,5 +1,7 @@
 //! The part of the CRI, `runtime.v1`, that pods of the lab need; other fields keep their defaults.
 
+use std::collections::BTreeMap;
+
 use prost::Message;
 
 #[derive(Clone, PartialEq, Message)]
@@ -16,6 +18,8 @@ pub(crate) struct PodConfig {
     pub(crate) hostname: String,
     #[prost(message, repeated, tag = "5")]
     pub(crate) port_mappings: Vec<PortMapping>,
+    #[prost(btree_map = "string, string", tag = "7")]
+    pub(crate) annotations: BTreeMap<String, String>,
     #[prost(message, optional, tag = "8")]
     pub(crate) linux: Option<LinuxPodConfig>,
 }

@@ -6,6 +6,7 @@ mod demo;
 mod docker_28;
 mod fuzz;
 mod k8s;
+mod later;
 mod packages;
 mod peers;
 mod test_run;

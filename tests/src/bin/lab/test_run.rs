@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use crate::{bench, cargo, docker_28, fuzz, packages, peers, walls};
+use crate::{bench, cargo, docker_28, fuzz, later, packages, peers, walls};
 
 /// Seconds that each decoder is fed mutated input.
 const FUZZ_S: u32 = 60;
@@ -46,6 +46,7 @@ pub fn run(name: Option<&str>) -> Result<bool> {
     mesh_lab::possible()?;
     packages::install()?;
     peers::BORINGTUN.install()?;
+    later::install_containerd()?;
     mesh_lab::sweep()?;
     cargo::build()?;
     if name == Some(docker_28::NAME) {
