@@ -83,10 +83,27 @@ async fn a_quota_bounds_one_client_and_not_the_others() {
     bob.delete("d").await.expect("deleting is always possible");
 
     let lease = alice.lease(Duration::from_secs(60)).await.expect("lease");
+    alice.put("b", "4", Some(lease.id())).await.expect("a key that ends with its lease");
     let second = alice.lease(Duration::from_secs(60)).await;
     assert!(matches!(second, Err(CallError::Full { .. })), "{second:?}");
     let foreign = bob.put("g", "1", Some(lease.id())).await;
     assert!(matches!(foreign, Err(CallError::Denied { .. })), "a lease serves its owner: {foreign:?}");
+}
+
+#[tokio::test]
+async fn a_client_that_dies_again_and_again_is_not_kept_out_by_its_old_leases() {
+    let (_dir, server) = open().await;
+    let quota: Arc<dyn Authorise> = Arc::new(Within(Quota { keys_max: 3, bytes_max: 1000, leases_max: 3 }));
+    for life in 0..10 {
+        // One that is killed revokes nothing.
+        let alice = registry(server.local(ALICE, Arc::clone(&quota))).await;
+        for key in ["slow", "fast"] {
+            let lease = alice.lease(Duration::from_secs(86_400)).await.expect("a lease in every life");
+            alice.put(key, life.to_string(), Some(lease.id())).await.expect("a key");
+        }
+        let found = alice.get("slow").await.expect("get").expect("what has a key is kept");
+        assert_eq!(found.value, life.to_string());
+    }
 }
 
 #[tokio::test]

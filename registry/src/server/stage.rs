@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use etcd_client::proto::{
     PbCompare, PbDeleteRequest, PbDeleteResponse, PbPutRequest, PbPutResponse, PbRangeRequest, PbResponseOp,
@@ -14,7 +15,9 @@ use crate::server::authorise::ClientKey;
 use crate::server::kv::{RangeAsk, range_response};
 use crate::server::limits::{LEASE_TTL_MAX_S, LEASE_TTL_MIN_S, Limits, Quota};
 use crate::server::refusal::Refusal;
-use crate::server::state::{Batch, Change, Key, KeyEvent, LeaseTerms, Record, Rows, State, size, take};
+use crate::server::state::{
+    Batch, Change, Key, KeyEvent, Lease, LeaseTerms, Record, Rows, State, size, take,
+};
 
 /// Tries to find a free lease number; two failures in a row are already unheard of.
 const LEASE_NUMBER_TRIES: usize = 8;
@@ -121,7 +124,7 @@ impl<'a> Stage<'a> {
     ) -> Result<(i64, LeaseTerms), Refusal> {
         let held = self.state.leases.values().filter(|lease| lease.terms.owner == who.client).count();
         let staged = self.batch.leases.values().flatten().filter(|terms| terms.owner == who.client).count();
-        if held + staged >= who.quota.leases_max {
+        if held + staged >= who.quota.leases_max && !self.end_idle_lease(&who.client) {
             return Err(Refusal::LeaseQuota);
         }
         let ttl_s = u64::try_from(ttl_s).unwrap_or(0).clamp(LEASE_TTL_MIN_S, LEASE_TTL_MAX_S);
@@ -189,6 +192,23 @@ impl<'a> Stage<'a> {
         let Draft { stage: _, rev, overlay, events, growth } = draft;
         self.accept(rev, overlay, events, growth);
         self.batch.leases.insert(id, None);
+    }
+
+    /// Ends, of a client's leases without a key, the one renewed longest ago. Who died and came back has put its keys
+    /// under a new lease and never heard of the old one, which would count against it for a day.
+    fn end_idle_lease(&mut self, client: &ClientKey) -> bool {
+        let takes_key = |id: i64| self.overlay.values().flatten().any(|record| record.lease == id);
+        let idle = self.state.leases.iter().filter(|(id, lease)| {
+            lease.terms.owner == *client
+                && lease.keys.is_empty()
+                && !lease.ending
+                && !self.batch.leases.contains_key(id)
+                && !takes_key(**id)
+        });
+        let renewed = |lease: &Lease| lease.expires.checked_sub(Duration::from_secs(lease.terms.ttl_s));
+        let Some(id) = idle.min_by_key(|(_, lease)| renewed(lease)).map(|(id, _)| *id) else { return false };
+        self.end_lease(id);
+        true
     }
 
     fn accept(&mut self, rev: i64, overlay: Overlay, events: Vec<KeyEvent>, growth: Growth) {
