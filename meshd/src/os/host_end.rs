@@ -1,5 +1,6 @@
 //! The host's end of an endpoint's link: gateway, settings, and the routes to the endpoint.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv6Net};
@@ -72,6 +73,10 @@ impl HostEnd<'_> {
         }
         let own = self.gateways.iter().filter(|own| **own != gateway_of_all(own));
         addresses.extend(own.map(|own| (IpNet::from(*own), AddressScope::Link)));
+        // A route goes with the address that its packets have, and the overlay device goes with the daemon: here the
+        // node's addresses stay, so that the host reaches its endpoints, and they each other, without it.
+        let sources: BTreeSet<IpAddr> = self.routes.iter().map(|(_, source)| *source).collect();
+        addresses.extend(sources.into_iter().map(|source| (source.into(), AddressScope::Host)));
         LinkEnd { name: host_link(self.id), settings, addresses }
     }
 
