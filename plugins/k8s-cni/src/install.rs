@@ -1,5 +1,6 @@
 //! `meshd-cni install`: puts the plugin and its configuration where runtimes look for them.
 
+mod chain;
 mod conflist;
 mod file;
 mod options;
@@ -18,6 +19,7 @@ use crate::deadline::Deadline;
 use crate::failure::{Code, Failure};
 use crate::talk;
 use crate::verb::Verb;
+use chain::Chain;
 use options::{HELP, Install, Order};
 
 /// Between two questions whether meshd is ready.
@@ -49,12 +51,17 @@ pub fn run(words: &[OsString]) -> ExitCode {
 
 /// The plugin first: a runtime that sees the configuration runs the plugin at once.
 fn run_install(install: &Install) -> Result<Vec<String>, Failure> {
-    let text = conflist::text(install)?;
+    let own = conflist::own_part(install)?;
     let mut installed: Vec<PathBuf> = Vec::new();
     if let Some(dir) = &install.bin_dir {
         installed.push(plugin::install(dir)?);
     }
     if let Some(dir) = &install.conf_dir {
+        let chain = install.bin_dir.as_deref().map_or_else(|| Ok(Chain::usual()), Chain::in_dir)?;
+        for remark in &chain.remarks {
+            talk::aside(remark);
+        }
+        let text = conflist::text(&install.name, own, &chain);
         wait_until_ready(install)?;
         installed.push(conflist::install(dir, &install.file, &install.name, &text)?);
         for earlier in conflist::earlier(dir, &install.file) {

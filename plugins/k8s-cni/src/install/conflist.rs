@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
+use super::chain::Chain;
 use super::file;
 use super::options::Install;
 use crate::configuration::{self, Settings};
@@ -17,8 +18,8 @@ const TYPE: &str = "meshd";
 /// Endings of files that runtimes read.
 const ENDINGS: [&str; 3] = ["conf", "conflist", "json"];
 
-/// The configuration's text, from settings that the plugin itself accepts.
-pub fn text(install: &Install) -> Result<String, Failure> {
+/// This plugin's part of the configuration, from settings that it accepts itself.
+pub fn own_part(install: &Install) -> Result<Value, Failure> {
     let mut plugin = install.settings.clone();
     plugin.insert("name".to_owned(), install.name.clone().into());
     let root = Object::root(&plugin);
@@ -30,18 +31,19 @@ pub fn text(install: &Install) -> Result<String, Failure> {
         "capabilities".to_owned(),
         json!({"ips": true, "mac": true, "dns": true, "aliases": true, "io.kubernetes.cri.pod-annotations": true}),
     );
-    // A runtime that knows only one version takes the first key, and containerd 1.6 fails with 1.1.0 there.
+    Ok(plugin.into())
+}
+
+/// The configuration's text.
+pub fn text(name: &str, own: Value, chain: &Chain) -> String {
+    let plugins: Vec<Value> = std::iter::once(own).chain(chain.plugins.iter().cloned()).collect();
     let list = json!({
-        "cniVersion": "1.0.0",
-        "cniVersions": ["0.4.0", "1.0.0", "1.1.0"],
-        "name": install.name,
-        "plugins": [
-            plugin,
-            {"type": "portmap", "capabilities": {"portMappings": true}, "snat": true},
-            {"type": "bandwidth", "capabilities": {"bandwidth": true}},
-        ],
+        "cniVersion": chain.first_version(),
+        "cniVersions": chain.versions,
+        "name": name,
+        "plugins": plugins,
     });
-    Ok(format!("{list:#}\n"))
+    format!("{list:#}\n")
 }
 
 /// Writes it, unless somebody else's stands there.

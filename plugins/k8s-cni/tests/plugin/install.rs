@@ -114,6 +114,56 @@ fn the_configuration_is_what_every_runtime_takes_and_the_plugin_accepts() {
 }
 
 #[test]
+fn a_chain_has_the_plugins_that_are_there_and_the_versions_that_all_speak() {
+    let rig = Rig::new();
+    let _daemon = Daemon::start(&rig.socket(), Mood::Well);
+    let (bin, conf) = (dir(&rig, "bin"), dir(&rig, "net.d"));
+    let installed = || {
+        let run = install(&rig, &["--bin-dir", &bin, "--conf-dir", &conf]);
+        assert_eq!(run.exit, Some(0), "{run:?}");
+        let bytes = fs::read(rig.path("net.d/05-meshd.conflist")).expect("a file");
+        let list: Value = serde_json::from_slice(&bytes).expect("a document");
+        let types: Vec<String> = list["plugins"].as_array().expect("plugins").iter().map(text_of).collect();
+        (types, list["cniVersion"].clone(), list["cniVersions"].clone(), run.stderr)
+    };
+    let text_of_missing =
+        |stderr: &str, name: &str| stderr.contains(&format!("bin/{name} is missing and left out"));
+
+    let (types, first, versions, told) = installed();
+    assert_eq!(
+        (types, first, versions),
+        (vec!["meshd".to_owned()], json!("1.0.0"), json!(["0.4.0", "1.0.0", "1.1.0"]))
+    );
+    assert!(text_of_missing(&told, "portmap") && text_of_missing(&told, "bandwidth"), "{told}");
+
+    speaks(&rig, "portmap", r#"{"supportedVersions":["0.1.0","0.4.0","1.0.0","1.1.0","1.2.0"]}"#);
+    speaks(&rig, "bandwidth", r#"{"supportedVersions":["0.3.0","0.4.0","1.0.0"]}"#);
+    let (types, first, versions, told) = installed();
+    assert_eq!(
+        (types.join(" "), first, versions),
+        ("meshd portmap bandwidth".to_owned(), json!("1.0.0"), json!(["0.4.0", "1.0.0"]))
+    );
+    assert!(told.contains("bin/bandwidth does not speak CNI 1.1.0: runtimes will not ask"), "{told}");
+
+    speaks(&rig, "bandwidth", r#"{"supportedVersions":["0.4.0"]}"#);
+    let (_, first, versions, _) = installed();
+    assert_eq!((first, versions), (json!("0.4.0"), json!(["0.4.0"])));
+
+    let before = fs::read(rig.path("net.d/05-meshd.conflist")).expect("a file");
+    for (says, told) in [
+        (r#"{"supportedVersions":["0.2.0"]}"#, "have no version of CNI in common with this one"),
+        (r#"{"code":4}"#, "bin/bandwidth does not tell its versions"),
+        ("nonsense", "bin/bandwidth does not tell its versions"),
+    ] {
+        speaks(&rig, "bandwidth", says);
+        let run = install(&rig, &["--bin-dir", &bin, "--conf-dir", &conf]);
+        assert_eq!(run.exit, Some(1), "{run:?}");
+        assert!(run.stderr.contains(told), "{run:?}");
+    }
+    assert_eq!(fs::read(rig.path("net.d/05-meshd.conflist")).expect("a file"), before);
+}
+
+#[test]
 fn a_wrong_setting_installs_nothing() {
     let rig = Rig::new();
     let _daemon = Daemon::start(&rig.socket(), Mood::Well);
@@ -176,6 +226,17 @@ fn what_is_typed_wrong_is_told_with_its_own_exit_code() {
     assert_eq!(run.stderr, "meshd-cni: unknown command \"instal\"; see meshd-cni --help\n");
     assert!(words(&rig, &["--help"]).stdout.contains("--conf-dir DIR"));
     assert!(words(&rig, &["--version"]).stdout.contains(env!("CARGO_PKG_VERSION")));
+}
+
+/// A plugin that answers every question with these words.
+fn speaks(rig: &Rig, name: &str, words: &str) {
+    let path = rig.path("bin").join(name);
+    fs::write(&path, format!("#!/bin/sh\nread -r question\necho '{words}'\n")).expect("a file");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("a program");
+}
+
+fn text_of(plugin: &Value) -> String {
+    plugin["type"].as_str().expect("a type").to_owned()
 }
 
 fn install(rig: &Rig, options: &[&str]) -> Run {
