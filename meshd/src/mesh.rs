@@ -99,6 +99,8 @@ pub struct Mesh {
     /// Transport keys that the embedded registry lets in.
     pub admission: Admission,
     device: String,
+    /// TCP port where a steward or a registry listens.
+    control_port: u16,
     holders: Holders,
     whereabouts: Whereabouts,
     roster_file: Generations,

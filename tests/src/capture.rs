@@ -1,4 +1,4 @@
-//! A capture of everything that crosses a host's link, and a search in it.
+//! A capture of everything that crosses a link, and a search in it.
 
 use std::fs;
 use std::path::PathBuf;
@@ -30,23 +30,37 @@ pub struct Captured {
 impl Capture {
     /// Captures on the link of a host to the internet.
     pub fn start(host: &Host) -> Result<Self> {
-        let file = host.dir().join("link.pcap");
-        let log = host.log("tcpdump");
+        Self::begin(host, LINK, &[], LINK)
+    }
+
+    /// Captures on a link in another network namespace of a host, under a name.
+    pub fn start_inside(host: &Host, name: &str, namespace: &str, link: &str) -> Result<Self> {
+        Self::begin(host, name, &["nsenter", &format!("--net={namespace}")], link)
+    }
+
+    fn begin(host: &Host, name: &str, inside: &[&str], link: &str) -> Result<Self> {
+        let file = host.dir().join(format!("{name}.pcap"));
+        let log = host.log(inside.first().unwrap_or(&"tcpdump"));
+        let listening = || fs::read_to_string(&log).unwrap_or_default().matches("listening on").count();
+        let before = listening();
         let path = file.to_string_lossy();
-        let tcpdump =
-            host.start(&["tcpdump", "-Z", "root", "-n", "-U", "--immediate-mode", "-i", LINK, "-w", &path])?;
-        wait::until(TCPDUMP_DEADLINE, "tcpdump listens", || {
-            fs::read_to_string(&log).is_ok_and(|text| text.contains("listening on"))
-        })?;
+        let line = ["tcpdump", "-Z", "root", "-n", "-U", "--immediate-mode", "-i", link, "-w", &path];
+        let tcpdump = host.start(&[inside, &line].concat())?;
+        wait::until(TCPDUMP_DEADLINE, "tcpdump listens", || listening() > before)?;
         Ok(Self { tcpdump, file })
+    }
+
+    /// What was captured until now.
+    pub fn so_far(&self) -> Result<Captured> {
+        let bytes = fs::read(&self.file).with_context(|| format!("read {}", self.file.display()))?;
+        Ok(Captured { bytes })
     }
 
     /// Ends the capture.
     pub fn finish(mut self) -> Result<Captured> {
         self.tcpdump.signal(Signal::SIGINT)?;
         self.tcpdump.wait(TCPDUMP_DEADLINE)?;
-        let bytes = fs::read(&self.file).with_context(|| format!("read {}", self.file.display()))?;
-        Ok(Captured { bytes })
+        self.so_far()
     }
 }
 

@@ -38,6 +38,8 @@ pub struct WiringSettings {
     pub prefixes: Vec<IpNet>,
     /// UDP port of the tunnels.
     pub underlay_port: u16,
+    /// TCP port of stewards and registries.
+    pub control_port: u16,
     /// Largest packet of the overlay device.
     pub device_mtu: u16,
 }
@@ -337,6 +339,7 @@ impl WiringSettings {
             addr6: self.addr6,
             prefixes: self.prefixes.clone(),
             underlay_port: self.underlay_port,
+            control_port: self.control_port,
         }
     }
 

@@ -215,6 +215,7 @@ impl Mesh {
             addr6: view.cert().ipv6(),
             prefixes: self.overlay(),
             underlay_port: self.plane.local_port(),
+            control_port: self.control_port,
             device_mtu: self.plane.mtu(),
         };
         let admitted = if self.is_revoked() { &[][..] } else { &self.endpoints.file.content().entries };

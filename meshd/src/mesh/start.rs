@@ -153,6 +153,7 @@ impl Mesh {
             admission,
             node,
             device: config.device.clone(),
+            control_port: config.control_listen.port(),
             holders,
             whereabouts: Whereabouts::default(),
             roster_file,

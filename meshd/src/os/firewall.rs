@@ -32,6 +32,8 @@ pub struct FirewallSettings {
     pub prefixes: Vec<IpNet>,
     /// UDP port of the tunnels.
     pub underlay_port: u16,
+    /// TCP port of stewards and registries.
+    pub control_port: u16,
 }
 
 /// What one endpoint may do.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6, TcpListener, TcpStream};
+use std::time::Duration;
 
 use meshd::os::{Firewall, GATEWAY4, host_link};
 use nix::sys::socket::{getsockopt, sockopt};
@@ -15,6 +16,9 @@ const REDIRECT: u8 = 137;
 /// The same of ICMP.
 const ROUTER_ADVERTISEMENT4: u8 = 9;
 const REDIRECT4: u8 = 5;
+
+/// Time until an attempt to connect is given up, several repetitions of its first packet.
+const CONNECT_TIME_MAX: Duration = Duration::from_secs(4);
 
 #[test]
 fn packets_under_a_foreign_address_are_dropped_and_counted() {
@@ -229,6 +233,23 @@ fn endpoints_get_no_tunnels_to_the_host() {
         .send_to(b"own", SocketAddr::new(b.addresses[0], 4789))
         .expect("the datagram is sent");
     assert_eq!(received(&listener).0, "own");
+}
+
+#[test]
+fn endpoints_do_not_get_at_the_registry_of_their_host() {
+    let Some(mut host) = Host::new() else { return };
+    let a = Endpoint::new(1);
+    host.attach(&a);
+    let connect = |port: u16| {
+        let listener = host.space.inside(|| TcpListener::bind(("0.0.0.0", port))).expect("a listener");
+        let target = SocketAddr::new(GATEWAY4.into(), port);
+        let connected = a.space.inside(|| TcpStream::connect_timeout(&target, CONNECT_TIME_MAX)).is_ok();
+        drop(listener);
+        connected
+    };
+    assert!(!connect(CONTROL_PORT));
+    assert!(host.drops("uninvited") > 0);
+    assert!(connect(CONTROL_PORT + 1), "what else listens is the host's business");
 }
 
 #[test]

@@ -129,6 +129,7 @@ pub(crate) fn wiring_settings() -> WiringSettings {
         addr6: of_firewall.addr6,
         prefixes: of_firewall.prefixes,
         underlay_port: of_firewall.underlay_port,
+        control_port: of_firewall.control_port,
         device_mtu: DEVICE_MTU,
     }
 }

@@ -28,6 +28,7 @@ pub(crate) const MTU: u16 = 1380;
 pub(crate) const DEVICE_MTU: u16 = 1420;
 pub(crate) const IFNAME: &str = "eth0";
 pub(crate) const UNDERLAY_PORT: u16 = 51820;
+pub(crate) const CONTROL_PORT: u16 = 51820;
 const PORT: u16 = 7000;
 
 /// A host that is a member of the mesh.
@@ -174,6 +175,7 @@ pub(crate) fn settings() -> FirewallSettings {
         addr6: NODE6,
         prefixes: vec!["10.91.0.0/16".parse().expect("a prefix"), "fd91::/48".parse().expect("a prefix")],
         underlay_port: UNDERLAY_PORT,
+        control_port: CONTROL_PORT,
     }
 }
 

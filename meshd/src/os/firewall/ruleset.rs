@@ -30,6 +30,7 @@ const ROGUE: &str = "rogue";
 const FOREIGN_IN: &str = "foreign_in";
 const FOREIGN_OUT: &str = "foreign_out";
 const TUNNELLED: &str = "tunnelled";
+const UNINVITED: &str = "uninvited";
 
 /// Hook priorities of netfilter_ipv4.h. `guard` looks before addresses are translated on the way in, and after it on
 /// the way out.
@@ -64,7 +65,7 @@ pub(super) fn table(settings: &FirewallSettings, elements: &BTreeSet<Element>) -
     let mut commands = vec![add(json!({ "table": named() }))];
     commands.extend(removal());
     commands.push(add(json!({ "table": named() })));
-    for counter in [UNATTACHED, SPOOFED, ROGUE, FOREIGN_IN, FOREIGN_OUT, TUNNELLED] {
+    for counter in [UNATTACHED, SPOOFED, ROGUE, FOREIGN_IN, FOREIGN_OUT, TUNNELLED, UNINVITED] {
         commands.push(add(json!({ "counter": within(json!({ "name": counter })) })));
     }
     commands.extend(sets(settings, elements));
@@ -268,7 +269,8 @@ fn local() -> Vec<Vec<Value>> {
     ]]
 }
 
-/// Keeps endpoints from hiding packets from us in tunnels to the host, and from our own tunnels.
+/// Keeps endpoints from hiding packets from us in tunnels to the host, from our own tunnels, and from what nodes alone
+/// ask of each other.
 fn input(settings: &FirewallSettings) -> Vec<Vec<Value>> {
     let mut ports: BTreeSet<u16> = TUNNEL_PORTS.into();
     ports.insert(settings.underlay_port);
@@ -279,6 +281,12 @@ fn input(settings: &FirewallSettings) -> Vec<Vec<Value>> {
             from_endpoint(),
             is(meta("l4proto"), json!({ "set": TUNNEL_PROTOCOLS })),
             counted(TUNNELLED),
+            drop(),
+        ],
+        vec![
+            from_endpoint(),
+            is(field("tcp", "dport"), json!(settings.control_port)),
+            counted(UNINVITED),
             drop(),
         ],
     ]
