@@ -32,3 +32,22 @@ pub fn program(name: &str) -> Result<PathBuf> {
     }
     Ok(path)
 }
+
+/// Compiler flags of programs that need nothing of their host but its kernel.
+pub const STATIC_FLAGS: &str = "-C target-feature=+crt-static";
+
+/// The target that such programs are built for: this machine's.
+pub fn static_target() -> String {
+    format!("{}-unknown-linux-gnu", std::env::consts::ARCH)
+}
+
+/// A program of this workspace that needs no libraries, built before.
+pub fn static_program(name: &str) -> Result<PathBuf> {
+    let target = static_target();
+    let path = target_dir()?.join(&target).join("release").join(name);
+    if !path.exists() {
+        let build = format!("RUSTFLAGS=\"{STATIC_FLAGS}\" cargo build --release -p {name} --target {target}");
+        bail!("{} is not built; run `{build}`", path.display());
+    }
+    Ok(path)
+}

@@ -49,7 +49,7 @@ mod root_fs;
 pub mod secure_sum;
 pub mod wait;
 
-pub use build::{program, program_dir, repository, target_dir};
+pub use build::{STATIC_FLAGS, program, program_dir, repository, static_program, static_target, target_dir};
 pub use capture::{Capture, Captured};
 pub use claim::{CLAIMS, Claim, remains, sweep};
 pub use cli::Reply;
