@@ -82,6 +82,8 @@ fn a_container_can_not_speak_for_others_hide_packets_or_ask_what_is_not_its_busi
             }
         }
         let endpoint = rogue.endpoint()?;
+        let status = a.ctl(&["status"])?.ok()?;
+        let name = status["node"]["dns_name"].as_str().context("the name of its node")?;
         let host_mac = endpoint["host_mac"].as_str().context("the MAC address of its host")?;
         let targets: Vec<&String> = victims.iter().flat_map(|victim| &victim.addresses).collect();
         let (targets4, targets6): (Vec<&String>, Vec<&String>) =
@@ -90,7 +92,7 @@ fn a_container_can_not_speak_for_others_hide_packets_or_ask_what_is_not_its_busi
         let outside = ["192.0.2.7", "2001:db8::7"].map(str::to_owned);
         let sources: Vec<&String> = targets.iter().copied().chain([&node4, &node6]).chain(&outside).collect();
         let plan = json!({
-            "own": rogue.addresses, "host_mac": host_mac, "gateway": GATEWAY, "name": endpoint["name"],
+            "own": rogue.addresses, "host_mac": host_mac, "gateway": GATEWAY, "name": name,
             "targets": targets, "targets4": targets4, "targets6": targets6, "sources": sources,
             "node4": node4, "node6": node6, "nodes": [&node4, &node6, &a.addr4().to_string()],
             "control_port": CONTROL_PORT, "underlay_port": UNDERLAY_PORT,
