@@ -19,8 +19,8 @@ use meshd_api::{
     DescribeRequest, DetachRequest, Document, ErrorCode, Event, EventKind, GetConfig, GetEndpoints,
     GetEvents, GetExternals, GetNetworks, GetPeers, GetReady, GetStatus, ImportRequest, InviteRequest,
     JoinFileRequest, JoinRequest, KeepRequest, LeaveRequest, METRICS_PATH, MeshCreateRequest, Method,
-    PingRequest, PutNetworkRequest, REQUEST_BYTES_MAX, ReleaseRequest, RemoveExternalRequest,
-    RemoveNetworkRequest, StewardPrepareRequest,
+    POLICIES_BYTES_MAX, PingRequest, PutNetworkRequest, REQUEST_BYTES_MAX, ReleaseRequest,
+    RemoveExternalRequest, RemoveNetworkRequest, SetPoliciesRequest, StewardPrepareRequest,
 };
 use tokio::sync::{broadcast, mpsc, oneshot};
 
@@ -86,6 +86,9 @@ fn endpoint_routes(router: Router<Daemon>) -> Router<Daemon> {
     let router = route::<GetNetworks>(router);
     let router = route::<ClaimRequest>(router);
     let router = route::<ReleaseRequest>(router);
+    let set_policies = post(|State(daemon), body| ask::<SetPoliciesRequest>(daemon, body));
+    let set_policies = set_policies.layer(DefaultBodyLimit::max(POLICIES_BYTES_MAX));
+    let router = router.route(SetPoliciesRequest::PATH, set_policies);
     route::<GetReady>(router)
 }
 
@@ -202,11 +205,14 @@ mod tests {
         };
         let routers: [fn(Daemon) -> Router; 2] = [router, plugin_router];
         for make in routers {
-            let path = AttachRequest::PATH;
-            let answer = answer_to(make(door()), path, REQUEST_BYTES_MAX + 1).await;
-            assert!(answer.contains(" 413 "), "{answer}");
-            let answer = answer_to(make(door()), path, REQUEST_BYTES_MAX).await;
-            assert!(answer.contains(" 400 "), "it can be read and is no request: {answer}");
+            for (path, max) in
+                [(AttachRequest::PATH, REQUEST_BYTES_MAX), (SetPoliciesRequest::PATH, POLICIES_BYTES_MAX)]
+            {
+                let answer = answer_to(make(door()), path, max + 1).await;
+                assert!(answer.contains(" 413 "), "{answer}");
+                let answer = answer_to(make(door()), path, max).await;
+                assert!(answer.contains(" 400 "), "it can be read and is no request: {answer}");
+            }
         }
     }
 }

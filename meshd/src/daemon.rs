@@ -22,7 +22,7 @@ use tokio::task::JoinHandle;
 use crate::config::Config;
 use crate::control::{self, Command, ControlListener};
 use crate::dataplane;
-use crate::endpoints::forget_endpoints;
+use crate::endpoints::{forget_endpoints, forget_policies};
 use crate::enrol::EnrolCall;
 use crate::generations::Generations;
 use crate::membership::{MembershipFile, NodeSecrets};
@@ -288,6 +288,7 @@ fn forget_membership(state: &StateDir) -> anyhow::Result<()> {
     roster.remove()?;
     forget_externals(state.path())?;
     forget_endpoints(state.path())?;
+    forget_policies(state.path())?;
     forget_clock_floor(state.path())?;
     Ok(())
 }

@@ -89,13 +89,14 @@ pub const ENDPOINTS: &str = r#"{"schema":"meshd.endpoints/1","endpoints":[
 
 /// Networks of two runtimes.
 pub const NETWORKS: &str = r#"{"schema":"meshd.networks/1","networks":[
-{"runtime":"docker","network":"9f3d","pool4":"10.91.64.0/20","pool6":null,"allocation":"sequential","egress":"mesh","mtu":1300,"ranges":["10.91.64.0/24"]},
+{"runtime":"docker","network":"9f3d","pool4":"10.91.64.0/20","pool6":null,"allocation":"sequential","egress":"mesh","mtu":1300,"ranges":["10.91.64.0/24"],"reach":"network"},
 {"runtime":"meshctl","network":"lab","pool4":"10.91.128.0/20","pool6":"fd12:3456:789a:1::/96","allocation":"blocks","egress":"runtime","mtu":null,"ranges":[]}],
 "own_prefixes":["10.91.0.0/16","fd12:3456:789a:1::/64"],"mesh_prefixes":["10.91.0.0/16","10.92.0.0/16","fd12:3456:789a::/48"]}"#;
 
 /// A network that is known now.
 pub const NETWORK: &str = r#"{"schema":"meshd.network/1","network":{"runtime":"meshctl","network":"lab","pool4":"10.91.128.0/20",
-"pool6":"fd12:3456:789a:1::/96","allocation":"sequential","egress":"mesh","mtu":1300,"ranges":["10.91.128.0/24"]}}"#;
+"pool6":"fd12:3456:789a:1::/96","allocation":"sequential","egress":"mesh","mtu":1300,"ranges":["10.91.128.0/24"],
+"reach":"network","policy":"optional"}}"#;
 
 /// A farewell that nobody heard.
 pub const LEAVE: &str = r#"{"schema":"meshd.leave/1","mesh":"lab","steward_told":false}"#;

@@ -95,7 +95,18 @@ fn endpoints_are_a_table() {
 fn a_network_is_made_of_subnets_and_options() {
     let daemon = Daemon::new().answer("/v1/networks/put", 200, NETWORK);
     let line = ["network", "create", "lab", "--subnet", "10.91.128.0/20,fd12:3456:789a:1::/96"];
-    let more = ["--alloc", "sequential", "--egress", "mesh", "--mtu", "1300", "--range", "10.91.128.0/24"];
+    let more = [
+        "--alloc",
+        "sequential",
+        "--egress",
+        "mesh",
+        "--mtu",
+        "1300",
+        "--range",
+        "10.91.128.0/24",
+        "--reach",
+        "network",
+    ];
     insta::assert_snapshot!(meshctl(&daemon, &[&line[..], &more[..]].concat()).to_text());
     let answer: Value = serde_json::from_str(NETWORK).expect("JSON");
     assert_eq!(asked(&daemon, "/v1/networks/put"), json!({"network": answer["network"]}));
@@ -111,6 +122,8 @@ fn a_network_is_made_of_subnets_and_options() {
         "egress": "runtime",
         "mtu": null,
         "ranges": [],
+        "reach": "mesh",
+        "policy": "optional",
     });
     assert_eq!(asked(&daemon, "/v1/networks/put"), json!({ "network": six }));
 }

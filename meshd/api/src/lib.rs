@@ -51,7 +51,8 @@ pub use leave::{LeaveReply, LeaveRequest};
 pub use mesh::{MeshCreateRequest, StewardKeys, StewardPrepareRequest};
 pub use network::{
     Allocation, ClaimReply, ClaimRequest, Egress, GetNetworks, GetReady, Network, NetworkReply, Networks,
-    PutNetworkRequest, Ready, ReleaseReply, ReleaseRequest, RemoveNetworkReply, RemoveNetworkRequest,
+    Policing, PutNetworkRequest, Reach, Ready, ReleaseReply, ReleaseRequest, RemoveNetworkReply,
+    RemoveNetworkRequest,
 };
 pub use peers::{GetPeers, Peer, PeerState, Peers};
 pub use ping::{PingReply, PingRequest};

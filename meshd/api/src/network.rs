@@ -32,6 +32,12 @@ pub struct Network {
     /// Addresses outside these prefixes are given only to who asks for them.
     #[serde(default)]
     pub ranges: Vec<String>,
+    /// Whom endpoints reach in their organisation.
+    #[serde(default)]
+    pub reach: Reach,
+    /// What an endpoint may do that no policy selects.
+    #[serde(default)]
+    pub policy: Policing,
 }
 
 /// How addresses are chosen in a pool.
@@ -56,6 +62,29 @@ pub enum Egress {
     Mesh,
     /// Not at all.
     None,
+}
+
+/// Whom the endpoints of a network exchange packets with inside their organisation. Other organisations reach what
+/// the agreement lets them reach, and what is outside the mesh is the network's egress.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Reach {
+    /// Everybody.
+    #[default]
+    Mesh,
+    /// Each other, on all hosts, and the nodes.
+    Network,
+}
+
+/// What an endpoint may do that no policy selects.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Policing {
+    /// Everything.
+    #[default]
+    Optional,
+    /// Nothing: only its node reaches it.
+    Required,
 }
 
 /// Asks to know a network from now on. Asking again with the same pools changes its options.

@@ -5,7 +5,7 @@ use meshd_api::{
     DescribeRequest, DetachRequest, GetConfig, GetEndpoints, GetExternals, GetNetworks, GetPeers, GetReady,
     GetStatus, ImportRequest, InviteRequest, JoinFileRequest, JoinRequest, KeepRequest, LeaveRequest,
     MeshCreateRequest, PingRequest, PutNetworkRequest, ReleaseRequest, RemoveExternalRequest,
-    RemoveNetworkRequest, StewardPrepareRequest,
+    RemoveNetworkRequest, SetPoliciesRequest, StewardPrepareRequest,
 };
 use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
@@ -105,6 +105,8 @@ commands! {
     Claim(ClaimRequest),
     /// Give one back.
     Release(ReleaseRequest),
+    /// What endpoints may do.
+    SetPolicies(SetPoliciesRequest),
     /// Whether an endpoint could be attached.
     Ready(GetReady),
 }

@@ -4,7 +4,8 @@
 use meshd_api::{
     ApiError, AttachRequest, CheckReply, CheckRequest, ClaimReply, ClaimRequest, DescribeRequest,
     DetachReply, DetachRequest, Endpoint, Endpoints, ErrorCode, KeepReply, KeepRequest, NetworkReply,
-    PutNetworkRequest, Ready, ReleaseReply, ReleaseRequest, RemoveNetworkReply, RemoveNetworkRequest,
+    PoliciesReply, PutNetworkRequest, Ready, ReleaseReply, ReleaseRequest, RemoveNetworkReply,
+    RemoveNetworkRequest, SetPoliciesRequest,
 };
 
 use super::Daemon;
@@ -72,6 +73,13 @@ impl Daemon {
     pub(super) fn release(&mut self, request: &ReleaseRequest) -> Result<ReleaseReply, ApiError> {
         let none = ReleaseReply { existed: false };
         self.mesh.as_mut().map_or(Ok(none), |mesh| mesh.release(request))
+    }
+
+    pub(super) fn set_policies(&mut self, request: SetPoliciesRequest, answer: Answer<PoliciesReply>) {
+        match &mut self.mesh {
+            Some(mesh) => mesh.set_policies(request, answer),
+            None => answer.send(Err(not_member())),
+        }
     }
 
     pub(super) fn ready(&self) -> Ready {

@@ -53,6 +53,7 @@ impl Daemon {
             Command::Networks(_, answer) => answer.send(self.member().map(Mesh::networks)),
             Command::Claim(request, answer) => self.claim(&request, answer),
             Command::Release(request, answer) => answer.send(self.release(&request)),
+            Command::SetPolicies(request, answer) => self.set_policies(request, answer),
             Command::Ready(_, answer) => answer.send(Ok(self.ready())),
             Command::StewardPrepare(_, answer) => answer.send(self.steward_keys()),
             Command::MeshCreate(request, answer) => {

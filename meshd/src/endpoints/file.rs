@@ -156,7 +156,7 @@ pub fn forget_endpoints(dir: &Path) -> Result<(), GenerationsError> {
 
 #[cfg(test)]
 mod tests {
-    use meshd_api::{Allocation, Attachment, Egress, Labels, Namespace};
+    use meshd_api::{Allocation, Attachment, Egress, Labels, Namespace, Policing, Reach};
     use meshd_wire::limits::ARRAY_LEN_MAX;
     use meshd_wire::{EndpointId, ImageDigest};
     use proptest::prelude::*;
@@ -265,6 +265,18 @@ mod tests {
         assert_eq!(*entry, content().entries[1]);
     }
 
+    /// One network, as it was stored before there was a choice of whom it reaches.
+    const NETWORK_OF_BEFORE: &str = "860158200101010101010101010101010101010101010101010101010101010101010101818863636e6964706f64736d\
+        31302e39312e36342e302f3230f60001f680808080";
+
+    #[test]
+    fn a_network_of_before_reaches_whom_it_reached() {
+        let bytes = data_encoding::HEXLOWER.decode(NETWORK_OF_BEFORE.as_bytes()).expect("bytes");
+        let read: StoredContent = meshd_wire::cbor::decode(&bytes).expect("it can be read");
+        let [network] = &Content::try_from(read).expect("it is sound").networks[..] else { panic!("one") };
+        assert_eq!(*network, Network { policy: Policing::Optional, ..content().networks[0].clone() });
+    }
+
     proptest! {
         #[test]
         fn every_entry_is_read_again(
@@ -359,6 +371,8 @@ mod tests {
             egress: Egress::Mesh,
             mtu: None,
             ranges: Vec::new(),
+            reach: Reach::Mesh,
+            policy: Policing::Required,
         };
         let other = Network {
             runtime: "docker".to_owned(),
@@ -369,6 +383,8 @@ mod tests {
             egress: Egress::None,
             mtu: Some(1300),
             ranges: vec!["fd91:0:0:1::/80".to_owned()],
+            reach: Reach::Network,
+            policy: Policing::Optional,
         };
         let third = Network { network: "green".to_owned(), egress: Egress::Runtime, ..other.clone() };
         Content {

@@ -124,6 +124,8 @@ mod tests {
             egress: meshd_api::Egress::Runtime,
             mtu: None,
             ranges: Vec::new(),
+            reach: meshd_api::Reach::Mesh,
+            policy: meshd_api::Policing::Optional,
         }
     }
 

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use meshd_api::{CheckReply, ClaimReply};
+use meshd_api::{CheckReply, ClaimReply, PoliciesReply};
 use meshd_wire::EndpointId;
 
 use super::claimant::TakeError;
@@ -76,6 +76,15 @@ pub enum Report {
     Repaired {
         /// What failed.
         result: Result<(), WiringError>,
+    },
+    /// Policies are in force, or not.
+    Ruled {
+        /// Why not.
+        result: Result<(), WiringError>,
+        /// Endpoints that they select.
+        endpoints: usize,
+        /// Who asked.
+        answer: Answer<PoliciesReply>,
     },
     /// The kernel was looked at.
     Surveyed {

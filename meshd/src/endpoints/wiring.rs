@@ -14,6 +14,7 @@ use meshd_wire::EndpointId;
 
 use super::entry::{BootId, Entry, Stage};
 use super::ferry::Ferry;
+use super::policies::{Enforcement, Rulebook};
 use super::reconcile::Survey;
 use crate::chain;
 use crate::os::{
@@ -79,6 +80,9 @@ pub enum WiringError {
     /// The packet filter.
     #[error("change the packet filter")]
     Firewall(#[source] FirewallError),
+    /// What endpoints may do.
+    #[error("hold endpoints to their policies")]
+    Policies(#[source] FirewallError),
     /// The chains of others.
     #[error("let endpoints through the chains of others")]
     Passage(#[source] PassageError),
@@ -105,6 +109,7 @@ pub enum WiringError {
 /// The links, routes and packet filter of this host's endpoints.
 pub struct Wiring {
     settings: WiringSettings,
+    policies: Enforcement,
     firewall: Ferry<Firewall, (EndpointId, Option<Admission>), Result<(), FirewallError>>,
     /// Removes pairs of links.
     pairs: Ferry<(), EndpointId, Result<(), VethError>>,
@@ -116,8 +121,14 @@ pub struct Wiring {
 
 impl Wiring {
     /// Prepares the host, in place of what an earlier run left: who is attached stays admitted without a gap.
-    pub fn start(settings: WiringSettings, entries: &[Entry]) -> Result<Self, WiringError> {
+    pub fn start(
+        settings: WiringSettings,
+        entries: &[Entry],
+        rulebook: Rulebook,
+    ) -> Result<Self, WiringError> {
         os::enable_forwarding().map_err(WiringError::Forwarding)?;
+        // Before anybody is admitted.
+        let policies = Enforcement::start(rulebook, entries).map_err(WiringError::Policies)?;
         let attached = entries.iter().filter(|entry| entry.stage == Stage::Attached);
         let admitted = attached.map(|entry| (entry.id, entry.admission())).collect();
         let mut held = Vec::new();
@@ -132,11 +143,17 @@ impl Wiring {
         }
         Ok(Self {
             settings,
+            policies,
             firewall: Ferry::new(firewall?),
             pairs: Ferry::new(()),
             connections: Ferry::new(()),
             passage: Mutex::new(None),
         })
+    }
+
+    /// What endpoints may do.
+    pub fn policies(&self) -> &Enforcement {
+        &self.policies
     }
 
     /// Attaches an endpoint, or what of it is missing. If a step fails, nothing of it is left; an endpoint that was
@@ -163,7 +180,7 @@ impl Wiring {
         let unrouted = entry.host_end(&routes).unroute().map_err(WiringError::Route);
         let removed = self.remove_pair(entry.id);
         self.forget_connections(entry);
-        expelled.and(unrouted).and(removed)
+        expelled.and(unrouted).and(removed).and_then(|()| self.release(entry.id))
     }
 
     /// Isolates all endpoints and takes their links down, which ends their routes; to attach one brings it back.
@@ -180,11 +197,12 @@ impl Wiring {
     /// Removes what is left of an endpoint that nobody knows.
     pub fn remove(&self, id: EndpointId) -> Result<(), WiringError> {
         let expelled = self.judge(id, None);
-        expelled.and(self.remove_pair(id))
+        expelled.and(self.remove_pair(id)).and_then(|()| self.release(id))
     }
 
     /// Puts the packet filter back as it shall be, and what endpoints need in the chains of others.
     pub fn repair_firewall(&self) -> Result<(), WiringError> {
+        self.policies.repair().map_err(WiringError::Policies)?;
         let mut firewall = self.firewall.vessel();
         let admitted = firewall.admitted().clone();
         *firewall =
@@ -203,7 +221,8 @@ impl Wiring {
         let closed = os::close_passage().map_err(WiringError::Passage);
         // Last, so that nothing passes unjudged before.
         let uninstalled = Firewall::uninstall().map_err(WiringError::Firewall);
-        removed.and(released).and(closed).and(uninstalled)
+        let freed = Enforcement::stop().map_err(WiringError::Policies);
+        removed.and(released).and(closed).and(uninstalled).and(freed)
     }
 
     /// One line for each thing of an endpoint that is missing or different.
@@ -231,6 +250,7 @@ impl Wiring {
         // A filter that can't be read must not keep what is dead from being found.
         let mut filter_faults =
             self.firewall.vessel().faults().unwrap_or_else(|error| vec![chain::of(&error)]);
+        filter_faults.extend(self.policies.faults());
         filter_faults.extend(passage_faults());
         Ok(Survey {
             boot: BootId::current().map_err(WiringError::Boot)?,
@@ -261,12 +281,18 @@ impl Wiring {
         }
         host_end.route().map_err(WiringError::Route)?;
         self.open_passage();
+        self.policies.hold(entry).map_err(WiringError::Policies)?;
         self.judge(entry.id, Some(entry.admission()))?;
         let container_link = match namespace {
             Some(_) => ifname.to_owned(),
             None => os::container_link(entry.id),
         };
         Ok(Wired { host_link: pair.host_link, host_mac: pair.host_mac, container_link })
+    }
+
+    /// A link that is there still keeps its restrictions.
+    fn release(&self, id: EndpointId) -> Result<(), WiringError> {
+        self.policies.release(id).map_err(WiringError::Policies)
     }
 
     /// Docker may have been started since the last endpoint was attached. Where nothing is known of the chains of

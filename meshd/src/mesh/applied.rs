@@ -67,6 +67,7 @@ impl Mesh {
         self.peers = peers;
         self.tell_members(members);
         self.apply_names();
+        self.rules_may_have_changed();
         self.tell_stale(now);
         self.publish();
     }

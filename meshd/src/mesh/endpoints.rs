@@ -11,6 +11,7 @@ mod cut_off;
 mod describe;
 mod detach;
 mod network;
+mod policy;
 mod stored;
 mod watch;
 
@@ -29,10 +30,10 @@ use super::Mesh;
 use crate::control::Answer;
 use crate::daemon::Message;
 use crate::endpoints::{
-    Addresses, BootId, Content, EndpointsFile, Entry, Job, Jobs, Pools, Report, Scope, Stage, Suspects,
-    Wiring, WiringError, WiringSettings, allocation,
+    Addresses, BootId, Content, EndpointsFile, Entry, Job, Jobs, PoliciesFile, Pools, Report, Scope, Stage,
+    Suspects, Wiring, WiringError, WiringSettings, allocation,
 };
-use crate::os::VethError;
+use crate::os::{FirewallError, VethError};
 
 /// Reports waiting for the loop; tasks beyond wait.
 const REPORTS_MAX: usize = 64;
@@ -40,6 +41,7 @@ const REPORTS_MAX: usize = 64;
 /// The endpoints of this node, and what is being done with them.
 pub struct Endpoints {
     file: EndpointsFile,
+    policies: PoliciesFile,
     /// The pools of this node's networks.
     pub addresses: Addresses,
     jobs: Jobs,
@@ -74,6 +76,11 @@ impl Endpoints {
                 .with_cause(crate::chain::of(&error))
                 .with_hint("restore `endpoints.a` from a backup, or remove both copies and attach anew")
         })?;
+        let policies = PoliciesFile::open(dir, node).map_err(|error| {
+            ApiError::new(ErrorCode::StorageFailed, "the policies can't be read")
+                .with_cause(crate::chain::of(&error))
+                .with_hint("restore `policies.a` from a backup, or remove both copies")
+        })?;
         let boot = BootId::current().map_err(|error| {
             ApiError::new(ErrorCode::DeviceFailed, "the kernel doesn't tell which run of it this is")
                 .with_cause(error.to_string())
@@ -81,6 +88,7 @@ impl Endpoints {
         let (reports, received) = mpsc::channel(REPORTS_MAX);
         Ok(Self {
             file,
+            policies,
             addresses: Addresses::default(),
             jobs: Jobs::default(),
             attaching: BTreeMap::new(),
@@ -219,7 +227,7 @@ impl Mesh {
             device_mtu: self.plane.mtu(),
         };
         let admitted = if self.is_revoked() { &[][..] } else { &self.endpoints.file.content().entries };
-        let started = Wiring::start(settings, admitted);
+        let started = Wiring::start(settings, admitted, self.rulebook());
         let wiring = Arc::new(started.map_err(|error| wiring_failed(&error))?);
         self.endpoints.wiring = Some(Arc::clone(&wiring));
         Ok(wiring)
@@ -270,9 +278,10 @@ impl Mesh {
             Report::CutOff { result } => self.on_cut_off(result),
             Report::Repaired { result } => {
                 if let Err(error) = result {
-                    tracing::warn!(error = crate::chain::of(&error), "the packet filter can't be repaired");
+                    tracing::warn!(error = crate::chain::of(&error), "a repair failed");
                 }
             }
+            Report::Ruled { result, endpoints, answer } => Self::on_ruled(result, endpoints, answer),
             Report::Surveyed { result } => self.on_surveyed(result),
         }
     }
@@ -306,7 +315,10 @@ fn wiring_failed(error: &WiringError) -> ApiError {
         WiringError::Pair(VethError::IfnameTaken { .. }) => {
             (ErrorCode::InUse, "name another interface, or remove the one that is there")
         }
-        WiringError::Firewall(_) => {
+        WiringError::Policies(FirewallError::TooMany { .. }) => {
+            (ErrorCode::TooMany, "let fewer policies select by address, or name prefixes")
+        }
+        WiringError::Firewall(_) | WiringError::Policies(_) => {
             (ErrorCode::DeviceFailed, "install nftables, and look at the daemon's log")
         }
         WiringError::Owner(_) => (ErrorCode::BadRequest, "name the runtime in lowercase letters"),

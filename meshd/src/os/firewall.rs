@@ -4,7 +4,6 @@
 //! an address of the overlay enters or leaves the host by another way than the overlay device, also while the daemon
 //! is down.
 
-mod program;
 mod ruleset;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,10 +13,9 @@ use ipnet::IpNet;
 use meshd_wire::EndpointId;
 use serde_json::Value;
 
-use program::{listed, run};
-use ruleset::Element;
-
-pub use program::FirewallError;
+use super::nft::words::counters;
+use super::nft::{FirewallError, listed, run};
+use ruleset::{Element, TABLE};
 
 /// What the table needs to know of this host.
 #[derive(Debug, Clone)]
@@ -60,7 +58,7 @@ impl Firewall {
         admitted: BTreeMap<EndpointId, Admission>,
     ) -> Result<Self, FirewallError> {
         run(&ruleset::table(settings, &elements(&admitted)))?;
-        let frame = ruleset::frame(&listed()?);
+        let frame = ruleset::frame(&listed(TABLE)?);
         Ok(Self { admitted, frame })
     }
 
@@ -103,7 +101,7 @@ impl Firewall {
 
     /// Reads the table back: one line for each thing that is not as it was written.
     pub fn faults(&self) -> Result<Vec<String>, FirewallError> {
-        let listed = listed()?;
+        let listed = listed(TABLE)?;
         let frame = ruleset::frame(&listed);
         let mut faults = Vec::new();
         let missing = self.frame.iter().filter(|item| !frame.contains(item));
@@ -121,14 +119,14 @@ impl Firewall {
 
     /// Reads the sets back: one line for each thing that is missing of what an endpoint may do.
     pub fn faults_of(id: EndpointId, admission: &Admission) -> Result<Vec<String>, FirewallError> {
-        let found = ruleset::elements_listed(&listed()?);
+        let found = ruleset::elements_listed(&listed(TABLE)?);
         let wanted = ruleset::elements_of(id, admission);
         Ok(wanted.difference(&found).map(|element| format!("missing: {element}")).collect())
     }
 
     /// Packets dropped since the table was written, by the reason.
     pub fn drops() -> Result<BTreeMap<String, u64>, FirewallError> {
-        Ok(ruleset::counters(&listed()?))
+        Ok(counters(&listed(TABLE)?))
     }
 }
 

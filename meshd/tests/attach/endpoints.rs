@@ -1,6 +1,6 @@
 //! Whole endpoints: attached, checked and detached, once, twice, and when a step fails.
 
-use meshd::endpoints::{Entry, Wired, Wiring, WiringError};
+use meshd::endpoints::{Entry, Rulebook, Wired, Wiring, WiringError};
 use meshd::os::{
     ContainerEndError, LinkEndError, NamespaceError, RouteError, VethError, container_link,
     enable_forwarding, forget_connections, host_link, host_mac,
@@ -247,7 +247,8 @@ fn the_host_is_prepared_and_left_as_it_was() {
     // There is no way back from that one.
     space.inside(enable_forwarding).expect("the host forwards");
     let before = snapshot(&space);
-    let wiring = space.inside(|| Wiring::start(wiring_settings(), &[])).expect("wiring starts");
+    let wiring =
+        space.inside(|| Wiring::start(wiring_settings(), &[], Rulebook::default())).expect("wiring starts");
     let node = Node { space, wiring };
     let routes = said(&node.space, "ip", "route") + &said(&node.space, "ip", "-6 route");
     for prefix in ["10.91.0.0/16", "fd91::/48"] {
@@ -267,7 +268,10 @@ fn a_start_that_fails_leaves_nothing() {
     space.inside(enable_forwarding).expect("the host forwards");
     space.ip("-6 route add blackhole fd91::/48 metric 9999");
     let before = snapshot(&space);
-    let failed = space.inside(|| Wiring::start(wiring_settings(), &[])).err().expect("a prefix is taken");
+    let failed = space
+        .inside(|| Wiring::start(wiring_settings(), &[], Rulebook::default()))
+        .err()
+        .expect("a prefix is taken");
     assert!(matches!(failed, WiringError::Prefix(RouteError::Taken { .. })), "{failed:?}");
     assert_eq!(snapshot(&space), before);
 }

@@ -6,6 +6,7 @@ mod filter;
 mod kernel;
 mod node;
 mod passage;
+mod policy;
 mod rig;
 mod survey;
 mod wiring;

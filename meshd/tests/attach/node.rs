@@ -5,7 +5,8 @@ use std::os::unix::fs::MetadataExt;
 use std::time::Instant;
 
 use meshd::endpoints::{
-    BootId, Entry, Stage, Survey, Suspects, Verdict, Wired, Wiring, WiringError, WiringSettings, verdicts,
+    BootId, Entry, Rulebook, Stage, Survey, Suspects, Verdict, Wired, Wiring, WiringError, WiringSettings,
+    verdicts,
 };
 use meshd::os::{GATEWAY4, GATEWAY6, Mac, container_link};
 use meshd_api::{Attachment, Labels, Namespace};
@@ -22,14 +23,18 @@ pub(crate) struct Node {
 impl Node {
     pub(crate) fn new() -> Option<Self> {
         let space = member()?;
-        let wiring = space.inside(|| Wiring::start(wiring_settings(), &[])).expect("wiring starts");
+        let wiring = space
+            .inside(|| Wiring::start(wiring_settings(), &[], Rulebook::default()))
+            .expect("wiring starts");
         Some(Self { space, wiring })
     }
 
     /// Starts again with what was stored.
     pub(crate) fn restart(&mut self, entries: &[Entry]) {
-        self.wiring =
-            self.space.inside(|| Wiring::start(wiring_settings(), entries)).expect("wiring starts again");
+        self.wiring = self
+            .space
+            .inside(|| Wiring::start(wiring_settings(), entries, Rulebook::default()))
+            .expect("wiring starts again");
     }
 
     pub(crate) fn attach(&self, entry: &Entry) -> Result<Wired, WiringError> {

@@ -1,6 +1,6 @@
 //! The options of a network: what is typed behind `-o`, and `--internal`.
 
-use meshd_api::{Allocation, Egress};
+use meshd_api::{Allocation, Egress, Reach};
 use serde_json::{Map, Value};
 
 use crate::body::shown;
@@ -8,10 +8,11 @@ use crate::failure::Failure;
 
 const ALLOCATION: &str = "meshd.alloc";
 const EGRESS: &str = "meshd.egress";
+const REACH: &str = "meshd.reach";
 const MTU: &str = "com.docker.network.driver.mtu";
 
 /// What is offered, for messages.
-const KNOWN: &str = "meshd.alloc (blocks or sequential), meshd.egress (docker, mesh or none) and com.docker.network.driver.mtu";
+const KNOWN: &str = "meshd.alloc (blocks or sequential), meshd.egress (docker, mesh or none), meshd.reach (network or mesh) and com.docker.network.driver.mtu";
 
 /// Options with this in front are Docker's; it adds some by itself.
 const FOREIGN: &str = "com.docker.";
@@ -31,6 +32,8 @@ pub struct NetworkOptions {
     pub allocation: Allocation,
     /// How containers reach what is not in the mesh.
     pub egress: Egress,
+    /// Whom containers reach in their organisation: as Docker's users expect it, networks are apart unless they say so.
+    pub reach: Reach,
     /// Largest packet, if less than the mesh's.
     pub mtu: Option<u16>,
 }
@@ -38,7 +41,7 @@ pub struct NetworkOptions {
 impl NetworkOptions {
     /// Reads them; one that is not offered is refused, so that a mistyped one is not silently nothing.
     pub fn read(options: &Map<String, Value>) -> Result<Self, Failure> {
-        let (mut allocation, mut egress, mut mtu) = (None, None, None);
+        let (mut allocation, mut egress, mut reach, mut mtu) = (None, None, Reach::Network, None);
         for (key, value) in options.get(GENERIC).and_then(Value::as_object).into_iter().flatten() {
             let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
             let wrong =
@@ -58,6 +61,13 @@ impl NetworkOptions {
                         "none" => Egress::None,
                         _ => return Err(wrong("docker, mesh or none")),
                     });
+                }
+                REACH => {
+                    reach = match text.as_str() {
+                        "network" => Reach::Network,
+                        "mesh" => Reach::Mesh,
+                        _ => return Err(wrong("network or mesh")),
+                    };
                 }
                 MTU => {
                     let bytes = text.parse().ok().filter(|mtu| *mtu >= MTU_MIN);
@@ -80,7 +90,7 @@ impl NetworkOptions {
                 );
             }
         };
-        Ok(Self { allocation: allocation.unwrap_or_default(), egress, mtu })
+        Ok(Self { allocation: allocation.unwrap_or_default(), egress, reach, mtu })
     }
 }
 
@@ -100,7 +110,12 @@ mod tests {
 
     #[test]
     fn what_is_not_typed_has_a_default() {
-        let none = NetworkOptions { allocation: Allocation::Blocks, egress: Egress::Runtime, mtu: None };
+        let none = NetworkOptions {
+            allocation: Allocation::Blocks,
+            egress: Egress::Runtime,
+            reach: Reach::Network,
+            mtu: None,
+        };
         for options in
             [json!({}), json!({GENERIC: null}), json!({GENERIC: {}, "com.docker.network.enable_ipv6": true})]
         {
@@ -117,6 +132,8 @@ mod tests {
         assert_eq!(typed(EGRESS, "mesh").map(|options| options.egress), Ok(Egress::Mesh));
         assert_eq!(typed(EGRESS, "docker").map(|options| options.egress), Ok(Egress::Runtime));
         assert_eq!(typed(EGRESS, "none").map(|options| options.egress), Ok(Egress::None));
+        assert_eq!(typed(REACH, "mesh").map(|options| options.reach), Ok(Reach::Mesh));
+        assert_eq!(typed(REACH, "network").map(|options| options.reach), Ok(Reach::Network));
         assert_eq!(typed(MTU, "1380").map(|options| options.mtu), Ok(Some(1380)));
         assert_eq!(read(&json!({GENERIC: {MTU: 1380}})).map(|options| options.mtu), Ok(Some(1380)));
     }
@@ -126,6 +143,7 @@ mod tests {
         for (key, value, line) in [
             (ALLOCATION, "random", r#"option meshd.alloc is "random", not blocks or sequential"#),
             (EGRESS, "", r#"option meshd.egress is "", not docker, mesh or none"#),
+            (REACH, "all", r#"option meshd.reach is "all", not network or mesh"#),
             (MTU, "1279", r#"option com.docker.network.driver.mtu is "1279", not 1280 bytes or more"#),
             (MTU, "65536", r#"option com.docker.network.driver.mtu is "65536", not 1280 bytes or more"#),
         ] {

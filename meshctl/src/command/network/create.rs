@@ -1,7 +1,7 @@
 //! `meshctl network create`.
 
 use clap::{Args, ValueEnum};
-use meshd_api::{Allocation, Egress, Exit, Network, PutNetworkRequest};
+use meshd_api::{Allocation, Egress, Exit, Network, Policing, PutNetworkRequest, Reach};
 
 use crate::command::Daemon;
 use crate::failure::Failure;
@@ -26,6 +26,9 @@ pub struct Create {
     /// How endpoints reach what is not in the mesh.
     #[arg(long, value_enum, default_value_t = Way::Runtime)]
     egress: Way,
+    /// Whom endpoints exchange packets with in their organisation.
+    #[arg(long, value_enum, default_value_t = Circle::Mesh)]
+    reach: Circle,
     /// Largest packet, if less than the mesh's.
     #[arg(long, value_name = "BYTES")]
     mtu: Option<u16>,
@@ -51,6 +54,15 @@ enum Way {
     None,
 }
 
+/// Whom endpoints exchange packets with.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Circle {
+    /// Everybody.
+    Mesh,
+    /// Each other, on all hosts, and the nodes.
+    Network,
+}
+
 impl Create {
     /// Has the network made.
     pub async fn run(self, daemon: &Daemon) -> Result<(), Failure> {
@@ -70,6 +82,11 @@ impl Create {
                     Way::None => Egress::None,
                 },
                 mtu: self.mtu,
+                reach: match self.reach {
+                    Circle::Mesh => Reach::Mesh,
+                    Circle::Network => Reach::Network,
+                },
+                policy: Policing::Optional,
                 ranges: self.ranges.iter().map(ToString::to_string).collect(),
             },
         };

@@ -1,7 +1,7 @@
 //! `meshctl network list`.
 
 use clap::Args;
-use meshd_api::{Allocation, Egress, GetNetworks, Networks};
+use meshd_api::{Allocation, Egress, GetNetworks, Networks, Policing, Reach};
 
 use crate::command::Daemon;
 use crate::failure::Failure;
@@ -12,8 +12,18 @@ use crate::table::Table;
 #[derive(Debug, Args)]
 pub struct List {}
 
-const COLUMNS: [&str; 8] =
-    ["RUNTIME", "NETWORK", "SUBNET", "IPV6 SUBNET", "RANGES", "ADDRESSES", "EGRESS", "MTU"];
+const COLUMNS: [&str; 10] = [
+    "RUNTIME",
+    "NETWORK",
+    "SUBNET",
+    "IPV6 SUBNET",
+    "RANGES",
+    "ADDRESSES",
+    "EGRESS",
+    "REACH",
+    "POLICY",
+    "MTU",
+];
 
 impl List {
     /// Asks and prints.
@@ -49,6 +59,16 @@ fn human(all: &Networks) -> String {
                 Egress::Runtime => "runtime",
                 Egress::Mesh => "mesh",
                 Egress::None => "none",
+            }
+            .to_owned(),
+            match network.reach {
+                Reach::Mesh => "mesh",
+                Reach::Network => "network",
+            }
+            .to_owned(),
+            match network.policy {
+                Policing::Optional => "optional",
+                Policing::Required => "required",
             }
             .to_owned(),
             network.mtu.map_or_else(none, |mtu| mtu.to_string()),

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use meshd_api::{Allocation, Attachment, Egress, Namespace, Network};
+use meshd_api::{Allocation, Attachment, Egress, Namespace, Network, Policing, Reach};
 use meshd_wire::limits::ARRAY_LEN_MAX;
 use meshd_wire::record::{Label, Prefix};
 use meshd_wire::{DecodeError, EndpointId, ImageDigest, NodeId, Timestamp};
@@ -51,6 +51,29 @@ struct StoredNetwork {
     mtu: Option<u16>,
     #[n(7)]
     ranges: Vec<String>,
+    /// Files of before there was a choice have none of these.
+    #[n(8)]
+    reach: Option<StoredReach>,
+    #[n(9)]
+    policy: Option<StoredPolicing>,
+}
+
+#[derive(Encode, Decode)]
+#[cbor(index_only)]
+enum StoredReach {
+    #[n(0)]
+    Mesh,
+    #[n(1)]
+    Network,
+}
+
+#[derive(Encode, Decode)]
+#[cbor(index_only)]
+enum StoredPolicing {
+    #[n(0)]
+    Optional,
+    #[n(1)]
+    Required,
 }
 
 #[derive(Encode, Decode)]
@@ -201,7 +224,8 @@ impl TryFrom<StoredContent> for Content {
 
 impl From<&Network> for StoredNetwork {
     fn from(network: &Network) -> Self {
-        let Network { runtime, network, pool4, pool6, allocation, egress, mtu, ranges } = network.clone();
+        let Network { runtime, network, pool4, pool6, allocation, egress, mtu, ranges, reach, policy } =
+            network.clone();
         let allocation = match allocation {
             Allocation::Blocks => StoredAllocation::Blocks,
             Allocation::Sequential => StoredAllocation::Sequential,
@@ -211,13 +235,22 @@ impl From<&Network> for StoredNetwork {
             Egress::Mesh => StoredEgress::Mesh,
             Egress::None => StoredEgress::None,
         };
-        Self { runtime, network, pool4, pool6, allocation, egress, mtu, ranges }
+        let reach = Some(match reach {
+            Reach::Mesh => StoredReach::Mesh,
+            Reach::Network => StoredReach::Network,
+        });
+        let policy = Some(match policy {
+            Policing::Optional => StoredPolicing::Optional,
+            Policing::Required => StoredPolicing::Required,
+        });
+        Self { runtime, network, pool4, pool6, allocation, egress, mtu, ranges, reach, policy }
     }
 }
 
 impl From<StoredNetwork> for Network {
     fn from(stored: StoredNetwork) -> Self {
-        let StoredNetwork { runtime, network, pool4, pool6, allocation, egress, mtu, ranges } = stored;
+        let StoredNetwork { runtime, network, pool4, pool6, allocation, egress, mtu, ranges, reach, policy } =
+            stored;
         let allocation = match allocation {
             StoredAllocation::Blocks => Allocation::Blocks,
             StoredAllocation::Sequential => Allocation::Sequential,
@@ -227,7 +260,15 @@ impl From<StoredNetwork> for Network {
             StoredEgress::Mesh => Egress::Mesh,
             StoredEgress::None => Egress::None,
         };
-        Self { runtime, network, pool4, pool6, allocation, egress, mtu, ranges }
+        let reach = match reach {
+            None | Some(StoredReach::Mesh) => Reach::Mesh,
+            Some(StoredReach::Network) => Reach::Network,
+        };
+        let policy = match policy {
+            None | Some(StoredPolicing::Optional) => Policing::Optional,
+            Some(StoredPolicing::Required) => Policing::Required,
+        };
+        Self { runtime, network, pool4, pool6, allocation, egress, mtu, ranges, reach, policy }
     }
 }
 

@@ -129,14 +129,28 @@ impl Mesh {
 
     /// Says that an endpoint is there.
     pub(super) fn claim_entry(&mut self, entry: &Entry) -> Result<(), ApiError> {
-        let said = self.publish_endpoint(&claim_of(entry));
+        let said = self.publish_endpoint(&self.claim_of(entry));
         said.map_err(|refusal| self.refused_claim(entry.name.as_deref(), &refusal))
     }
 
     /// Whether the mesh would believe that an endpoint is there; asked before anything is made for it.
     pub(super) fn judge_entry(&self, entry: &Entry) -> Result<(), ApiError> {
-        let judged = self.judge_endpoint(&claim_of(entry));
+        let judged = self.judge_endpoint(&self.claim_of(entry));
         judged.map_err(|refusal| self.refused_claim(entry.name.as_deref(), &refusal))
+    }
+
+    /// What the mesh is told of an endpoint: of its labels, those that this node may speak for.
+    fn claim_of(&self, entry: &Entry) -> Claim {
+        let attested = self.roster.node(&self.node).map(|view| view.cert().may_attest.as_slice());
+        let attested = attested.unwrap_or_default();
+        let labels = entry.labels.iter().filter(|(key, _)| attested.contains(key));
+        Claim {
+            endpoint: entry.id,
+            nets: entry.addresses.iter().copied().map(IpNet::from).collect(),
+            labels: labels.map(|(key, value)| Label { key: key.clone(), value: value.clone() }).collect(),
+            name: entry.name.clone(),
+            image: entry.image,
+        }
     }
 
     /// Lets addresses rest, and tells the mesh that nobody has them.
@@ -200,17 +214,6 @@ impl Mesh {
             (false, Some(member)) => format!("node {} of {}, or an endpoint of it", member.name, member.org),
             (false, None) => format!("node {}, or an endpoint of it", holder.short()),
         }
-    }
-}
-
-fn claim_of(entry: &Entry) -> Claim {
-    let label = |(key, value): (&String, &String)| Label { key: key.clone(), value: value.clone() };
-    Claim {
-        endpoint: entry.id,
-        nets: entry.addresses.iter().copied().map(IpNet::from).collect(),
-        labels: entry.labels.iter().map(label).collect(),
-        name: entry.name.clone(),
-        image: entry.image,
     }
 }
 

@@ -240,7 +240,7 @@ impl Mesh {
             mac,
             mtu: most.into_iter().flatten().min().unwrap_or(MTU_MIN),
             name: request.name.clone(),
-            labels: self.attested(&request.labels),
+            labels: well_formed(&request.labels),
             image: request.image.as_deref().map(digest).transpose()?,
             has_egress: network.egress == Egress::Mesh,
             sandbox: None,
@@ -258,17 +258,6 @@ impl Mesh {
         let known = &self.endpoints.addresses;
         let of_pool = |address: &IpAddr| known.gateway(*address).filter(|_| request.namespace.is_none());
         addresses.iter().map(|own| of_pool(own).unwrap_or_else(|| gateway_of_all(own))).collect()
-    }
-
-    /// Labels that this node may speak for.
-    pub(super) fn attested(&self, labels: &Labels) -> Labels {
-        let Some(view) = self.roster.node(&self.node) else { return Labels::new() };
-        let attested = &view.cert().may_attest;
-        let is_label = |key: &String, value: &String| {
-            attested.contains(key) && name::is_label_part(key) && name::is_label_part(value)
-        };
-        let labels = labels.iter().filter(|(key, value)| is_label(key, value));
-        labels.map(|(key, value)| (key.clone(), value.clone())).collect()
     }
 
     fn routes(
@@ -405,6 +394,12 @@ fn is_in(entry: &Entry, namespace: Option<&Namespace>) -> bool {
         (None, None) => true,
         (Some(_), None) | (None, Some(_)) => false,
     }
+}
+
+/// What can be a label. Policies of this host select by all of them; the mesh is told those that this node may speak for.
+pub(super) fn well_formed(labels: &Labels) -> Labels {
+    let labels = labels.iter().filter(|(key, value)| name::is_label_part(key) && name::is_label_part(value));
+    labels.map(|(key, value)| (key.clone(), value.clone())).collect()
 }
 
 fn is_ifname(text: &str) -> bool {

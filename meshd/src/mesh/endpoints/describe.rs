@@ -3,9 +3,9 @@
 use ipnet::IpNet;
 use meshd_api::{ApiError, DescribeRequest, Endpoint, Identity};
 
-use super::attach::{digest, judge_name};
+use super::attach::{digest, judge_name, well_formed};
 use super::{Mesh, unknown};
-use crate::endpoints::{Entry, Pools, Stage, judge_word};
+use crate::endpoints::{Entry, Pools, Stage, WiringError, judge_word};
 
 impl Mesh {
     /// Takes note of what is told. What is refused changes nothing.
@@ -25,10 +25,11 @@ impl Mesh {
         if let Some(Identity { name, labels, image }) = identity {
             judge_name(name.as_deref())?;
             told.name = name.clone();
-            told.labels = self.attested(labels);
+            told.labels = well_formed(labels);
             told.image = image.as_deref().map(digest).transpose()?;
         }
         if told != *known {
+            let is_relabelled = told.labels != known.labels;
             match told.stage {
                 Stage::Attached => self.claim_entry(&told)?,
                 // It is claimed when its link is there.
@@ -40,6 +41,10 @@ impl Mesh {
                     *known = entry.clone();
                 }
             })?;
+            if is_relabelled {
+                let entry = told.clone();
+                self.repair(move |wiring| wiring.policies().relabel(&entry).map_err(WiringError::Policies));
+            }
         }
         Ok(self.shown_endpoint(&told))
     }

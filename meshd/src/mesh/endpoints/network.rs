@@ -57,6 +57,7 @@ impl Mesh {
             content.networks.push(stored);
             content.networks.sort_by(|a, b| (&a.runtime, &a.network).cmp(&(&b.runtime, &b.network)));
         })?;
+        self.rules_may_have_changed();
         Ok(NetworkReply { network })
     }
 
@@ -70,6 +71,7 @@ impl Mesh {
             return Err(in_use(&known).with_hint("detach them first"));
         }
         self.endpoints.store(|content| content.networks.retain(|one| *one != known))?;
+        self.rules_may_have_changed();
         for net in Pools::of(&known)?.nets {
             self.close_pool(net);
         }
@@ -108,6 +110,8 @@ impl Mesh {
             egress: meshd_api::Egress::Runtime,
             mtu: None,
             ranges: Vec::new(),
+            reach: meshd_api::Reach::Mesh,
+            policy: meshd_api::Policing::Optional,
         };
         self.put_network(PutNetworkRequest { network }).map(drop)
     }

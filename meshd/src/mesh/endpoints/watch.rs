@@ -119,9 +119,16 @@ impl Mesh {
     /// Writes the packet filter anew: somebody else changed it.
     fn repair_firewall(&mut self, faults: &[String]) {
         tracing::warn!(?faults, "the packet filter is not as it was written: writing it anew");
+        self.repair(Wiring::repair_firewall);
+    }
+
+    /// Does something that nobody waits for; the next look tells whether it helped.
+    pub(super) fn repair(
+        &mut self,
+        effect: impl FnOnce(&Wiring) -> Result<(), WiringError> + Send + 'static,
+    ) {
         let Some(wiring) = self.endpoints.wiring.clone() else { return };
-        // The next look tells whether it helped.
-        let effect = |wiring: &Wiring| Report::Repaired { result: wiring.repair_firewall() };
+        let effect = move |wiring: &Wiring| Report::Repaired { result: effect(wiring) };
         self.endpoints.run(&wiring, effect, None);
     }
 

@@ -1,6 +1,6 @@
 //! The table in the JSON of libnftables-json(5). Names in it come from ids and from us, never from users.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
 
@@ -10,8 +10,10 @@ use serde_json::{Value, json};
 
 use super::{Admission, FirewallSettings};
 use crate::os::link_owner::{HOST_PREFIX, host_link};
+use crate::os::nft::words::{
+    self, accept, add, concat, counted, drop, field, is, is_not, members, meta, prefix, prefix_of, text,
+};
 
-pub(super) const FAMILY: &str = "inet";
 pub(super) const TABLE: &str = "meshd";
 
 /// Links that are admitted.
@@ -62,9 +64,8 @@ pub(super) struct Element {
 
 /// The whole table, in place of one that is there.
 pub(super) fn table(settings: &FirewallSettings, elements: &BTreeSet<Element>) -> Vec<Value> {
-    let mut commands = vec![add(json!({ "table": named() }))];
-    commands.extend(removal());
-    commands.push(add(json!({ "table": named() })));
+    let mut commands = removal();
+    commands.push(add(words::table(TABLE)));
     for counter in [UNATTACHED, SPOOFED, ROGUE, FOREIGN_IN, FOREIGN_OUT, TUNNELLED, UNINVITED] {
         commands.push(add(json!({ "counter": within(json!({ "name": counter })) })));
     }
@@ -79,17 +80,15 @@ pub(super) fn table(settings: &FirewallSettings, elements: &BTreeSet<Element>) -
         ("mss", "filter", "forward", PRIORITY_MANGLE, mss(settings)),
         ("nat", "nat", "postrouting", PRIORITY_SOURCE_NAT, nat(settings)),
     ] {
-        let base = json!({ "name": chain, "type": kind, "hook": hook, "prio": priority, "policy": "accept" });
-        commands.push(add(json!({ "chain": within(base) })));
-        let rule = |expr: Vec<Value>| add(json!({ "rule": within(json!({ "chain": chain, "expr": expr })) }));
-        commands.extend(rules.into_iter().map(rule));
+        commands.push(words::base(TABLE, chain, kind, hook, priority));
+        commands.extend(rules.iter().map(|expr| words::rule(TABLE, chain, expr)));
     }
     commands
 }
 
 /// Takes the table away, there or not.
 pub(super) fn removal() -> Vec<Value> {
-    vec![add(json!({ "table": named() })), json!({ "delete": { "table": named() } })]
+    words::removal(TABLE)
 }
 
 /// Takes elements out of their sets and puts others in; all may be so already.
@@ -157,13 +156,6 @@ pub(super) fn frame(listed: &[Value]) -> Vec<Value> {
         }
     }
     frame
-}
-
-/// Packets by counter in a listed table.
-pub(super) fn counters(listed: &[Value]) -> BTreeMap<String, u64> {
-    let counters = listed.iter().filter_map(|item| item.get("counter"));
-    let packets = |counter: &Value| counter.get("packets").and_then(Value::as_u64).unwrap_or_default();
-    counters.map(|counter| (text(counter, "name").to_owned(), packets(counter))).collect()
 }
 
 fn sets(settings: &FirewallSettings, elements: &BTreeSet<Element>) -> Vec<Value> {
@@ -389,55 +381,13 @@ fn is_of_endpoints(set: &str) -> bool {
     [ATTACHED, ORIGIN.v4, ORIGIN.v6, EGRESS.v4, EGRESS.v6].contains(&set)
 }
 
-fn text<'a>(value: &'a Value, key: &str) -> &'a str {
-    value.get(key).and_then(Value::as_str).unwrap_or_default()
-}
-
-fn add(what: Value) -> Value {
-    json!({ "add": what })
-}
-
-fn named() -> Value {
-    json!({ "family": FAMILY, "name": TABLE })
-}
-
 /// A thing of our table.
-fn within(mut content: Value) -> Value {
-    content["family"] = json!(FAMILY);
-    content["table"] = json!(TABLE);
-    content
+fn within(content: Value) -> Value {
+    words::within(TABLE, content)
 }
 
-/// A set with its first members; an empty list of them would be refused.
-fn set(mut content: Value, members: Vec<Value>) -> Value {
-    if !members.is_empty() {
-        content["elem"] = json!(members);
-    }
-    add(json!({ "set": within(content) }))
-}
-
-fn is(left: Value, right: Value) -> Value {
-    json!({ "match": { "op": "==", "left": left, "right": right } })
-}
-
-fn is_not(left: Value, right: Value) -> Value {
-    json!({ "match": { "op": "!=", "left": left, "right": right } })
-}
-
-fn meta(key: &str) -> Value {
-    json!({ "meta": { "key": key } })
-}
-
-fn field(protocol: &str, field: &str) -> Value {
-    json!({ "payload": { "protocol": protocol, "field": field } })
-}
-
-fn concat(one: Value, other: Value) -> Value {
-    json!({ "concat": [one, other] })
-}
-
-fn members(set: &str) -> Value {
-    json!(format!("@{set}"))
+fn set(content: Value, members: Vec<Value>) -> Value {
+    words::set(TABLE, content, members)
 }
 
 /// Host ends of all endpoints, admitted or not.
@@ -448,24 +398,4 @@ fn on_host() -> Value {
 /// Links that may carry packets of the overlay, beside those of endpoints.
 fn ours(settings: &FirewallSettings) -> Value {
     json!({ "set": ["lo", settings.device] })
-}
-
-fn prefix(address: &str, len: u8) -> Value {
-    json!({ "prefix": { "addr": address, "len": len } })
-}
-
-fn prefix_of(net: &IpNet) -> Value {
-    prefix(&net.network().to_string(), net.prefix_len())
-}
-
-fn accept() -> Value {
-    json!({ "accept": null })
-}
-
-fn drop() -> Value {
-    json!({ "drop": null })
-}
-
-fn counted(counter: &str) -> Value {
-    json!({ "counter": counter })
 }

@@ -1,7 +1,7 @@
 //! Networks. Docker tells of one once, when it is made: meshd keeps it.
 
 use meshd_api::{
-    ErrorCode, KeepRequest, Network, PutNetworkRequest, RemoveNetworkReply, RemoveNetworkRequest,
+    ErrorCode, KeepRequest, Network, Policing, PutNetworkRequest, RemoveNetworkReply, RemoveNetworkRequest,
 };
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -50,10 +50,11 @@ impl Call for CreateNetwork {
         if pool4.is_none() && pool6.is_none() {
             return Err(no_own_addresses());
         }
-        let NetworkOptions { allocation, egress, mtu } = NetworkOptions::read(&self.options)?;
+        let NetworkOptions { allocation, egress, reach, mtu } = NetworkOptions::read(&self.options)?;
         let runtime = RUNTIME.to_owned();
-        let ranges = Vec::new();
-        let network = Network { runtime, network, pool4, pool6, allocation, egress, mtu, ranges };
+        let (ranges, policy) = (Vec::new(), Policing::Optional);
+        let network =
+            Network { runtime, network, pool4, pool6, allocation, egress, mtu, ranges, reach, policy };
         meshd.ask(&PutNetworkRequest { network }).await?;
         Ok(Done {})
     }

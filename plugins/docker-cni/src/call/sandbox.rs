@@ -183,6 +183,8 @@ mod tests {
             egress: Egress::Mesh,
             mtu: None,
             ranges: Vec::new(),
+            reach: meshd_api::Reach::Network,
+            policy: meshd_api::Policing::Optional,
         };
         let via = |route: Route| {
             let hop = route.next_hop.map(|hop| format!(" via {hop}")).unwrap_or_default();

@@ -175,6 +175,7 @@ fn value() -> impl Strategy<Value = Value> {
             "com.docker.network.driver.mtu",
             "meshd.alloc",
             "meshd.egress",
+            "meshd.reach",
             "\u{130}",
         ][..],
     );

@@ -1,6 +1,6 @@
 //! Networks and pools: what is refused, in words that say what to type instead.
 
-use meshd_api::{Allocation, ApiError, Egress, ErrorCode};
+use meshd_api::{Allocation, ApiError, Egress, ErrorCode, Reach};
 use serde_json::{Value, json};
 
 use crate::rig::{Daemon, ENDPOINT, Mood, NETWORK, Rig, endpoint, network};
@@ -121,14 +121,14 @@ fn what_meshd_could_not_keep_is_refused() {
 #[test]
 fn options_and_pools_of_a_network_reach_meshd() {
     let (_rig, daemon) = Rig::with_network(&json!({
-        "meshd.alloc": "sequential", "meshd.egress": "mesh", "com.docker.network.driver.mtu": "1400"
+        "meshd.alloc": "sequential", "meshd.egress": "mesh", "meshd.reach": "mesh", "com.docker.network.driver.mtu": "1400"
     }));
     let [network] = &daemon.networks()[..] else { panic!("one network") };
     assert_eq!((network.runtime.as_str(), network.network.as_str()), ("docker", NETWORK));
     assert_eq!(network.pool4.as_deref(), Some("10.202.0.0/16"));
     assert_eq!(network.pool6.as_deref(), Some("fd77:202::/64"));
     assert_eq!((network.allocation, network.egress), (Allocation::Sequential, Egress::Mesh));
-    assert_eq!(network.mtu, Some(1400));
+    assert_eq!((network.reach, network.mtu), (Reach::Mesh, Some(1400)));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The keys of a network of type `meshd`.
 
-use meshd_api::{Allocation, Egress, Network};
+use meshd_api::{Allocation, Egress, Network, Policing, Reach};
 
 use crate::configuration;
 use crate::document::{Object, shown};
@@ -10,7 +10,7 @@ use crate::failure::{Code, Failure};
 pub const RUNTIME: &str = "cni";
 
 /// Keys of this type.
-const OWN: [&str; 6] = ["pool4", "pool6", "allocation", "egress", "mtu", "socket"];
+const OWN: [&str; 8] = ["pool4", "pool6", "allocation", "egress", "reach", "policy", "mtu", "socket"];
 
 /// Keys that CNI or a runtime may put into any configuration.
 const FOREIGN: [&str; 13] = [
@@ -53,6 +53,9 @@ impl Settings {
         let mtu = mtu(root)?;
         let allocation = root
             .word("allocation", &[("blocks", Allocation::Blocks), ("sequential", Allocation::Sequential)])?;
+        let reach = root.word("reach", &[("mesh", Reach::Mesh), ("network", Reach::Network)])?;
+        let policy =
+            root.word("policy", &[("optional", Policing::Optional), ("required", Policing::Required)])?;
         // No runtime of CNI adds a link of its own, so the way out is through the mesh unless the configuration says no.
         let egress = root.word(
             "egress",
@@ -60,8 +63,13 @@ impl Settings {
         )?;
         let is_default_route = egress.unwrap_or(Egress::Mesh) == Egress::Mesh;
         if pool4.is_none() && pool6.is_none() {
-            if allocation.is_some() {
-                return Err(Failure::new(Code::Configuration, "allocation needs pool4 or pool6"));
+            let poolless = [
+                ("allocation", allocation.is_some()),
+                ("reach", reach.is_some()),
+                ("policy", policy.is_some()),
+            ];
+            if let Some((key, _)) = poolless.iter().find(|(_, is_said)| *is_said) {
+                return Err(Failure::new(Code::Configuration, format!("{key} needs pool4 or pool6")));
             }
             return Ok(Self { network: None, mtu, is_default_route });
         }
@@ -74,6 +82,8 @@ impl Settings {
             egress: egress.unwrap_or(Egress::Mesh),
             mtu,
             ranges: Vec::new(),
+            reach: reach.unwrap_or_default(),
+            policy: policy.unwrap_or_default(),
         };
         Ok(Self { network: Some(network), mtu, is_default_route })
     }
@@ -124,7 +134,7 @@ mod tests {
     #[test]
     fn all_keys_reach_the_network() {
         let settings = of(
-            r#"{"name":"n","pool4":"10.9.0.0/20","pool6":"fd77::/64","allocation":"sequential","egress":"none","mtu":1400,"socket":"/s"}"#,
+            r#"{"name":"n","pool4":"10.9.0.0/20","pool6":"fd77::/64","allocation":"sequential","egress":"none","reach":"network","policy":"required","mtu":1400,"socket":"/s"}"#,
         );
         let settings = settings.expect("settings");
         let network = settings.network.expect("a network");
@@ -134,6 +144,7 @@ mod tests {
             (Some("10.9.0.0/20"), Some("fd77::/64"))
         );
         assert_eq!((network.allocation, network.egress), (Allocation::Sequential, Egress::None));
+        assert_eq!((network.reach, network.policy), (Reach::Network, Policing::Required));
         assert_eq!((network.mtu, settings.mtu), (Some(1400), Some(1400)));
         assert!(!settings.is_default_route);
     }
@@ -154,8 +165,10 @@ mod tests {
     #[test]
     fn without_pools_nothing_is_put() {
         assert_eq!(of(r#"{"name":"n","mtu":1400}"#).expect("settings").network, None);
-        let failure = of(r#"{"name":"n","allocation":"blocks"}"#).expect_err("no pool");
-        assert_eq!(failure.line(), "allocation needs pool4 or pool6");
+        for (key, word) in [("allocation", "blocks"), ("reach", "network"), ("policy", "required")] {
+            let failure = of(&format!(r#"{{"name":"n","{key}":"{word}"}}"#)).expect_err("no pool");
+            assert_eq!(failure.line(), format!("{key} needs pool4 or pool6"));
+        }
     }
 
     #[test]
@@ -164,7 +177,7 @@ mod tests {
         assert_eq!(failure.code(), Code::Key);
         assert_eq!(
             failure.line(),
-            r#"unknown key "pool" with "10.9.0.0/20"; a network of type meshd has pool4, pool6, allocation, egress, mtu, socket"#
+            r#"unknown key "pool" with "10.9.0.0/20"; a network of type meshd has pool4, pool6, allocation, egress, reach, policy, mtu, socket"#
         );
     }
 
@@ -188,6 +201,8 @@ mod tests {
                 r#"{"name":"n","pool4":"p","allocation":"random"}"#,
                 r#"allocation is "random", not blocks or sequential"#,
             ),
+            (r#"{"name":"n","reach":"all"}"#, r#"reach is "all", not mesh or network"#),
+            (r#"{"name":"n","policy":true}"#, "policy is true"),
             (r#"{"name":"n","ipam":[]}"#, "ipam is []"),
         ] {
             let failure = of(text).expect_err(text);

@@ -21,6 +21,8 @@ usage: meshd-cni install [--bin-dir DIR] [--conf-dir DIR] [options]
   --pool6 PREFIX      where IPv6 addresses come from
   --allocation HOW    blocks or sequential
   --egress HOW        mesh, runtime or none
+  --reach HOW         mesh or network
+  --policy HOW        optional or required
   --mtu BYTES         largest packet, if less than the mesh's
   --socket PATH       where meshd listens to plugins [/run/meshd/plugin.sock]
   --wait SECONDS      how long to wait until meshd can attach containers [0]
@@ -112,7 +114,9 @@ impl Install {
             "--file" if value.ends_with(".conflist") && !value.contains('/') => self.file = value.to_owned(),
             "--file" => return Err(format!("--file is {value:?}, not a name that ends with .conflist")),
             "--name" => self.name = value.to_owned(),
-            "--pool4" | "--pool6" | "--allocation" | "--egress" => self.put(key, value.into()),
+            "--pool4" | "--pool6" | "--allocation" | "--egress" | "--reach" | "--policy" => {
+                self.put(key, value.into());
+            }
             "--mtu" => self.put(key, number()?.into()),
             "--socket" => {
                 self.socket = value.into();
@@ -140,7 +144,7 @@ mod tests {
     #[test]
     fn every_option_of_the_help_is_understood() {
         let options: Vec<&str> = HELP.lines().filter_map(|line| line.trim().strip_prefix("--")).collect();
-        assert_eq!(options.len(), 13);
+        assert_eq!(options.len(), 15);
         for option in options {
             let name = option.split_whitespace().next().expect("a name");
             let value = match name {

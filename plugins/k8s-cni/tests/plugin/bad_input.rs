@@ -50,7 +50,7 @@ proptest! {
         version in prop::sample::select(&["0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"][..]),
         key in prop::sample::select(&[
             "cniVersion", "cniVersions", "name", "type", "prevResult", "runtimeConfig", "args", "dns", "ipam", "pool4",
-            "allocation", "egress", "mtu", "cni.dev/valid-attachments", "cni.dev/attachments", "else",
+            "allocation", "egress", "reach", "policy", "mtu", "cni.dev/valid-attachments", "cni.dev/attachments", "else",
         ][..]),
         value in value(),
     ) {

@@ -84,6 +84,9 @@ fn the_configuration_is_what_every_runtime_takes_and_the_plugin_accepts() {
             "--allocation",
             "sequential",
             "--egress=none",
+            "--reach=network",
+            "--policy",
+            "required",
             "--mtu",
             "1400",
             "--socket",
@@ -109,7 +112,8 @@ fn the_configuration_is_what_every_runtime_takes_and_the_plugin_accepts() {
     assert_eq!(
         put["network"],
         json!({"runtime": "cni", "network": "meshd", "pool4": "10.202.0.0/16", "pool6": "fd77:202::/64",
-            "allocation": "sequential", "egress": "none", "mtu": 1400, "ranges": []})
+            "allocation": "sequential", "egress": "none", "mtu": 1400, "ranges": [],
+            "reach": "network", "policy": "required"})
     );
 }
 
@@ -170,6 +174,7 @@ fn a_wrong_setting_installs_nothing() {
     let (bin, conf) = (dir(&rig, "bin"), dir(&rig, "net.d"));
     for (wrong, told) in [
         (["--egress", "nat"], "egress is \"nat\""),
+        (["--policy", "yes"], "policy is \"yes\""),
         (["--mtu", "70000"], "mtu is 70000"),
         (["--allocation", "blocks"], "allocation needs pool4 or pool6"),
         (["--name", "../x"], "name is \"../x\""),

@@ -1,5 +1,7 @@
 //! The program nft, spoken to in JSON.
 
+pub(super) mod words;
+
 use std::io::{self, Read, Write};
 use std::process::{Command, Output, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -8,7 +10,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::ruleset::{FAMILY, TABLE};
+use words::FAMILY;
 
 const PROGRAM: &str = "nft";
 /// Longest time it takes: a full table is written within a second, and callers wait for twenty.
@@ -28,6 +30,14 @@ pub enum FirewallError {
         /// What it said, shortened.
         said: String,
     },
+    /// More than the packet filter is given.
+    #[error("{weight} rules and addresses, where {max} fit")]
+    TooMany {
+        /// How many.
+        weight: usize,
+        /// How many fit.
+        max: usize,
+    },
     /// It answered with something else than JSON.
     #[error("read the answer of {PROGRAM}")]
     Answer(#[source] serde_json::Error),
@@ -42,13 +52,13 @@ pub(super) fn run(commands: &[Value]) -> Result<(), FirewallError> {
     said(&["-j", "-f", "-"], &input).map(|_| ())
 }
 
-/// The table as the kernel has it; nothing if it isn't there.
-pub(super) fn listed() -> Result<Vec<Value>, FirewallError> {
+/// A table as the kernel has it; nothing if it isn't there.
+pub(super) fn listed(table: &str) -> Result<Vec<Value>, FirewallError> {
     let tables = items(&said(&["-j", "list", "tables", FAMILY], "")?)?;
-    if !tables.iter().any(|item| item.pointer("/table/name").is_some_and(|name| name == TABLE)) {
+    if !tables.iter().any(|item| item.pointer("/table/name").is_some_and(|name| name == table)) {
         return Ok(Vec::new());
     }
-    items(&said(&["-j", "list", "table", FAMILY, TABLE], "")?)
+    items(&said(&["-j", "list", "table", FAMILY, table], "")?)
 }
 
 fn items(answer: &[u8]) -> Result<Vec<Value>, FirewallError> {

@@ -1,0 +1,106 @@
+//! What endpoints may do beyond being themselves: a second table of ours, `inet meshd_policy`.
+//!
+//! Every hop of an endpoint passes the host's forward hook, wherever its other side is, so that everything is judged
+//! here, and at this place alone. What its own node sends and receives does not pass it.
+//!
+//! ```text
+//! apart     addresses of pools that keep to themselves ─▶ the other side is one of the pool, a node, or elsewhere
+//! leaving   link, direction of the connection ─▶ endpoint's chain ─▶ what each policy allows ─▶ accept, or drop
+//! reaching  the same for the link that a packet leaves by
+//! ```
+//!
+//! Packets are judged by their connection each time, so a change cuts those that are not allowed any more, and no
+//! others. What is not the connection's, but an error about it, passes with it.
+
+mod allowance;
+mod ranges;
+mod table;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use meshd_wire::EndpointId;
+
+use super::nft::words::{counters, removal};
+use super::nft::{FirewallError, listed, run};
+use table::{TABLE, Table};
+
+pub use allowance::{Allowance, Direction, Permit};
+pub use ranges::Ranges;
+
+/// Rules and elements of the table: more would take the kernel seconds to change.
+const WEIGHT_MAX: usize = 262_144;
+
+/// What restricts one endpoint.
+#[derive(Debug, Clone, Default)]
+pub struct Restriction {
+    /// What others may open to it: what any of these allows; not restricted if there is none.
+    pub ingress: Option<Vec<Arc<Allowance>>>,
+    /// What it may open.
+    pub egress: Option<Vec<Arc<Allowance>>>,
+}
+
+/// Networks that keep to themselves within their organisation.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Apart {
+    /// Prefixes of the organisation.
+    pub own: Vec<IpNet>,
+    /// Addresses of its nodes, which everybody may reach.
+    pub nodes: BTreeSet<IpAddr>,
+    /// Pools of those networks.
+    pub pools: BTreeSet<IpNet>,
+}
+
+/// The table as it was written.
+#[derive(Debug)]
+pub struct PolicyTable {
+    written: Table,
+}
+
+impl PolicyTable {
+    /// Writes the whole table in one transaction, in place of one that is there.
+    pub fn install(
+        apart: &Apart,
+        restricted: &BTreeMap<EndpointId, Restriction>,
+    ) -> Result<Self, FirewallError> {
+        let written = bounded(Table::new(apart, restricted))?;
+        run(&written.whole())?;
+        Ok(Self { written })
+    }
+
+    /// Changes what differs, in one transaction; if that fails, all is as it was.
+    pub fn change(
+        &mut self,
+        apart: &Apart,
+        restricted: &BTreeMap<EndpointId, Restriction>,
+    ) -> Result<(), FirewallError> {
+        let new = bounded(Table::new(apart, restricted))?;
+        run(&self.written.change(&new))?;
+        self.written = new;
+        Ok(())
+    }
+
+    /// Takes the table away.
+    pub fn uninstall() -> Result<(), FirewallError> {
+        run(&removal(TABLE))
+    }
+
+    /// Reads the table back: one line for each thing that is not as it was written.
+    pub fn faults(&self) -> Result<Vec<String>, FirewallError> {
+        Ok(self.written.faults(&listed(TABLE)?))
+    }
+
+    /// Packets dropped since the table was written, by the reason.
+    pub fn drops() -> Result<BTreeMap<String, u64>, FirewallError> {
+        Ok(counters(&listed(TABLE)?))
+    }
+}
+
+fn bounded(table: Table) -> Result<Table, FirewallError> {
+    match table.weight() {
+        weight if weight > WEIGHT_MAX => Err(FirewallError::TooMany { weight, max: WEIGHT_MAX }),
+        _ => Ok(table),
+    }
+}

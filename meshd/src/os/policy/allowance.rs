@@ -1,0 +1,114 @@
+//! What one policy allows in one direction, as chains of rules.
+//!
+//! A packet is judged by its connection, whichever way it goes, with the addresses that the connection really has:
+//! the client as it was before any translation, the server and its port as they are after it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use meshd_api::{PolicyPorts, PolicyProtocol};
+use serde_json::{Value, json};
+
+use super::ranges::Ranges;
+use super::table::{Rules, chain_name};
+use crate::os::nft::words::{accept, is, meta};
+
+/// Which of an endpoint's connections are meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// Those that others open to it.
+    Ingress,
+    /// Those that it opens.
+    Egress,
+}
+
+/// Peers together with ports.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Permit {
+    /// Everybody, if there are none.
+    pub peers: Option<Ranges>,
+    /// Everything, if there are none.
+    pub ports: Option<BTreeSet<PolicyPorts>>,
+}
+
+/// What one policy allows in one direction. Equal ones are one chain.
+#[derive(Debug, Clone)]
+pub struct Allowance {
+    /// The chain to look at.
+    pub(super) name: String,
+    /// That one, and those it leads to.
+    pub(super) chains: BTreeMap<String, Arc<Rules>>,
+}
+
+impl Allowance {
+    /// Writes rules for what is allowed.
+    pub fn new(direction: Direction, permits: &[Permit]) -> Self {
+        let mut chains = BTreeMap::new();
+        let mut rules = Rules::default();
+        for Permit { peers, ports } in permits {
+            let reached = ports.as_ref().map(|ports| reached(ports, &mut chains));
+            let ends = reached.unwrap_or_else(|| vec![vec![accept()]]);
+            for (of_peers, weight) in
+                peers.as_ref().map_or_else(|| vec![(Vec::new(), 0)], |p| from(p, direction))
+            {
+                for end in &ends {
+                    rules.push([&of_peers[..], end].concat(), weight);
+                }
+            }
+        }
+        let name = chain_name("allow", &rules);
+        chains.insert(name.clone(), Arc::new(rules));
+        Self { name, chains }
+    }
+}
+
+/// Ends of rules that accept these ports; several are a chain of their own, so that peers are looked up once.
+fn reached(ports: &BTreeSet<PolicyPorts>, chains: &mut BTreeMap<String, Arc<Rules>>) -> Vec<Vec<Value>> {
+    let mut rules = Rules::default();
+    for PolicyPorts { protocol, first, last } in ports {
+        let protocol = match protocol {
+            PolicyProtocol::Tcp => "tcp",
+            PolicyProtocol::Udp => "udp",
+            PolicyProtocol::Sctp => "sctp",
+        };
+        let mut expr = vec![is(meta("l4proto"), json!(protocol))];
+        if (*first, *last) != (0, u16::MAX) {
+            let port = json!({ "ct": { "key": "proto-src", "dir": "reply" } });
+            expr.push(is(port, if first == last { json!(first) } else { json!({ "range": [first, last] }) }));
+        }
+        expr.push(accept());
+        rules.push(expr, 0);
+    }
+    if ports.len() <= 1 {
+        return rules.into_exprs();
+    }
+    let name = chain_name("ports", &rules);
+    chains.insert(name.clone(), Arc::new(rules));
+    vec![vec![json!({ "jump": { "target": name } })]]
+}
+
+/// Beginnings of rules for these peers, one for each family, with the number of ranges in it.
+fn from(peers: &Ranges, direction: Direction) -> Vec<(Vec<Value>, usize)> {
+    let mut matches = Vec::new();
+    for (is_v4, family, protocol) in [(true, "ipv4", "ip saddr"), (false, "ipv6", "ip6 saddr")] {
+        let Some(ranges) = peers.of_family(is_v4) else {
+            matches.push((vec![is(meta("nfproto"), json!(family))], 0));
+            continue;
+        };
+        let dir = match direction {
+            Direction::Ingress => "original",
+            Direction::Egress => "reply",
+        };
+        let member = |(first, last): &(std::net::IpAddr, std::net::IpAddr)| {
+            if first == last { json!(first) } else { json!({ "range": [first, last] }) }
+        };
+        let right = match ranges.as_slice() {
+            [] => continue,
+            [one] => member(one),
+            several => json!({ "set": several.iter().map(member).collect::<Vec<_>>() }),
+        };
+        let peer = json!({ "ct": { "key": protocol, "dir": dir } });
+        matches.push((vec![is(peer, right)], ranges.len()));
+    }
+    matches
+}

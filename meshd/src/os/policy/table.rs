@@ -1,0 +1,326 @@
+//! The table, and the difference between two of it, in the JSON of libnftables-json(5).
+//!
+//! A chain is named after what is in it, so one that is there never changes. Names of users stand nowhere.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use meshd_wire::EndpointId;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use super::{Apart, Restriction};
+use crate::os::link_owner::host_link;
+use crate::os::nft::words::{
+    self, accept, add, base, concat, counted, drop, field, is, is_not, members, meta, prefix_of, text, within,
+};
+
+pub(super) const TABLE: &str = "meshd_policy";
+
+/// Bytes of a hash that name a chain.
+const NAME_BYTES: usize = 16;
+/// After everything that looks at forwarded packets by itself: networks apart, then both sides of a packet. What the
+/// one accepts the next one judges still.
+const PRIORITIES: [(&str, i32); 3] = [(APART, 1), (LEAVING, 2), (REACHING, 3)];
+const APART: &str = "apart";
+const LEAVING: &str = "leaving";
+const REACHING: &str = "reaching";
+/// Counters, one for each reason to drop a packet.
+const DENIED: &str = "denied";
+/// Links of restricted endpoints.
+const RESTRICTED: &str = "restricted";
+/// Links with themselves: nobody can be kept from itself.
+const ITSELF: &str = "itself";
+/// Links and directions of connections, to what the endpoint may do.
+const FROM: &str = "from_link";
+const TO: &str = "to_link";
+
+/// What differs between the families.
+struct Family {
+    protocol: &'static str,
+    kind: &'static str,
+    own: &'static str,
+    nodes: &'static str,
+    /// Pools of networks apart, by what comes from them and what goes to them.
+    from: &'static str,
+    to: &'static str,
+}
+
+const V4: Family =
+    Family { protocol: "ip", kind: "ipv4_addr", own: "own4", nodes: "nodes4", from: "from4", to: "to4" };
+const V6: Family =
+    Family { protocol: "ip6", kind: "ipv6_addr", own: "own6", nodes: "nodes6", from: "from6", to: "to6" };
+
+/// The rules of one chain.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Rules {
+    exprs: Vec<Vec<Value>>,
+    /// Rules, and elements in them.
+    weight: usize,
+}
+
+impl Rules {
+    pub(super) fn push(&mut self, expr: Vec<Value>, weight: usize) {
+        self.exprs.push(expr);
+        self.weight += weight + 1;
+    }
+
+    pub(super) fn into_exprs(self) -> Vec<Vec<Value>> {
+        self.exprs
+    }
+}
+
+/// Everything in the table that is not always there.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Table {
+    chains: BTreeMap<String, Arc<Rules>>,
+    /// By their set and their text.
+    elements: BTreeMap<(&'static str, String), Value>,
+}
+
+impl Table {
+    pub(super) fn new(apart: &Apart, restricted: &BTreeMap<EndpointId, Restriction>) -> Self {
+        let mut table = Self::default();
+        table.set_apart(apart);
+        for (id, restriction) in restricted {
+            table.restrict(&host_link(*id), restriction);
+        }
+        table
+    }
+
+    /// Rules and elements.
+    pub(super) fn weight(&self) -> usize {
+        self.elements.len() + self.chains.values().map(|rules| rules.weight).sum::<usize>()
+    }
+
+    /// The whole table, in place of one that is there.
+    pub(super) fn whole(&self) -> Vec<Value> {
+        let mut commands = words::removal(TABLE);
+        commands.push(add(words::table(TABLE)));
+        for counter in [DENIED, APART] {
+            commands.push(add(json!({ "counter": within(TABLE, json!({ "name": counter })) })));
+        }
+        commands.extend(self.chains.keys().map(|name| add(chain(name))));
+        // With what is in them: nft 1.0.6 can't put verdicts into a map of prefixes that the same transaction has made.
+        commands.extend(self.containers());
+        for (chain, priority) in PRIORITIES {
+            commands.push(base(TABLE, chain, "filter", "forward", priority));
+            commands.extend(always(chain).iter().map(|expr| words::rule(TABLE, chain, expr)));
+        }
+        for (name, rules) in &self.chains {
+            commands.extend(rules.exprs.iter().map(|expr| words::rule(TABLE, name, expr)));
+        }
+        commands
+    }
+
+    /// What makes another table of this one.
+    pub(super) fn change(&self, new: &Self) -> Vec<Value> {
+        let added: Vec<_> = new.chains.iter().filter(|(name, _)| !self.chains.contains_key(*name)).collect();
+        let gone: Vec<_> = self.chains.keys().filter(|name| !new.chains.contains_key(*name)).collect();
+        let mut commands: Vec<Value> = added.iter().map(|(name, _)| add(chain(name))).collect();
+        for (name, rules) in added {
+            commands.extend(rules.exprs.iter().map(|expr| words::rule(TABLE, name, expr)));
+        }
+        let lost = self.elements.iter().filter(|(key, _)| !new.elements.contains_key(key));
+        commands.extend(batches(lost).into_iter().map(|batch| json!({ "delete": batch })));
+        let found = new.elements.iter().filter(|(key, _)| !self.elements.contains_key(key));
+        commands.extend(batches(found).into_iter().map(add));
+        // Rules of one may lead to another one.
+        commands.extend(gone.iter().map(|name| json!({ "flush": chain(name) })));
+        commands.extend(gone.iter().map(|name| json!({ "delete": chain(name) })));
+        commands
+    }
+
+    /// Sets and maps with what is in them.
+    fn containers(&self) -> Vec<Value> {
+        let set = |mut content: Value, kind: &str| {
+            let name = text(&content, "name");
+            let elements = self.elements.iter().filter(|((set, _), _)| *set == name);
+            let elements: Vec<&Value> = elements.map(|(_, value)| value).collect();
+            if !elements.is_empty() {
+                content["elem"] = json!(elements);
+            }
+            add(json!({ kind: within(TABLE, content) }))
+        };
+        let mut commands = vec![
+            set(json!({ "name": RESTRICTED, "type": "ifname" }), "set"),
+            set(json!({ "name": ITSELF, "type": ["ifname", "ifname"] }), "set"),
+        ];
+        for name in [FROM, TO] {
+            let content = json!({ "name": name, "type": ["ifname", "ct_dir"], "map": "verdict" });
+            commands.push(set(content, "map"));
+        }
+        for of in [V4, V6] {
+            commands.push(set(json!({ "name": of.own, "type": of.kind, "flags": ["interval"] }), "set"));
+            commands.push(set(json!({ "name": of.nodes, "type": of.kind }), "set"));
+            for name in [of.from, of.to] {
+                let content =
+                    json!({ "name": name, "type": of.kind, "map": "verdict", "flags": ["interval"] });
+                commands.push(set(content, "map"));
+            }
+        }
+        commands
+    }
+
+    /// One line for each thing that is not as it was written.
+    pub(super) fn faults(&self, listed: &[Value]) -> Vec<String> {
+        let mut wanted: BTreeMap<String, usize> =
+            self.chains.iter().map(|(name, rules)| (name.clone(), rules.exprs.len())).collect();
+        wanted.extend(PRIORITIES.map(|(chain, _)| (chain.to_owned(), always(chain).len())));
+        let mut found: BTreeMap<String, usize> = BTreeMap::new();
+        let mut elements = BTreeMap::new();
+        for item in listed {
+            if let Some(chain) = item.get("chain") {
+                found.entry(text(chain, "name").to_owned()).or_default();
+            } else if let Some(rule) = item.get("rule") {
+                *found.entry(text(rule, "chain").to_owned()).or_default() += 1;
+            } else if let Some(set) = item.get("set").or_else(|| item.get("map")) {
+                let of_set = set.get("elem").and_then(Value::as_array).into_iter().flatten();
+                elements.extend(of_set.map(|element| ((text(set, "name"), element.to_string()), ())));
+            }
+        }
+        let mut faults = Vec::new();
+        let differs = |one: &BTreeMap<String, usize>, other: &BTreeMap<String, usize>, what: &str| {
+            let lines = one.iter().filter(|(name, count)| other.get(*name) != Some(count));
+            lines.map(|(name, count)| format!("{what}: {count} rules in {name}")).collect::<Vec<_>>()
+        };
+        faults.extend(differs(&wanted, &found, "missing"));
+        faults.extend(differs(&found, &wanted, "foreign"));
+        let is_there = |(set, text): &&(&'static str, String)| elements.contains_key(&(*set, text.clone()));
+        let missing = self.elements.keys().filter(|key| !is_there(key));
+        faults.extend(missing.map(|(set, text)| format!("missing: {text} in {set}")));
+        if elements.len() > self.elements.len() {
+            faults.push("foreign elements".to_owned());
+        }
+        faults
+    }
+
+    /// Keeps networks apart: of the organisation they reach themselves and the nodes.
+    fn set_apart(&mut self, apart: &Apart) {
+        if apart.pools.is_empty() {
+            return;
+        }
+        for net in IpNet::aggregate(&apart.own) {
+            self.element(family(net.addr()).own, one_or_prefix(&net));
+        }
+        for node in &apart.nodes {
+            self.element(family(*node).nodes, json!(node));
+        }
+        for pool in &apart.pools {
+            let of = family(pool.addr());
+            for (map, other) in [(of.from, "daddr"), (of.to, "saddr")] {
+                let mut rules = Rules::default();
+                let other = || field(of.protocol, other);
+                let expr = vec![
+                    is(other(), members(of.own)),
+                    is_not(other(), prefix_of(pool)),
+                    is_not(other(), members(of.nodes)),
+                    counted(APART),
+                    drop(),
+                ];
+                rules.push(expr, 0);
+                let name = chain_name("pool", &rules);
+                self.element(map, json!([one_or_prefix(pool), { "jump": { "target": name } }]));
+                self.chains.insert(name, Arc::new(rules));
+            }
+        }
+    }
+
+    fn restrict(&mut self, link: &str, restriction: &Restriction) {
+        self.element(RESTRICTED, json!(link));
+        self.element(ITSELF, concat(json!(link), json!(link)));
+        let sides = [
+            (&restriction.egress, [(FROM, "original"), (TO, "reply")]),
+            (&restriction.ingress, [(FROM, "reply"), (TO, "original")]),
+        ];
+        for (allowances, places) in sides {
+            let Some(allowances) = allowances else { continue };
+            let mut rules = Rules::default();
+            for allowance in allowances {
+                rules.push(vec![json!({ "jump": { "target": allowance.name } })], 0);
+                let chains = allowance.chains.iter().map(|(name, rules)| (name.clone(), Arc::clone(rules)));
+                self.chains.extend(chains);
+            }
+            rules.push(vec![counted(DENIED), drop()], 0);
+            let name = chain_name("endpoint", &rules);
+            for (map, direction) in places {
+                let key = concat(json!(link), json!(direction));
+                self.element(map, json!([key, { "jump": { "target": name } }]));
+            }
+            self.chains.insert(name, Arc::new(rules));
+        }
+    }
+
+    fn element(&mut self, set: &'static str, value: Value) {
+        self.elements.insert((set, value.to_string()), value);
+    }
+}
+
+/// A name that says what is in a chain.
+pub(super) fn chain_name(kind: &str, rules: &Rules) -> String {
+    let hash = Sha256::digest(json!(rules.exprs).to_string());
+    hash.iter().take(NAME_BYTES).fold(format!("{kind}_"), |mut name, byte| {
+        // Writing to a text can't fail.
+        let _ = write!(name, "{byte:02x}");
+        name
+    })
+}
+
+/// What changes one set, for each set.
+fn batches<'a>(elements: impl Iterator<Item = (&'a (&'static str, String), &'a Value)>) -> Vec<Value> {
+    let mut by_set: BTreeMap<&str, Vec<&Value>> = BTreeMap::new();
+    for ((set, _), value) in elements {
+        by_set.entry(set).or_default().push(value);
+    }
+    let batch = |(set, elements): (&str, Vec<&Value>)| json!({ "element": within(TABLE, json!({ "name": set, "elem": elements })) });
+    by_set.into_iter().map(batch).collect()
+}
+
+/// Rules that are there for no endpoint at all, too: they make the kernel follow connections before the first policy
+/// comes, so that it knows who opened which.
+fn always(chain: &str) -> Vec<Vec<Value>> {
+    let lookup = |key: Value, map: &str| vec![json!({ "vmap": { "key": key, "data": members(map) } })];
+    let (link, map) = match chain {
+        APART => {
+            let places = [V4, V6]
+                .map(|of| [("saddr", of.from), ("daddr", of.to)].map(|(end, map)| (of.protocol, end, map)));
+            return places.concat().into_iter().map(|(of, end, map)| lookup(field(of, end), map)).collect();
+        }
+        LEAVING => ("iifname", FROM),
+        _ => ("oifname", TO),
+    };
+    let ct = |key: &str| json!({ "ct": { "key": key } });
+    let in_state = |states: Value| json!({ "match": { "op": "in", "left": ct("state"), "right": states } });
+    vec![
+        vec![is(concat(meta("iifname"), meta("oifname")), members(ITSELF)), accept()],
+        vec![
+            is(meta(link), members(RESTRICTED)),
+            in_state(json!(["invalid", "untracked"])),
+            counted(DENIED),
+            drop(),
+        ],
+        // Only a connection that was allowed has errors; they carry nothing that its packets could not.
+        vec![
+            in_state(json!("related")),
+            is(meta("l4proto"), json!({ "set": ["icmp", "ipv6-icmp"] })),
+            accept(),
+        ],
+        lookup(concat(meta(link), ct("direction")), map),
+    ]
+}
+
+fn chain(name: &str) -> Value {
+    json!({ "chain": within(TABLE, json!({ "name": name })) })
+}
+
+fn family(address: IpAddr) -> Family {
+    if address.is_ipv4() { V4 } else { V6 }
+}
+
+/// A prefix as it is listed.
+fn one_or_prefix(net: &IpNet) -> Value {
+    if net.prefix_len() == net.max_prefix_len() { json!(net.addr()) } else { prefix_of(net) }
+}
