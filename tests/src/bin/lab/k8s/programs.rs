@@ -8,25 +8,21 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::packages;
+use crate::{debian, packages};
 
 /// What is built.
 const PROGRAMS: [&str; 6] =
     ["kubectl", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy", "kubelet"];
 
 /// What building and running needs, and the packages that bring it. That Kubernetes wants an older compiler.
-const NEEDED: [(&str, &str); 4] = [
-    ("/usr/lib/go-1.19/bin/go", "golang-1.19-go"),
-    ("/usr/share/keyrings/debian-archive-keyring.gpg", "debian-archive-keyring"),
-    ("conntrack", "conntrack"),
-    ("xz", "xz-utils"),
-];
+const NEEDED: [(&str, &str); 3] =
+    [("/usr/lib/go-1.19/bin/go", "golang-1.19-go"), ("conntrack", "conntrack"), ("xz", "xz-utils")];
 
 /// The compiler.
 const GO: &str = "/usr/lib/go-1.19/bin/go";
 
-/// Where the source package comes from.
-const SOURCE: &str = "deb-src [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian bookworm main\n";
+/// Release that has the source package.
+const RELEASE: &str = "bookworm";
 
 /// Generates what the source package lacks: descriptions of the API's types.
 const GENERATE: &str = r#"
@@ -108,7 +104,8 @@ impl Tree {
             fs::create_dir_all(apt.join(part)).context("make room for the source package")?;
         }
         let list = apt.join("sources.list");
-        fs::write(&list, SOURCE).context("name where the source package is")?;
+        let source = format!("deb-src {} {RELEASE} main\n", debian::mirror()?);
+        fs::write(&list, source).context("name where the source package is")?;
         let option = |name: &str, value: &Path| format!("-o{name}={}", value.display());
         let options = [
             option("Dir::Etc::sourcelist", &list),
