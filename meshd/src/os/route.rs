@@ -74,6 +74,8 @@ pub fn endpoint_routes() -> Result<BTreeSet<(String, IpAddr)>, NetlinkError> {
             if let Some(link) = route.device.and_then(|index| links.get(&index))
                 && is_one
                 && route.kind == RouteType::Unicast
+                // The kernel's own route to an address of the link has none.
+                && route.source.is_some()
             {
                 found.insert((link.clone(), route.prefix.addr()));
             }
