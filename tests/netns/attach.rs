@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use mesh_lab::{Host, Mesh, Namespace, story, wait};
+use mesh_lab::{Etcd, Host, Mesh, Namespace, story, wait};
 use serde_json::Value;
 
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -167,8 +167,10 @@ fn a_daemon_that_lost_its_state_takes_its_living_endpoints_over() {
 #[test]
 fn endpoints_of_a_revoked_node_are_isolated_and_live_on() {
     story("attach-revoked", |lab| {
-        let [a, b, copy] = lab.hosts(["a", "b", "copy"])?;
-        let mut mesh = lab.mesh("clinics", &[&a, &b])?;
+        let [a, b, copy, store] = lab.hosts(["a", "b", "copy", "store"])?;
+        // Who is revoked hears of it from a registry of others: that of a steward lets it in no more.
+        let etcd = Etcd::start(&store)?;
+        let mut mesh = lab.mesh_with("clinics", &[&a, &b], &etcd.config())?;
         mesh.everyone_reaches_all()?;
         let one = Place::attached(&b, "one", &[])?;
         let node = mesh.member("a")?.addr4.to_string();
@@ -176,10 +178,10 @@ fn endpoints_of_a_revoked_node_are_isolated_and_live_on() {
         // Somebody takes the node's secrets away, and leaves the mesh with them.
         mesh.member_mut("b")?.daemon.kill()?;
         copy.run(&["cp", "-a", &format!("{}/.", path(&b)), &path(&copy)])?.ok()?;
-        let daemon = copy.meshd("")?;
+        let daemon = copy.meshd(&etcd.config())?;
         copy.ctl(&["leave"])?.ok()?;
         drop(daemon);
-        mesh.member_mut("b")?.daemon = b.meshd("")?;
+        mesh.member_mut("b")?.daemon = b.meshd(&etcd.config())?;
         let link = endpoints(&b)?[0]["host_link"].as_str().context("a link")?.to_owned();
         wait::until(REVOKED_WITHIN, "the endpoint is isolated", || {
             let state = endpoints(&b).ok().map(|found| found[0]["state"].clone());

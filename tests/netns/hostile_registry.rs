@@ -5,7 +5,7 @@ use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use mesh_lab::{Host, Mesh, Process, story, wait};
+use mesh_lab::{Etcd, Host, Mesh, story, wait};
 use nix::sys::signal::Signal;
 
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -15,41 +15,17 @@ const REPUBLISH_DEADLINE: Duration = Duration::from_secs(60);
 /// An etcd, and somebody who owns it.
 struct Attacker<'lab> {
     host: &'lab Host,
-    _etcd: Process,
+    etcd: Etcd<'lab>,
 }
 
 impl<'lab> Attacker<'lab> {
     fn on(host: &'lab Host) -> Result<Self> {
-        let data = host.dir().join("etcd");
-        let url = format!("http://{}:2379", host.addr4());
-        let line = [
-            "etcd",
-            "--data-dir",
-            data.to_str().context("a path is no text")?,
-            "--listen-client-urls",
-            &format!("{url},http://127.0.0.1:2379"),
-            "--advertise-client-urls",
-            &url,
-            "--listen-peer-urls",
-            "http://127.0.0.1:2380",
-        ];
-        let etcd = host.start(&line)?;
-        let attacker = Self { host, _etcd: etcd };
-        wait::until(DEADLINE, "etcd answers", || attacker.etcdctl("endpoint health").is_ok())?;
-        Ok(attacker)
-    }
-
-    fn config(&self) -> String {
-        format!("[registry]\nendpoints = [\"http://{}:2379\"]\n", self.host.addr4())
-    }
-
-    fn etcdctl(&self, words: &str) -> Result<String> {
-        self.host.run(&["sh", "-c", &format!("ETCDCTL_API=3 etcdctl {words}")])?.ok()
+        Ok(Self { host, etcd: Etcd::start(host)? })
     }
 
     /// All keys with their values.
     fn values(&self) -> Result<BTreeMap<String, Vec<u8>>> {
-        let text = self.etcdctl("get / --prefix -w json")?;
+        let text = self.etcd.ctl("get / --prefix -w json")?;
         let json: serde_json::Value = serde_json::from_str(&text).context("read etcd's keys")?;
         let mut values = BTreeMap::new();
         for entry in json.get("kvs").and_then(|kvs| kvs.as_array()).into_iter().flatten() {
@@ -64,7 +40,7 @@ impl<'lab> Attacker<'lab> {
     fn put(&self, key: &str, value: &[u8]) -> Result<()> {
         let file = self.host.dir().join("value");
         fs::write(&file, value)?;
-        self.etcdctl(&format!("put '{key}' < {}", file.display())).map(drop)
+        self.etcd.ctl(&format!("put '{key}' < {}", file.display())).map(drop)
     }
 }
 
@@ -73,7 +49,7 @@ fn nothing_that_an_attacker_writes_is_used_and_each_attempt_is_counted() {
     story("hostile-registry", |lab| {
         let [r, a, b, c] = lab.hosts(["r", "a", "b", "c"])?;
         let attacker = Attacker::on(&r)?;
-        let mesh = lab.mesh_with("clinics", &[&a, &b, &c], &attacker.config())?;
+        let mesh = lab.mesh_with("clinics", &[&a, &b, &c], &attacker.etcd.config())?;
         mesh.everyone_sees_all()?;
         mesh.everyone_reaches_all()?;
         let other_mesh = foreign_records(lab, &attacker)?;
@@ -84,7 +60,7 @@ fn nothing_that_an_attacker_writes_is_used_and_each_attempt_is_counted() {
         let honest: BTreeMap<_, _> = honest.into_iter().filter(|(key, _)| key.starts_with(ours)).collect();
         let state_key = find(&honest, "/state")?;
         let old_state = honest[&state_key].clone();
-        pass_through(&mesh, &lab.host("d")?, &attacker.config())?;
+        pass_through(&mesh, &lab.host("d")?, &attacker.etcd.config())?;
         wait::until(DEADLINE, "the steward signs a newer state", || {
             attacker.values().is_ok_and(|now| now.get(&state_key).is_some_and(|state| *state != old_state))
         })?;
@@ -130,7 +106,7 @@ fn a_registry_that_withholds_or_forgets_everything_loses_no_packet_and_is_filled
     story("forgetful-registry", |lab| {
         let [r, a, b, c] = lab.hosts(["r", "a", "b", "c"])?;
         let attacker = Attacker::on(&r)?;
-        let mesh = lab.mesh_with("clinics", &[&a, &b, &c], &attacker.config())?;
+        let mesh = lab.mesh_with("clinics", &[&a, &b, &c], &attacker.etcd.config())?;
         mesh.everyone_sees_all()?;
         mesh.everyone_reaches_all()?;
         wait::until(DEADLINE, "every node has published", || {
@@ -138,7 +114,7 @@ fn a_registry_that_withholds_or_forgets_everything_loses_no_packet_and_is_filled
         })?;
         let honest: Vec<String> = attacker.values()?.into_keys().collect();
         let mut pinging = b.start(&ping_line(&mesh, "c")?)?;
-        attacker.etcdctl("del / --prefix")?;
+        attacker.etcd.ctl("del / --prefix")?;
         wait::until(REPUBLISH_DEADLINE, "every record is back", || {
             attacker.values().is_ok_and(|now| honest.iter().all(|key| now.contains_key(key)))
         })?;
@@ -157,7 +133,7 @@ const FOREIGN: &[&str] =
 fn foreign_records(lab: &mesh_lab::Lab, attacker: &Attacker<'_>) -> Result<Vec<u8>> {
     let stranger = lab.host("stranger")?;
     let ours: Vec<String> = attacker.values()?.into_keys().collect();
-    let _mesh = lab.mesh_with("strangers", &[&stranger], &attacker.config())?;
+    let _mesh = lab.mesh_with("strangers", &[&stranger], &attacker.etcd.config())?;
     wait::until_some(DEADLINE, "the stranger has published", || {
         let values = attacker.values().ok()?;
         values.into_iter().find(|(key, _)| key.contains("/p/") && !ours.contains(key)).map(|(_, value)| value)
