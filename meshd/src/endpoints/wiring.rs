@@ -135,11 +135,11 @@ impl Wiring {
         let firewall = hold_prefixes(&settings.prefixes, &mut held).and_then(|()| {
             Firewall::install(&settings.of_firewall(), admitted).map_err(WiringError::Firewall)
         });
-        if firewall.is_err()
-            && entries.is_empty()
-            && let Err(error) = release_prefixes(&held)
-        {
-            tell(None, &error);
+        if firewall.is_err() && entries.is_empty() {
+            let stopped = Enforcement::stop().map_err(WiringError::Policies);
+            for error in [release_prefixes(&held), stopped].into_iter().filter_map(Result::err) {
+                tell(None, &error);
+            }
         }
         Ok(Self {
             settings,
