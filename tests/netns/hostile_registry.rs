@@ -5,7 +5,7 @@ use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use mesh_lab::{Etcd, Host, Mesh, story, wait};
+use mesh_lab::{Etcd, Host, Mesh, Process, story, wait};
 use nix::sys::signal::Signal;
 
 const DEADLINE: Duration = Duration::from_secs(30);
