@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use crate::{bench, cargo, docker_28, fuzz, later, packages, peers, walls};
 
 /// Seconds that each decoder is fed mutated input.
-const FUZZ_S: u32 = 60;
+const FUZZ_S: u32 = 30;
 
 /// What was counted.
 #[derive(Debug, Default)]
