@@ -147,6 +147,33 @@ fn a_change_cuts_what_is_not_allowed_any_more_and_nothing_else() {
 }
 
 #[test]
+fn policies_that_are_too_heavy_are_refused_and_keep_nothing_from_coming_and_going() {
+    story("policy-heavy", |lab| {
+        let a = lab.host("a")?;
+        let mut mesh = lab.mesh("clinics", &[&a])?;
+        put_network(&a, &pools(&mesh, 128)?, json!({}))?;
+        let mut t = Place::new(&a, "t")?;
+        t.attach(&a, NETWORK, &["--label", "who=t"])?;
+        // Within every bound of a single field.
+        let except =
+            |n: usize| -> Vec<String> { (0..256).map(|m| format!("fd00:{n:x}:{:x}::/48", 2 * m)).collect() };
+        let peers = (0..1024).map(|n| json!({ "net": format!("fd00:{n:x}::/32"), "except": except(n) }));
+        let rule = json!({ "peers": peers.collect::<Vec<_>>() });
+        let policy = json!({ "select": { "who": "t" }, "ingress": [rule] });
+        let refused = set_policies(&a, &json!([policy])).err().context("it is refused")?.to_string();
+        ensure!(refused.contains("too heavy"), "{refused}");
+        let mut s = Place::new(&a, "s")?;
+        s.attach(&a, NETWORK, &[])?;
+        ensure!(s.pings(t.addresses[0])?, "nothing restricts it");
+        a.ctl(&["detach", "--netns", &s.path, "--network", NETWORK])?.ok()?;
+        let member = mesh.member_mut("a")?;
+        member.daemon.kill()?;
+        member.daemon = a.meshd("")?;
+        a.ctl(&["endpoints"])?.ok().map(drop)
+    });
+}
+
+#[test]
 fn an_endpoint_is_restricted_from_its_first_packet_on_and_when_the_daemon_is_gone() {
     story("policy-first", |lab| {
         let [a, b] = lab.hosts(["a", "b"])?;

@@ -70,6 +70,11 @@ impl PolicyTable {
         Ok(Self { written })
     }
 
+    /// Whether a table is small enough to be written.
+    pub fn fits(apart: &Apart, restricted: &BTreeMap<EndpointId, Restriction>) -> Result<(), FirewallError> {
+        bounded(Table::new(apart, restricted)).map(drop)
+    }
+
     /// Changes what differs, in one transaction; if that fails, all is as it was.
     pub fn change(
         &mut self,

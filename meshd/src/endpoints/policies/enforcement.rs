@@ -52,6 +52,11 @@ impl Enforcement {
         self.rulebook.load_full()
     }
 
+    /// Whether another one could hold for the endpoints that there are.
+    pub fn fits(&self, rulebook: &Rulebook) -> Result<(), FirewallError> {
+        PolicyTable::fits(&rulebook.apart, &restrictions(rulebook, &self.enforced().held))
+    }
+
     /// Makes another one hold: at once for endpoints to come, with [`Enforcement::enforce`] for all.
     pub fn replace(&self, rulebook: Rulebook) {
         self.rulebook.store(Arc::new(rulebook));

@@ -29,10 +29,13 @@ pub struct Ruled {
 impl Rulebook {
     /// What restricts an endpoint; nothing, if nothing does.
     pub fn restriction(&self, attachment: &Attachment, labels: &Labels) -> Option<Restriction> {
+        let isolated = || Restriction { ingress: Some(Vec::new()), egress: Some(Vec::new()) };
+        if attachment.network.is_empty() {
+            return self.rules_some_of(&attachment.runtime).then(isolated);
+        }
         let ruled = self.ruled(attachment)?;
         let mut selecting = ruled.policies.iter().filter(|policy| policy.selects(labels)).peekable();
         if selecting.peek().is_none() {
-            let isolated = || Restriction { ingress: Some(Vec::new()), egress: Some(Vec::new()) };
             return ruled.is_policed.then(isolated);
         }
         let mut restriction = Restriction::default();
@@ -67,6 +70,13 @@ impl Rulebook {
                 .iter()
                 .zip(&other.networks)
                 .all(|(one, other): ((&NetworkKey, _), (&NetworkKey, _))| is_same((one, other)))
+    }
+
+    /// Whether a network of a runtime restricts. An endpoint that was taken over after the state was lost may be of that
+    /// one: nobody knows.
+    fn rules_some_of(&self, runtime: &str) -> bool {
+        let of_runtime = self.networks.iter().filter(|((of, _), _)| of == runtime);
+        of_runtime.into_iter().any(|(_, ruled)| ruled.is_policed || !ruled.policies.is_empty())
     }
 
     fn ruled(&self, attachment: &Attachment) -> Option<&Ruled> {
@@ -108,6 +118,18 @@ mod tests {
     fn counts(restriction: Option<Restriction>) -> Option<(Option<usize>, Option<usize>)> {
         let of = |side: Option<Vec<_>>| side.map(|one| one.len());
         restriction.map(|Restriction { ingress, egress }| (of(ingress), of(egress)))
+    }
+
+    #[test]
+    fn an_endpoint_of_an_unknown_network_is_isolated_where_its_runtime_restricts_any() {
+        let none = Labels::new();
+        let closed = [policy(&[("ns", "shop")], Some(Vec::new()), None)];
+        for book in [rulebook(true, &[]), rulebook(false, &closed)] {
+            assert_eq!(counts(book.restriction(&attachment(""), &none)), Some((Some(0), Some(0))));
+        }
+        assert_eq!(counts(rulebook(false, &[]).restriction(&attachment(""), &none)), None);
+        let foreign = Attachment { runtime: "docker".into(), ..attachment("") };
+        assert_eq!(counts(rulebook(true, &closed).restriction(&foreign, &none)), None);
     }
 
     #[test]

@@ -7,7 +7,9 @@ use meshd_api::{ApiError, ErrorCode, PoliciesReply, Policing, Reach, SetPolicies
 
 use super::{Mesh, wiring_failed};
 use crate::control::Answer;
-use crate::endpoints::{NETWORKS_MAX, Pools, Report, Rulebook, Ruled, Wiring, WiringError, judge_policies};
+use crate::endpoints::{
+    Compiled, NETWORKS_MAX, Pools, Report, Rulebook, Ruled, Wiring, WiringError, judge_policies,
+};
 use crate::os::Apart;
 
 impl Mesh {
@@ -18,6 +20,15 @@ impl Mesh {
             if !known.contains_key(&key) && known.len() >= NETWORKS_MAX {
                 let error = format!("this node has policies of {NETWORKS_MAX} networks, and no more fit");
                 return Err(ApiError::new(ErrorCode::TooMany, error));
+            }
+            // Judged before it is stored: what can't hold would keep everything else from holding, too.
+            if let Some(wiring) = &self.endpoints.wiring {
+                let mut rulebook = self.rulebook();
+                rulebook.networks.entry(key.clone()).or_default().policies = Compiled::of(&policies);
+                wiring.policies().fits(&rulebook).map_err(|error| {
+                    ApiError::new(ErrorCode::TooMany, "the policies are too heavy for this host")
+                        .with_cause(crate::chain::of(&error))
+                })?;
             }
             let replaced = self.endpoints.policies.replace(key.clone(), policies);
             replaced.map_err(|error| {
