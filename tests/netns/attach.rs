@@ -291,6 +291,8 @@ fn what_can_not_be_attached_is_refused_and_leaves_nothing() {
         let refused = |more: &[&str], code| a.ctl(&[&attach, more].concat())?.refused(code);
         refused(&["--network", "none"], 5)?;
         refused(&["--ip", "192.0.2.1"], 2)?;
+        let labels: Vec<String> = (0..257).map(|n| format!("--label=k{n}=v")).collect();
+        refused(&labels.iter().map(String::as_str).collect::<Vec<_>>(), 2)?;
         a.ctl(&["attach", "--netns", "/etc/hostname"])?.refused(2)?;
         a.ctl(&["attach", "--netns", "/run/netns/absent"])?.refused(2)?;
         place.namespace.ip("link add mesh0 type veth peer name mesh1\n")?;

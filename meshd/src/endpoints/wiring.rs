@@ -164,11 +164,15 @@ impl Wiring {
             self.forget_connections(entry);
         }
         let wired = self.wire(entry);
-        if wired.is_err()
-            && !was_admitted
-            && let Err(error) = self.detach(entry)
-        {
-            tell(Some(entry.id), &error);
+        if wired.is_err() && !was_admitted {
+            let undone = match entry.stage {
+                // Its container lives: it is isolated, and looked at again.
+                Stage::Attached => self.judge(entry.id, None),
+                Stage::Wiring | Stage::Releasing => self.detach(entry),
+            };
+            if let Err(error) = undone {
+                tell(Some(entry.id), &error);
+            }
         }
         wired
     }
@@ -202,14 +206,15 @@ impl Wiring {
 
     /// Puts the packet filter back as it shall be, and what endpoints need in the chains of others.
     pub fn repair_firewall(&self) -> Result<(), WiringError> {
-        self.policies.repair().map_err(WiringError::Policies)?;
+        // One that can't be written must not keep the other from being there.
+        let policies = self.policies.repair().map_err(WiringError::Policies);
         let mut firewall = self.firewall.vessel();
         let admitted = firewall.admitted().clone();
         *firewall =
             Firewall::install(&self.settings.of_firewall(), admitted).map_err(WiringError::Firewall)?;
         drop(firewall);
         let _held = self.passage();
-        os::open_passage().map_err(WiringError::Passage)
+        policies.and(os::open_passage().map_err(WiringError::Passage))
     }
 
     /// Takes everything of ours from the host; that it forwards packets stays, as others may count on it.

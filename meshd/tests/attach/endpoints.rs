@@ -1,6 +1,6 @@
 //! Whole endpoints: attached, checked and detached, once, twice, and when a step fails.
 
-use meshd::endpoints::{Entry, Rulebook, Wired, Wiring, WiringError};
+use meshd::endpoints::{Entry, Rulebook, Stage, Wired, Wiring, WiringError};
 use meshd::os::{
     ContainerEndError, LinkEndError, NamespaceError, RouteError, VethError, container_link,
     enable_forwarding, forget_connections, host_link, host_mac,
@@ -71,7 +71,8 @@ fn a_step_that_fails_leaves_nothing_and_is_named() {
     let Some(node) = Node::new() else { return };
     let (a, other) = (Endpoint::new(1), Endpoint::new(2));
     node.attach(&other.entry()).expect("the endpoint is attached");
-    let entry = a.entry();
+    // One that was attached before would stay, isolated.
+    let entry = Entry { stage: Stage::Wiring, ..a.entry() };
     let fails = |entry: &Entry, is_it: &dyn Fn(&WiringError) -> bool| {
         let before = (snapshot(&node.space), snapshot(&a.space), node.filter_faults());
         let error = node.attach(entry).expect_err("a step fails");

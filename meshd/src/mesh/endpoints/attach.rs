@@ -21,6 +21,8 @@ use crate::os::{GATEWAY4, LinkOwner, Mac, gateway_of_all};
 const ENDPOINTS_MAX: usize = 3584;
 /// Longest name of an interface, as the kernel has it.
 const IFNAME_LEN_MAX: usize = 15;
+/// Labels of one endpoint; a pod has some dozens. More than a stored list takes would keep all others from being stored.
+const LABELS_MAX: usize = 256;
 /// Longest path, as the kernel has it.
 const PATH_LEN_MAX: usize = 4096;
 /// What IPv6 needs.
@@ -86,6 +88,7 @@ impl Mesh {
             }
         }
         judge_name(request.name.as_deref())?;
+        judge_labels(&request.labels)?;
         if let Some(mtu) = request.mtu.or(network.mtu).filter(|mtu| *mtu < MTU_MIN) {
             return Err(bad(format!("mtu {mtu} is too small: IPv6 needs {MTU_MIN}")));
         }
@@ -109,9 +112,7 @@ impl Mesh {
         answer: Waiting,
     ) -> bool {
         if self.is_revoked() {
-            let error =
-                ApiError::new(ErrorCode::Revoked, "this node was revoked: nothing of it enters the mesh");
-            answer.send(Err(error.with_hint("`meshctl leave`, and join with a new token")));
+            answer.send(Err(revoked()));
             return false;
         }
         if let Some(entry) = self.endpoints.entry(id) {
@@ -331,6 +332,10 @@ impl Mesh {
         let Some(attaching) = self.endpoints.attaching.remove(&id) else { return self.finish(id) };
         let was_attached = self.endpoints.entry(id).is_some_and(|entry| entry.stage == Stage::Attached);
         let said = result.map_err(|error| wiring_failed(&error)).and_then(|()| {
+            if self.is_revoked() {
+                // It was revoked meanwhile.
+                return Err(revoked());
+            }
             let gone = || ApiError::new(ErrorCode::Internal, "the endpoint is gone");
             let entry = self.endpoints.entry(id).cloned().ok_or_else(gone)?;
             self.claim_entry(&entry)
@@ -393,6 +398,21 @@ fn is_in(entry: &Entry, namespace: Option<&Namespace>) -> bool {
         (Some(one), Some(other)) => (one.dev, one.ino) == (other.dev, other.ino),
         (None, None) => true,
         (Some(_), None) | (None, Some(_)) => false,
+    }
+}
+
+fn revoked() -> ApiError {
+    ApiError::new(ErrorCode::Revoked, "this node was revoked: nothing of it enters the mesh")
+        .with_hint("`meshctl leave`, and join with a new token")
+}
+
+/// Refuses more labels than fit.
+pub(super) fn judge_labels(labels: &Labels) -> Result<(), ApiError> {
+    match labels.len() {
+        count if count > LABELS_MAX => {
+            Err(bad(format!("an endpoint has at most {LABELS_MAX} labels, not {count}")))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -3,7 +3,7 @@
 use ipnet::IpNet;
 use meshd_api::{ApiError, DescribeRequest, Endpoint, Identity};
 
-use super::attach::{digest, judge_name, well_formed};
+use super::attach::{digest, judge_labels, judge_name, well_formed};
 use super::{Mesh, unknown};
 use crate::endpoints::{Entry, Pools, Stage, WiringError, judge_word};
 
@@ -24,6 +24,7 @@ impl Mesh {
         }
         if let Some(Identity { name, labels, image }) = identity {
             judge_name(name.as_deref())?;
+            judge_labels(labels)?;
             told.name = name.clone();
             told.labels = well_formed(labels);
             told.image = image.as_deref().map(digest).transpose()?;

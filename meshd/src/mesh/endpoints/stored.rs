@@ -113,6 +113,8 @@ impl Mesh {
                 if let Some(answer) = answer {
                     answer.send(Err(error));
                 }
+                // So has the disk it; what is not confirmed needs no further write to be undone.
+                self.endpoints.set_stage(id, Stage::Wiring);
                 if !self.begin_detach(id, tokio::sync::oneshot::channel().0) {
                     self.finish(id);
                 }
