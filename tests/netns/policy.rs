@@ -6,9 +6,7 @@ mod place;
 mod scenes;
 
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr};
-use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -412,29 +410,14 @@ fn put_network(host: &Host, pools: &[String], more: Value) -> Result<()> {
     if let (Some(network), Value::Object(more)) = (network.as_object_mut(), more) {
         network.extend(more);
     }
-    call(host, "/v1/networks/put", &json!({ "network": network })).map(drop)
+    host.call("POST", "/v1/networks/put", &json!({ "network": network })).map(drop)
 }
 
 /// Sets policies; returns how many endpoints they select.
 fn set_policies(host: &Host, policies: &Value) -> Result<u64> {
     let request = json!({ "runtime": "meshctl", "network": NETWORK, "policies": policies });
-    let reply = call(host, "/v1/policies/set", &request)?;
+    let reply = host.call("POST", "/v1/policies/set", &request)?;
     reply["endpoints"].as_u64().with_context(|| format!("{reply}"))
-}
-
-/// A call of the control API that no program makes.
-fn call(host: &Host, path: &str, request: &Value) -> Result<Value> {
-    let mut stream = UnixStream::connect(host.socket()).context("connect to the daemon")?;
-    stream.set_read_timeout(Some(DEADLINE)).context("set a deadline")?;
-    let body = request.to_string();
-    let head = format!("POST {path} HTTP/1.1\r\nhost: meshd\r\nconnection: close\r\n");
-    let all = format!("{head}content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}", body.len());
-    stream.write_all(all.as_bytes()).context("ask the daemon")?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).context("read the daemon's answer")?;
-    let json = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
-    ensure!(answer.starts_with("HTTP/1.1 200"), "{path}: {answer}");
-    serde_json::from_str(json).with_context(|| format!("read {answer}"))
 }
 
 /// Whether the kernel follows SCTP.

@@ -19,6 +19,7 @@
 //! ([`Docker`], [`Containerd`], [`Podman`]). What runs in a lab ([`Process`], [`Daemon`]) ends with it: on success, on
 //! panic, on a signal, and if the lab's process is killed, when the next lab starts.
 
+mod api;
 mod build;
 mod capture;
 mod cgroup;

@@ -1,8 +1,6 @@
 //! A thousand endpoints that come and go on one host: how long each takes, and what is left of them.
 
-use std::io::{Read, Write};
 use std::os::unix::fs::MetadataExt;
-use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use std::{fs, thread};
@@ -20,8 +18,6 @@ const ALONE: usize = 100;
 const TOGETHER: usize = 1000;
 /// Callers at once, as many as the daemon serves side by side; each has a namespace of its own.
 const CALLERS: usize = 16;
-/// Longest wait for one answer.
-const DEADLINE: Duration = Duration::from_secs(60);
 /// What the daemon says when it finds a claim whose endpoint is gone.
 const LOST_CLAIM: &str = "that is not known any more";
 
@@ -44,7 +40,7 @@ pub fn measure() -> Result<Vec<Row>> {
     let growth = rss_mb()? - rss_before;
     let after = Traces::of(&b)?;
 
-    let left = call(&b, "GET", "/v1/endpoints", &json!({}))?;
+    let left = b.call("GET", "/v1/endpoints", &json!({}))?;
     let left = left["endpoints"].as_array().context("endpoints")?.len();
     let names = names_found(&b, &places[0], WARM_UP + ALONE..WARM_UP + ALONE + TOGETHER)?;
     let lost_claims = daemon.log().matches(LOST_CLAIM).count();
@@ -129,7 +125,7 @@ fn part(times: &[Times], of: fn(&Times) -> Duration, percent: usize) -> f64 {
 
 /// How many of the names of endpoints that are gone are still answered; one that is there is.
 fn names_found(host: &Host, place: &Place, gone: std::ops::Range<usize>) -> Result<usize> {
-    let status = call(host, "GET", "/v1/status", &json!({}))?;
+    let status = host.call("GET", "/v1/status", &json!({}))?;
     let server = format!("@{}", status["node"]["addr4"].as_str().context("addr4")?);
     let own = status["node"]["dns_name"].as_str().context("the node has a name")?;
     let (_, domain) = own.split_once('.').context("its name has a domain")?;
@@ -188,29 +184,14 @@ fn cycle(host: &Host, place: &Place, n: usize) -> Result<Times> {
 fn attach(host: &Host, place: &Place, n: usize) -> Result<()> {
     let namespace = json!({ "path": place.path, "dev": place.dev, "ino": place.ino });
     let request = json!({ "attachment": place.attachment(n), "namespace": namespace, "name": name(n) });
-    let attached = call(host, "POST", "/v1/endpoints/attach", &request)?;
+    let attached = host.call("POST", "/v1/endpoints/attach", &request)?;
     ensure!(attached["state"] == "attached", "{attached}");
     Ok(())
 }
 
 fn detach(host: &Host, place: &Place, n: usize) -> Result<()> {
     let request = json!({ "attachment": place.attachment(n) });
-    let detached = call(host, "POST", "/v1/endpoints/detach", &request)?;
+    let detached = host.call("POST", "/v1/endpoints/detach", &request)?;
     ensure!(detached["detached"] == 1, "{detached}");
     Ok(())
-}
-
-/// One call of the control API, without a program to start.
-fn call(host: &Host, method: &str, path: &str, request: &Value) -> Result<Value> {
-    let mut stream = UnixStream::connect(host.socket()).context("connect to the daemon")?;
-    stream.set_read_timeout(Some(DEADLINE)).context("set a deadline")?;
-    let body = request.to_string();
-    let head = format!("{method} {path} HTTP/1.1\r\nhost: meshd\r\nconnection: close\r\n");
-    let all = format!("{head}content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}", body.len());
-    stream.write_all(all.as_bytes()).context("ask the daemon")?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).context("read the daemon's answer")?;
-    let json = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
-    ensure!(answer.starts_with("HTTP/1.1 200"), "{path}: {answer}");
-    serde_json::from_str(json).with_context(|| format!("read {answer}"))
 }
