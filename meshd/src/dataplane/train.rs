@@ -96,7 +96,9 @@ impl<'a, S: DatagramSocket + ?Sized> TrainSender<'a, S> {
     }
 
     /// Seals a packet that goes where the train goes.
-    #[inline]
+    // Once for each packet of a train. Left to the compiler, whether this is a call depends on what else is in the
+    // crate: units of code are cut anew when it grows.
+    #[inline(always)]
     pub(super) fn add_more(&mut self, reservation: &mut Reservation<'_>, packet: &[u8]) {
         if packet.len() != self.padded.0 {
             let mtu = self.to.map_or(0, |to| to.mtu.into());
