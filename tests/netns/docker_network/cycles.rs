@@ -8,7 +8,7 @@ use mesh_lab::{Docker, Host, IMAGE, story, wait};
 
 use crate::station::{ADDRESSES, Station, nothing_is_left, subnet};
 
-/// How many containers come and go; `MESHD_DOCKER_CYCLES` has more do.
+/// How many containers come and go; `MESH_CYCLES` has more do.
 const CYCLES: usize = 6;
 /// From this number on, all addresses of the pool must come back too, which rest for a minute.
 const CYCLES_LONG: usize = 50;
@@ -19,8 +19,8 @@ const RESTED: Duration = Duration::from_secs(200);
 #[test]
 fn containers_that_come_and_go_leave_nothing_whatever_is_killed_meanwhile() {
     story("docker-cycles", |lab| {
-        let cycles = std::env::var("MESHD_DOCKER_CYCLES").ok();
-        let cycles = cycles.map_or(Ok(CYCLES), |text| text.parse().context("read MESHD_DOCKER_CYCLES"))?;
+        let cycles = std::env::var("MESH_CYCLES").ok();
+        let cycles = cycles.map_or(Ok(CYCLES), |text| text.parse().context("read MESH_CYCLES"))?;
         let a = lab.machine("a")?;
         let mut mesh = lab.mesh("clinics", &[&a])?;
         let mut station = Station::start(&a)?;

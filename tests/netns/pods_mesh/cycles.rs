@@ -5,7 +5,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use mesh_lab::{Daemon, Host, Mesh, story};
+use mesh_lab::{Containerd, Daemon, Host, IMAGE, Mesh, Pod, Podman, story, wait};
 
 use crate::direct::{Network, Sandbox};
 use crate::pools::Pools;
@@ -16,6 +16,12 @@ const CYCLES: &str = "MESH_CYCLES";
 
 /// A multiple of the ways to end one.
 const CYCLES_USUAL: usize = 20;
+
+/// A runtime takes about a second for one.
+const CYCLES_USUAL_OF_RUNTIMES: usize = 5;
+
+/// The network of podman.
+const PODMAN: &str = "meshd-podman";
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -53,12 +59,13 @@ fn nothing_is_left_of_containers_that_come_and_go() {
         let network = Network::new(&b, "meshd", &Pools::of(&mesh)?);
         let sandbox = Sandbox::new(&b, "c")?;
         let mut given = BTreeSet::new();
-        for n in 0..cycles()? {
+        for n in 0..cycles(CYCLES_USUAL)? {
             let sandbox = Sandbox { container: format!("c{n}"), ..sandbox.clone() };
             given.extend(network.add(&sandbox)?);
             network.del(&sandbox)?;
         }
-        nothing_is_left(&mesh, &a, &b, given)
+        nothing_is_left(&mesh, &a, &b, &given)?;
+        addresses_can_be_given_again(&mesh, &b, &given)
     });
 }
 
@@ -71,7 +78,7 @@ fn nothing_is_left_when_the_plugin_or_the_daemon_is_killed_between_add_and_del()
         let network = Network::new(&b, "meshd", &Pools::of(&mesh)?);
         let mut given = BTreeSet::new();
         let mut slowest_del = Duration::ZERO;
-        for n in 0..cycles()? {
+        for n in 0..cycles(CYCLES_USUAL)? {
             let way = WAYS[n % WAYS.len()];
             let moment = KILL_STEP * u32::try_from(n / WAYS.len() % KILL_STEPS)?;
             let sandbox = Sandbox::new(&b, &format!("c{n}"))?;
@@ -83,7 +90,35 @@ fn nothing_is_left_when_the_plugin_or_the_daemon_is_killed_between_add_and_del()
             sandbox.namespace.remove()?;
         }
         println!("the slowest DEL without a daemon took {slowest_del:?}");
-        nothing_is_left(&mesh, &a, &b, given)
+        nothing_is_left(&mesh, &a, &b, &given)?;
+        addresses_can_be_given_again(&mesh, &b, &given)
+    });
+}
+
+#[test]
+fn nothing_is_left_of_pods_and_containers_of_real_runtimes_that_come_and_go() {
+    story("pods-runtimes", |lab| {
+        let a = lab.host("a")?;
+        let [b, c] = lab.machines(["b", "c"])?;
+        let mesh = lab.mesh("clinics", &[&a, &b, &c])?;
+        mesh.everyone_reaches_all()?;
+        let pools = Pools::of(&mesh)?;
+        pools.install(&c, &["--name", PODMAN])?;
+        let podman = Podman::new(&c)?;
+        let containerd = Containerd::start_later(&b)?;
+        pools.install(&b, &[])?;
+        wait::until(DEADLINE, "pods can be run", || containerd.network_is_ready().unwrap_or(false))?;
+        let mut given = BTreeSet::new();
+        for n in 0..cycles(CYCLES_USUAL_OF_RUNTIMES)? {
+            let name = format!("p{n}");
+            let pod = Pod::run(&containerd, &name, &[], &[]).with_context(|| format!("run {name}"))?;
+            given.extend(pod.addresses().iter().cloned());
+            pod.remove().with_context(|| format!("remove {name}"))?;
+            let addresses = podman.ok(&["run", "--rm", "--network", PODMAN, IMAGE, "hostname", "-i"])?;
+            ensure!(!addresses.is_empty(), "a container of podman has an address");
+        }
+        traces::none_on_host(&c, COLLECTED_WITHIN)?;
+        nothing_is_left(&mesh, &a, &b, &given)
     });
 }
 
@@ -132,7 +167,7 @@ fn cycle(
 }
 
 /// On the host no link, route, element of the filter or endpoint; in the mesh no claim and no name.
-fn nothing_is_left(mesh: &Mesh<'_>, a: &Host, b: &Host, given: BTreeSet<String>) -> Result<()> {
+fn nothing_is_left(mesh: &Mesh<'_>, a: &Host, b: &Host, given: &BTreeSet<String>) -> Result<()> {
     let start = Instant::now();
     traces::none_on_host(b, COLLECTED_WITHIN)?;
     println!(
@@ -141,9 +176,12 @@ fn nothing_is_left(mesh: &Mesh<'_>, a: &Host, b: &Host, given: BTreeSet<String>)
         start.elapsed()
     );
     let at = mesh.member("a")?.addr4.to_string();
-    let given: Vec<String> = given.into_iter().collect();
-    traces::no_claims(a, &at, &given, DEADLINE)?;
-    // What was given back can be had again by who gave it.
+    let given: Vec<String> = given.iter().cloned().collect();
+    traces::no_claims(a, &at, &given, DEADLINE)
+}
+
+/// What was given back can be had again by who gave it.
+fn addresses_can_be_given_again(mesh: &Mesh<'_>, b: &Host, given: &BTreeSet<String>) -> Result<()> {
     let network = Network::new(b, "meshd", &Pools::of(mesh)?);
     for (n, address) in given.iter().take(8).enumerate() {
         let sandbox = Sandbox::new(b, &format!("again{n}"))?;
@@ -154,9 +192,9 @@ fn nothing_is_left(mesh: &Mesh<'_>, a: &Host, b: &Host, given: BTreeSet<String>)
     traces::none_on_host(b, DEADLINE)
 }
 
-fn cycles() -> Result<usize> {
+fn cycles(usual: usize) -> Result<usize> {
     match std::env::var(CYCLES) {
         Ok(number) => number.parse().with_context(|| format!("read {CYCLES}")),
-        Err(_) => Ok(CYCLES_USUAL),
+        Err(_) => Ok(usual),
     }
 }
