@@ -16,6 +16,7 @@
 //! - [`too_big`]: the ICMP answer to a packet that the path cannot carry.
 //! - [`echo`]: ICMP echo for the tunnel-level ping.
 //! - [`path`]: the addresses a peer may be reached at, and the one that is proven.
+//! - [`rotation`]: tunnel keys that are replaced without losing a packet.
 //! - [`checksum`]: the Internet checksum.
 //! - [`bucket`]: the token bucket that bounds answers and attempts.
 
@@ -33,6 +34,7 @@ pub mod ip;
 pub mod mss;
 pub mod path;
 pub mod pool;
+pub mod rotation;
 pub mod routes;
 pub mod split;
 pub mod too_big;
