@@ -1,4 +1,4 @@
-//! Who may say what: keys, signatures, founding, admission and the verified view of a mesh.
+//! Who may say what: keys, signatures, founding, admission, the verified view of a mesh and the log that proves it.
 //!
 //! Everything here is pure: the caller gives bytes, the time and random bytes, and gets values back.
 //! Nothing reads a clock, a file or a socket, so every verification can be repeated and tested exactly.
@@ -9,6 +9,7 @@ pub mod address;
 pub mod founding;
 pub mod join;
 mod key;
+pub mod log;
 pub mod root_file;
 mod roster;
 

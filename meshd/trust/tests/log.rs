@@ -1,0 +1,14 @@
+//! The audit log: what is appended is proven, and nothing else is.
+
+#[path = "log/edge.rs"]
+mod edge;
+#[path = "log/naive.rs"]
+mod naive;
+#[path = "log/oracle.rs"]
+mod oracle;
+#[path = "log/proof.rs"]
+mod proof;
+#[path = "log/tiles.rs"]
+mod tiles;
+#[path = "log/vectors.rs"]
+mod vectors;
