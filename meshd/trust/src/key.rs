@@ -36,9 +36,14 @@ impl SigningKey {
     /// Adds this key's signature to an envelope; false for a kind this release does not know.
     pub fn sign_envelope(&self, envelope: &mut Envelope, mesh: &MeshId) -> bool {
         let Some(message) = envelope.signed_message(mesh) else { return false };
-        let bytes = SignatureBytes(self.0.sign(&message).to_bytes());
+        let bytes = self.sign_bytes(&message);
         envelope.sign_with(Signature { key: self.key_id(), bytes });
         true
+    }
+
+    /// Signs bytes that say themselves what they are good for.
+    pub(crate) fn sign_bytes(&self, message: &[u8]) -> SignatureBytes {
+        SignatureBytes(self.0.sign(message).to_bytes())
     }
 }
 
@@ -66,9 +71,13 @@ pub fn verify_signature(envelope: &Envelope, mesh: &MeshId, key: &PublicKey) -> 
     let id = key.key_id();
     let Some(signature) = envelope.signatures().iter().find(|one| one.key == id) else { return false };
     let Some(message) = envelope.signed_message(mesh) else { return false };
+    verify_bytes(&message, key, &signature.bytes)
+}
+
+/// Whether this is the key's signature of these bytes, as strictly as [`verify_signature`].
+pub(crate) fn verify_bytes(message: &[u8], key: &PublicKey, signature: &SignatureBytes) -> bool {
     let Some(verifying) = verifying_key(key) else { return false };
-    let signature = ed25519_dalek::Signature::from_bytes(&signature.bytes.0);
-    verifying.verify_strict(&message, &signature).is_ok()
+    verifying.verify_strict(message, &ed25519_dalek::Signature::from_bytes(&signature.0)).is_ok()
 }
 
 /// Whether these bytes are the one canonical encoding of a usable Ed25519 key.

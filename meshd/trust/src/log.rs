@@ -5,17 +5,31 @@
 //! makes proofs from them through [`TileSource`]. Whoever holds a [`TreeHead`] checks a proof without any tile. The
 //! auditor feeds all leaves to a [`Frontier`] and compares its root with every head that was signed.
 //!
+//! A head travels as a [`Checkpoint`] in a signed [`Note`], with the cosignatures of the other organisations' stewards,
+//! and is believed by [`CheckpointKeys`]. A [`LogProof`] is all that a node needs beside a record.
+//!
 //! Nothing here believes a tile: a proof made from a damaged one does not verify.
 
+mod checkpoint;
 mod edge;
 mod frontier;
 mod hash;
+mod log_proof;
+mod note;
 mod proof;
 mod tile;
 
+pub use checkpoint::{
+    Checkpoint, CheckpointError, CheckpointKeys, CheckpointRefusal, LogOrigin, VerifiedCheckpoint,
+};
 pub use edge::Edge;
 pub use frontier::{Frontier, SIZE_MAX, TreeHead};
 pub use hash::{ParseHashError, TreeHash};
+pub use log_proof::{LOG_PROOF_BYTES_MAX, LogProof, LogProofError, LogProofRefusal};
+pub use note::{
+    BadSignature, NOTE_BYTES_MAX, NOTE_SIGNATURES_MAX, Note, NoteError, NoteSignature, log_verifier_key,
+    witness_verifier_key,
+};
 pub use proof::{
     ConsistencyProof, InclusionProof, PROOF_LEN_MAX, ProofRefusal, prove_consistency, prove_inclusion,
 };

@@ -4,6 +4,8 @@
 mod edge;
 #[path = "log/naive.rs"]
 mod naive;
+#[path = "log/note.rs"]
+mod note;
 #[path = "log/oracle.rs"]
 mod oracle;
 #[path = "log/proof.rs"]
