@@ -12,6 +12,7 @@
 
 mod checkpoint;
 mod edge;
+mod entries;
 mod frontier;
 mod hash;
 mod log_proof;
@@ -23,6 +24,7 @@ pub use checkpoint::{
     Checkpoint, CheckpointError, CheckpointKeys, CheckpointRefusal, LogOrigin, VerifiedCheckpoint,
 };
 pub use edge::Edge;
+pub use entries::{ENTRIES_BYTES_MAX, EntriesError, read_entries, write_entries};
 pub use frontier::{Frontier, SIZE_MAX, TreeHead};
 pub use hash::{ParseHashError, TreeHash};
 pub use log_proof::{LOG_PROOF_BYTES_MAX, LogProof, LogProofError, LogProofRefusal};

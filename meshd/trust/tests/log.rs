@@ -2,6 +2,8 @@
 
 #[path = "log/edge.rs"]
 mod edge;
+#[path = "log/entries.rs"]
+mod entries;
 #[path = "log/naive.rs"]
 mod naive;
 #[path = "log/note.rs"]

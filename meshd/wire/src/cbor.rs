@@ -75,6 +75,20 @@ where
     if encode(&value) == bytes { Ok(value) } else { Err(DecodeError::NotCanonical) }
 }
 
+/// First field of an array of whatever version: shape first, everything consumed.
+pub(crate) fn version(bytes: &[u8]) -> Result<u8, DecodeError> {
+    check_shape(bytes)?;
+    let malformed = |error: minicbor::decode::Error| DecodeError::Malformed(error.to_string());
+    let mut decoder = minicbor::Decoder::new(bytes);
+    decoder.skip().map_err(malformed)?;
+    if decoder.position() != bytes.len() {
+        return Err(DecodeError::Trailing);
+    }
+    decoder.set_position(0);
+    decoder.array().map_err(malformed)?;
+    decoder.u8().map_err(malformed)
+}
+
 /// Walks the bytes once without allocating: only allowed types, array lengths and depth within limits.
 fn check_shape(bytes: &[u8]) -> Result<(), DecodeError> {
     use minicbor::data::Type;

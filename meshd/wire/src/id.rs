@@ -119,6 +119,14 @@ bytes_newtype!(
     ImageDigest, 32, 64, HEXLOWER_PERMISSIVE, "hexadecimal"
 );
 bytes_newtype!(
+    /// Names whom a leaf of an audit log is about: a node, an organisation or a token.
+    Subject, 32, 52
+);
+bytes_newtype!(
+    /// SHA-256 of the sorted record ids of some receipts, one behind the other.
+    ReceiptsDigest, 32, 64, HEXLOWER_PERMISSIVE, "hexadecimal"
+);
+bytes_newtype!(
     /// 64 bytes of an Ed25519 signature.
     SignatureBytes, 64, 103
 );

@@ -1,4 +1,5 @@
-//! The bytes of meshd: identifiers, the signed envelope, records, enrolment frames and join tokens.
+//! The bytes of meshd: identifiers, the signed envelope, records, enrolment frames, join tokens and leaves
+//! of audit logs.
 //!
 //! Everything here is pure: bytes in, values out. Verification of signatures lives in `meshd-trust`.
 
@@ -8,6 +9,7 @@ pub mod enrol;
 pub mod envelope;
 pub mod id;
 pub mod kind;
+pub mod leaf;
 pub mod limits;
 pub mod name;
 pub mod record;
@@ -17,8 +19,12 @@ pub mod token;
 pub use bundle::PeerBundle;
 pub use cbor::DecodeError;
 pub use envelope::{Envelope, Signature};
-pub use id::{EndpointId, ImageDigest, KeyId, MeshId, NodeId, OrgId, PublicKey, RecordId, TokenId};
+pub use id::{
+    EndpointId, ImageDigest, KeyId, MeshId, NodeId, OrgId, PublicKey, ReceiptsDigest, RecordId, Subject,
+    TokenId,
+};
 pub use kind::Kind;
+pub use leaf::{Leaf, LeafError, LeafKind, Receipts};
 pub use record::Record;
 pub use time::Timestamp;
 pub use token::JoinToken;

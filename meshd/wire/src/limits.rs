@@ -12,3 +12,5 @@ pub const FRAME_BYTES_MAX: usize = 1024 * 1024;
 pub const NAME_BYTES_MAX: usize = 63;
 /// Longest name of an endpoint: a pod's name and its namespace, with the dot between them.
 pub const ENDPOINT_NAME_BYTES_MAX: usize = 2 * NAME_BYTES_MAX + 1;
+/// Largest leaf of an audit log: five times what this version writes, so that newer ones can be counted.
+pub const LEAF_BYTES_MAX: usize = 1024;

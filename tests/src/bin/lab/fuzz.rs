@@ -19,8 +19,9 @@ use anyhow::{Context, Result, anyhow, bail};
 use crate::packages;
 
 /// Each target with the longest input that is worth trying: a few honest ones end to end.
-const TARGETS: [(&str, u32); 15] = [
+const TARGETS: [(&str, u32); 16] = [
     ("api", 4096),
+    ("audit", 2048),
     ("coalescer", 512),
     ("enrol", 8192),
     ("envelope", 4096),
