@@ -18,6 +18,7 @@ mod hash;
 mod log_proof;
 mod note;
 mod proof;
+mod strict;
 mod tile;
 
 pub use checkpoint::{

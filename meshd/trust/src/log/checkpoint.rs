@@ -8,6 +8,7 @@ use meshd_wire::{MeshId, OrgId, PublicKey, Timestamp};
 
 use super::frontier::{SIZE_MAX, TreeHead};
 use super::note::{BadSignature, Note, NoteSignature};
+use super::strict::decimal;
 use crate::key::SigningKey;
 
 /// Names the log of an organisation in a mesh, and its steward as a witness of others' logs.
@@ -163,10 +164,4 @@ impl FromStr for Checkpoint {
         let root = root.parse().map_err(|_| CheckpointError::Root)?;
         Ok(Self { origin, head: TreeHead { size, root } })
     }
-}
-
-/// Reads a number that has one way of being written.
-pub(super) fn decimal(text: &str) -> Option<u64> {
-    let number: u64 = text.parse().ok()?;
-    (number.to_string() == text).then_some(number)
 }

@@ -6,6 +6,8 @@ use std::str::FromStr;
 use data_encoding::BASE64;
 use sha2::{Digest, Sha256};
 
+use super::strict;
+
 /// Stands before a leaf, so that no leaf hashes like a node.
 const LEAF: [u8; 1] = [0x00];
 /// Stands before the two children of a node.
@@ -63,7 +65,7 @@ impl FromStr for TreeHash {
     type Err = ParseHashError;
 
     fn from_str(text: &str) -> Result<Self, ParseHashError> {
-        let bytes = BASE64.decode(text.as_bytes()).map_err(|_| ParseHashError)?;
+        let bytes = strict::base64(text).ok_or(ParseHashError)?;
         bytes.try_into().map(Self).map_err(|_| ParseHashError)
     }
 }

@@ -2,10 +2,11 @@
 
 use std::fmt;
 
-use super::checkpoint::{CheckpointKeys, CheckpointRefusal, LogOrigin, VerifiedCheckpoint, decimal};
+use super::checkpoint::{CheckpointKeys, CheckpointRefusal, LogOrigin, VerifiedCheckpoint};
 use super::hash::TreeHash;
 use super::note::{NOTE_BYTES_MAX, Note, NoteError};
 use super::proof::{InclusionProof, PROOF_LEN_MAX, ProofRefusal};
+use super::strict::decimal;
 
 /// Largest proof: the largest note, the longest path, and two lines before them.
 pub const LOG_PROOF_BYTES_MAX: usize = NOTE_BYTES_MAX + (PROOF_LEN_MAX + 2) * 45;

@@ -8,6 +8,7 @@ use meshd_wire::id::SignatureBytes;
 use meshd_wire::{PublicKey, Timestamp};
 use sha2::{Digest, Sha256};
 
+use super::strict;
 use crate::key::{SigningKey, verify_bytes};
 
 /// Most signatures of a note: each of 64 organisations with an old and a new key.
@@ -142,7 +143,7 @@ impl FromStr for NoteSignature {
         {
             return Err(NoteError::Line);
         }
-        let decoded = BASE64.decode(base64.as_bytes()).map_err(|_| NoteError::Line)?;
+        let decoded = strict::base64(base64).ok_or(NoteError::Line)?;
         let (key, bytes) = decoded.split_first_chunk().ok_or(NoteError::Line)?;
         if bytes.is_empty() {
             return Err(NoteError::Line);

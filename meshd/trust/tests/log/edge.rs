@@ -120,6 +120,8 @@ fn hashes_as_text_are_strict_base64() {
     }
     // The last character before the padding has two bits that must be zero.
     assert!("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAB=".parse::<TreeHash>().is_err());
+    // Each of these pieces is one byte, so all are as many as a hash has.
+    assert!("AA==".repeat(32).parse::<TreeHash>().is_err());
 }
 
 proptest! {

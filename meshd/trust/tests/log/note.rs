@@ -138,6 +138,7 @@ fn malformed_notes_are_refused() {
         ("text\n\n\u{2014} name AAAAAAB=\n".into(), NoteError::Line),
         ("text\n\n\u{2014} name AAAAAA==\n".into(), NoteError::Line),
         ("text\n\n\u{2014} name AAAAAAA= \n".into(), NoteError::Line),
+        ("text\n\n\u{2014} name AAAAAAA=AAAA\n".into(), NoteError::Line),
     ] {
         assert_eq!(is(malformed.clone()), Err(expected), "{malformed:?}");
     }
