@@ -1,5 +1,7 @@
 //! The audit log: what is appended is proven, and nothing else is.
 
+#[path = "log/audit.rs"]
+mod audit;
 #[path = "log/edge.rs"]
 mod edge;
 #[path = "log/entries.rs"]

@@ -37,7 +37,8 @@ impl Edge {
         Ok(Self { frontier: Frontier::of_peaks(size, peaks), rows })
     }
 
-    /// Appends leaves by their hashes, and gives the tiles to write before the new tree may be signed.
+    /// Appends leaves by their hashes, and gives the tiles to write before the new tree may be signed. Where they
+    /// can't be written, a clone from before goes on.
     pub fn append(&mut self, leaves: impl IntoIterator<Item = TreeHash>) -> Vec<Tile> {
         let mut tiles = Vec::new();
         let mut levels_changed = 0;
