@@ -44,7 +44,7 @@ impl OwnEpochs {
         Self { older: (epoch, Use::Call), newer: None }
     }
 
-    fn all(&self) -> impl Iterator<Item = (Epoch, Use)> + use<> {
+    pub(super) fn all(&self) -> impl Iterator<Item = (Epoch, Use)> + use<> {
         [Some(self.older), self.newer].into_iter().flatten()
     }
 
