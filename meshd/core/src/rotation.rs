@@ -17,6 +17,8 @@ mod acks;
 pub mod effect;
 pub mod epoch;
 pub mod machine;
+#[cfg(test)]
+mod model;
 pub mod pairing;
 pub mod periods;
 pub mod stored;
