@@ -213,6 +213,19 @@ fn who_is_not_entitled_is_not_believed() {
 }
 
 #[test]
+fn a_wrong_signature_in_the_name_of_the_log_refuses_the_note() {
+    let line = cosigned().to_string().lines().nth(4).unwrap().to_owned();
+    let other = checkpoint(999).sign(&key(1)).to_string().lines().nth(4).unwrap().to_owned();
+    let forged = Note::from_bytes(cosigned().to_string().replace(&line, &other).as_bytes()).unwrap();
+    assert_eq!(forged.is_signed_by(&ORIGIN.to_string(), &key(1).public()), Err(BadSignature));
+    // Not even the log's second key makes up for it.
+    let mut both = checkpoint(1000).sign(&key(9));
+    both.add(other.parse().unwrap()).unwrap();
+    let keys = CheckpointKeys { log: vec![key(9).public(), key(1).public()], ..keys() };
+    assert_eq!(keys.verify(&both, &ORIGIN), Err(BadSignature.into()));
+}
+
+#[test]
 fn a_checkpoint_of_another_log_or_mesh_is_refused() {
     for origin in [LogOrigin { org: WITNESS, ..ORIGIN }, LogOrigin { mesh: MeshId([9; 32]), ..ORIGIN }] {
         assert_eq!(keys().verify(&cosigned(), &origin), Err(CheckpointRefusal::OtherLog));
