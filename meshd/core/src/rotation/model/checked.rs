@@ -5,8 +5,8 @@ use stateright::{Checker, Model, Property};
 use super::ghost::Invariant;
 use super::world::{Action, Budget, World};
 
-/// States looked at in each model, unless the environment names another bound.
-const STATES_MAX: usize = 100_000;
+/// States looked at in each model, unless the environment names another bound: more than there are.
+const STATES_MAX: usize = 1_000_000;
 /// Names another bound: `MESHD_MODEL_STATES=10000000`.
 const STATES_VARIABLE: &str = "MESHD_MODEL_STATES";
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::super::{Channel, Cosigned, Effect, Epoch, Leaf, OwnEpochs, Pair, State, Stored};
+use super::super::{Channel, Cosigned, Effect, Epoch, Leaf, OwnEpochs, Pair, State, Stored, Use};
 use super::ghost::{Ghost, Invariant};
 use super::node::{Disk, Node, Record, Session, periods, time};
 
@@ -371,7 +371,14 @@ impl World {
                     stored.keys().filter_map(|epoch| Some((epoch, *node.memory.get(&epoch)?))).collect();
                 node.writing.push_back((ticket, Disk { stored, keys }));
             }
-            Effect::Use(own) => node.own = own,
+            Effect::Use(own) => {
+                // A peer that keeps to the rules would refuse; the machine must not rely on it.
+                let sends = own.all().filter(|(_, usage)| *usage != Use::Answer);
+                if sends.into_iter().any(|(epoch, _)| !node.own_proofs.contains(&epoch)) {
+                    self.broken.insert(Invariant::LogBeforeUse);
+                }
+                node.own = own;
+            }
             Effect::Drop { epoch } => {
                 node.memory.remove(&epoch);
                 node.sessions.retain(|pair, _| pair.own != epoch);
