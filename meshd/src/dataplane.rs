@@ -19,6 +19,7 @@ mod events;
 mod flows;
 mod header;
 mod inbound;
+mod keys;
 mod notes;
 mod outbound;
 mod peer;
@@ -46,13 +47,13 @@ use ipnet::IpNet;
 use meshd_tunnel::{Psk, Suite, Tai64n};
 use meshd_wire::{NodeId, OrgId};
 use tokio::sync::mpsc;
-use zeroize::Zeroizing;
 
 use crate::io::{BindError, PacketDevice, Switches, TunError, TunGroup, TunQueue, UdpGroup, UdpTally};
 use crate::os::{Device, DeviceError, DeviceSettings, NetlinkError, underlay_mtu};
 
 pub use events::Event;
 pub use flows::{AllowAll, FlowFilter, PeerIdentity};
+pub use keys::{OwnKey, OwnKeys, PeerKey, PeerKeys, TunnelUse};
 pub use ping::{PingError, PingReply};
 
 use counters::UDP_BUFFER_FULL;
@@ -78,8 +79,8 @@ pub struct DataPlaneConfig {
     pub mtu: Option<u16>,
     /// UDP port of the tunnel; 0 takes a free one.
     pub udp_port: u16,
-    /// X25519 tunnel key.
-    pub private_key: Zeroizing<[u8; 32]>,
+    /// Its tunnel keys.
+    pub keys: OwnKeys,
     /// This node's IPv4 address and the length of the prefix it lies in.
     pub addr4: (Ipv4Addr, u8),
     /// This node's IPv6 address and the length of the prefix it lies in.
@@ -103,8 +104,8 @@ pub struct PeerConfig {
     pub org: OrgId,
     /// Its name, for log lines.
     pub name: String,
-    /// Its X25519 tunnel key.
-    pub public_key: [u8; 32],
+    /// Its tunnel keys.
+    pub keys: PeerKeys,
     /// Addresses and prefixes it owns.
     pub addrs: Vec<IpNet>,
     /// Where it says it can be reached: hints only.
@@ -250,6 +251,27 @@ impl DataPlane {
             self.shared.notes.wake();
             let _ = wait.recv();
         }
+    }
+
+    /// Replaces this node's keys. Peers may call all of them. Tunnels with a key that stays
+    /// go on as they are, so that no packet is lost if the next key is known before it is called with, and the one
+    /// before goes after nobody uses it any more: [`DataPlane::tunnel_uses`] tells.
+    pub fn set_keys(&self, keys: OwnKeys) {
+        let (done, wait) = sync_channel(1);
+        if self.commands.send(Command::SetKeys(keys, done)).is_ok() {
+            self.shared.notes.wake();
+            let _ = wait.recv();
+        }
+    }
+
+    /// How each tunnel is used, for each pair of keys one.
+    pub fn tunnel_uses(&self) -> Vec<TunnelUse> {
+        let (answer, wait) = sync_channel(1);
+        if self.commands.send(Command::Uses(answer)).is_err() {
+            return Vec::new();
+        }
+        self.shared.notes.wake();
+        wait.recv().unwrap_or_default()
     }
 
     /// Puts another filter in force; running flows are decided again.

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use meshd_core::rotation::Epoch;
 use meshd_trust::SigningKey;
 use meshd_tunnel::LocalKey;
 use meshd_wire::enrol::RegistryHint;
@@ -11,6 +12,7 @@ use minicbor::{Decode, Encode};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::config::Suites;
+use crate::dataplane::OwnKeys;
 use crate::generations::{Generations, GenerationsError};
 use crate::stored::{self, Stored, StoredError};
 
@@ -29,16 +31,20 @@ pub struct NodeSecrets {
     tunnel: [u8; 32],
     #[n(3)]
     epoch: u32,
+    #[cbor(n(4), with = "minicbor::bytes")]
+    external: [u8; 32],
 }
 
 impl NodeSecrets {
-    /// Makes secrets of 96 random bytes.
-    pub fn new(random: &[u8; 96]) -> Self {
-        let mut secrets = Self { identity: [0; 32], transport: [0; 32], tunnel: [0; 32], epoch: 1 };
-        for (key, bytes) in [&mut secrets.identity, &mut secrets.transport, &mut secrets.tunnel]
-            .into_iter()
-            .zip(random.chunks_exact(32))
-        {
+    /// Random bytes that they are made of.
+    pub const RANDOM_LEN: usize = 128;
+
+    /// Makes secrets of random bytes.
+    pub fn new(random: &[u8; Self::RANDOM_LEN]) -> Self {
+        let none = [0; 32];
+        let mut secrets = Self { identity: none, transport: none, tunnel: none, epoch: 1, external: none };
+        let Self { identity, transport, tunnel, external, .. } = &mut secrets;
+        for (key, bytes) in [identity, transport, tunnel, external].into_iter().zip(random.chunks_exact(32)) {
             key.copy_from_slice(bytes);
         }
         secrets
@@ -54,9 +60,14 @@ impl NodeSecrets {
         SigningKey::from_seed(self.transport)
     }
 
-    /// Private key of the tunnels.
-    pub fn tunnel(&self) -> Zeroizing<[u8; 32]> {
-        Zeroizing::new(self.tunnel)
+    /// Keys of the tunnels.
+    pub fn tunnel_keys(&self) -> OwnKeys {
+        OwnKeys::single(Epoch(self.epoch), local(&self.tunnel), self.external())
+    }
+
+    /// Key of the tunnels to plain WireGuard peers: they know no other, so it stays.
+    pub fn external(&self) -> LocalKey {
+        local(&self.external)
     }
 
     /// Name of the node, derived from its identity key.
@@ -73,7 +84,7 @@ impl NodeSecrets {
         seq: u64,
         now: Timestamp,
     ) -> Envelope {
-        let key = LocalKey::from_bytes(&self.tunnel()).expect("any 32 bytes are a private key");
+        let key = local(&self.tunnel);
         let keys = NodeKeys {
             version: VERSION,
             node: self.node(),
@@ -124,6 +135,10 @@ impl NodeSecrets {
         let leave = NodeLeave { version: VERSION, node: self.node(), issued_at: now };
         meshd_trust::sign(&leave, mesh, &[&self.identity()])
     }
+}
+
+fn local(private: &[u8; 32]) -> LocalKey {
+    LocalKey::from_bytes(&Zeroizing::new(*private)).expect("any 32 bytes are a private key")
 }
 
 /// This host's membership as it is stored.

@@ -409,7 +409,7 @@ impl Daemon {
     }
 
     fn new_secrets(&self) -> Result<NodeSecrets, ApiError> {
-        let mut random = zeroize::Zeroizing::new([0; 96]);
+        let mut random = zeroize::Zeroizing::new([0; NodeSecrets::RANDOM_LEN]);
         aws_lc_rs::rand::fill(&mut *random)
             .map_err(|_| ApiError::new(ErrorCode::Internal, "the system gives no random bytes"))?;
         Ok(NodeSecrets::new(&random))

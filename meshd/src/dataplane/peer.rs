@@ -41,7 +41,6 @@ pub(super) enum Reach {
 pub(super) struct Peer {
     pub(super) identity: PeerIdentity,
     pub(super) id: PeerId,
-    pub(super) public_key: [u8; 32],
     pub(super) is_external: bool,
     pub(super) wants: Wants,
     way: ArcSwapOption<Way>,
@@ -64,11 +63,10 @@ pub(super) struct Peer {
 }
 
 impl Peer {
-    pub(super) fn new(identity: PeerIdentity, id: PeerId, public_key: [u8; 32], is_external: bool) -> Self {
+    pub(super) fn new(identity: PeerIdentity, id: PeerId, is_external: bool) -> Self {
         Self {
             identity,
             id,
-            public_key,
             is_external,
             wants: Wants::default(),
             way: ArcSwapOption::empty(),

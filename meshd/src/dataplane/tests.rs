@@ -11,8 +11,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use meshd_core::rotation::Epoch;
 use meshd_tunnel::{
-    Activity, PeerId, RxSession, SessionKeys, SessionSpec, Suite, Tai64n, TunnelId, TxSession, pair,
+    Activity, LocalKey, PeerId, RxSession, SessionKeys, SessionSpec, Suite, Tai64n, TunnelId, TxSession, pair,
 };
 use meshd_wire::{NodeId, OrgId};
 use zeroize::Zeroizing;
@@ -24,7 +25,7 @@ use super::peer::{Peer, Reach, Way};
 use super::shared::Shared;
 use super::snapshot::{Known, Owner, Snapshot};
 use super::supervisor::supervise;
-use super::{DataPlaneConfig, PeerIdentity, Switches};
+use super::{DataPlaneConfig, OwnKeys, PeerIdentity, Switches};
 use crate::io::{DatagramSocket, Waker};
 use fakes::{FakeDevice, FakeSocket, ip, packet, super_packet, tcp};
 
@@ -321,7 +322,7 @@ impl Node {
             device: String::new(),
             mtu: None,
             udp_port: 0,
-            private_key: Zeroizing::new([1; 32]),
+            keys: keys(),
             addr4: (OWN, 16),
             addr6: (Ipv6Addr::LOCALHOST, 128),
             mesh_prefixes: Vec::new(),
@@ -331,7 +332,7 @@ impl Node {
         };
         let sockets: (Arc<dyn DatagramSocket>, Arc<dyn DatagramSocket>) = (socket.clone(), socket.clone());
         let shared = Shared::new(&config, (MTU, true), sockets, Waker::new().unwrap());
-        let peer = Arc::new(Peer::new(identity(2), PeerId(0), [2; 32], false));
+        let peer = Arc::new(Peer::new(identity(2), PeerId(0), false));
         let (tx, rx) = session((1, 2), INDEX, PeerId(0));
         let (far_tx, far_rx) = session((2, 1), INDEX, PeerId(0));
         shared.sessions.insert(Arc::new(rx), Arc::clone(&peer));
@@ -350,7 +351,7 @@ impl Node {
 
     /// Adds a plain WireGuard peer; returns what opens packets as that peer would.
     fn add_external(&self, address: Ipv4Addr) -> RxSession {
-        let peer = Arc::new(Peer::new(identity(3), PeerId(1), [3; 32], true));
+        let peer = Arc::new(Peer::new(identity(3), PeerId(1), true));
         let (tx, _) = session((5, 6), 77, PeerId(1));
         let (_, far_rx) = session((6, 5), 77, PeerId(1));
         peer.set_way(Some(Way { session: Arc::new(tx), endpoint: ELSEWHERE, mtu: 1280, fragments: false }));
@@ -420,4 +421,10 @@ fn session((send, receive): (u8, u8), index: u32, peer: PeerId) -> (TxSession, R
         peer,
     };
     pair(keys, spec)
+}
+
+/// Keys of a node whose engine has no work.
+fn keys() -> OwnKeys {
+    let local = |private: u8| LocalKey::from_bytes(&Zeroizing::new([private; 32])).unwrap();
+    OwnKeys::single(Epoch(1), local(1), local(2))
 }

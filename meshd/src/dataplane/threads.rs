@@ -6,16 +6,17 @@ use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::thread::{Builder, JoinHandle};
 
-use meshd_tunnel::{Engine, EngineConfig, LocalKey};
+use meshd_tunnel::{Engine, EngineConfig};
 use rustix::process::{getpriority_process, setpriority_process};
 
 use super::clock;
 use super::events::Event;
 use super::inbound::Inbound;
+use super::keys::key_id;
 use super::outbound::{Burst, Outbound};
 use super::shared::Shared;
 use super::supervisor::supervise;
-use super::tunnels::{BACKLOG_LOADED, Command, OWN_KEY, Tunnels};
+use super::tunnels::{BACKLOG_LOADED, Command, Tunnels};
 use super::{DataPlaneConfig, DataPlaneError};
 use crate::io::{DatagramSocket, Events, GroupSocket, Interest, PacketDevice, UdpGroup, Waker};
 
@@ -61,7 +62,8 @@ pub(super) fn start<D: PacketDevice + AsFd + 'static>(
         let name = name.to_owned();
         |source| DataPlaneError::Thread { name, source }
     };
-    let (engine, own_key) = engine(config, udp.shards.len()).map_err(failed(ENGINE))?;
+    let engine = engine(config, udp.shards.len()).map_err(failed(ENGINE))?;
+    let keys = config.keys.clone();
     let UdpGroup { control, shards, .. } = udp;
     let control = Arc::new(control);
     let sockets: Vec<Arc<GroupSocket>> = shards.into_iter().map(Arc::new).collect();
@@ -90,21 +92,18 @@ pub(super) fn start<D: PacketDevice + AsFd + 'static>(
     let thread = Arc::clone(&shared);
     let waker = shared.notes.waker().clone();
     running.spawn(ENGINE.to_owned(), waker, move || {
-        let mut parts = Some((engine, commands));
+        let mut parts = Some((engine, keys, commands));
         // A second start would find neither: an engine that panicked half way through is not to be trusted.
         supervise(&thread, ENGINE, || {
-            if let Some((engine, commands)) = parts.take() {
-                report(
-                    ENGINE,
-                    run_engine(&thread, Tunnels::new(&thread, engine, own_key, commands), &control),
-                );
+            if let Some((engine, keys, commands)) = parts.take() {
+                report(ENGINE, run_engine(&thread, Tunnels::new(&thread, engine, keys, commands), &control));
             }
         });
     })?;
     Ok((shared, running))
 }
 
-fn engine(config: &DataPlaneConfig, shards: usize) -> io::Result<(Engine, [u8; 32])> {
+fn engine(config: &DataPlaneConfig, shards: usize) -> io::Result<Engine> {
     let mut seed = [0; 32];
     aws_lc_rs::rand::fill(&mut seed).map_err(|_| io::Error::other("no randomness from the system"))?;
     let settings = EngineConfig {
@@ -115,10 +114,10 @@ fn engine(config: &DataPlaneConfig, shards: usize) -> io::Result<(Engine, [u8; 3
         clock_floor: config.clock_floor,
     };
     let mut engine = Engine::new(settings, seed);
-    let key = LocalKey::from_bytes(&config.private_key).map_err(io::Error::other)?;
-    let public = key.public();
-    engine.add_key(OWN_KEY, key).map_err(io::Error::other)?;
-    Ok((engine, public))
+    for (epoch, key) in config.keys.all() {
+        engine.add_key(key_id(epoch), key.clone()).map_err(io::Error::other)?;
+    }
+    Ok(engine)
 }
 
 /// From one queue of the device to one socket, until the end.

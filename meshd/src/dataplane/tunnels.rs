@@ -5,7 +5,9 @@
 //! peer. Every deadline stands in a queue; nothing looks at all peers.
 
 mod backlog;
+mod epochs;
 mod paths;
+mod peer_tunnels;
 mod roster;
 mod track;
 
@@ -18,11 +20,11 @@ use ipnet::IpNet;
 use meshd_tunnel::{Action, Engine, KEEPALIVE_LEN, Message, PeerId, To, TunnelEvent, TunnelId, Via};
 
 use self::backlog::Backlog;
-pub(super) use self::roster::OWN_KEY;
 use self::track::Tracked;
 use super::clock;
 use super::counters::Reason;
 use super::events::Event;
+use super::keys::{OwnKeys, TunnelUse};
 use super::notes::{Note, Stray, Wants};
 use super::peer::Peer;
 use super::shared::Shared;
@@ -51,6 +53,10 @@ pub(super) enum Command {
     SetPeers(Vec<PeerConfig>, SyncSender<()>),
     /// Replaces what this node has for its endpoints; answered when it is done.
     SetOwn(Vec<IpNet>, SyncSender<()>),
+    /// Replaces this node's keys; answered when it is done.
+    SetKeys(OwnKeys, SyncSender<()>),
+    /// Tells of all tunnels.
+    Uses(SyncSender<Vec<TunnelUse>>),
     /// Sends every connected peer an empty message.
     Greet,
 }
@@ -59,7 +65,7 @@ pub(super) enum Command {
 pub(super) struct Tunnels<'a> {
     shared: &'a Shared,
     engine: Engine,
-    own_key: [u8; 32],
+    keys: OwnKeys,
     tracked: HashMap<PeerId, Tracked>,
     by_tunnel: HashMap<TunnelId, PeerId>,
     /// The next deadline of each peer.
@@ -83,13 +89,13 @@ impl<'a> Tunnels<'a> {
     pub(super) fn new(
         shared: &'a Shared,
         engine: Engine,
-        own_key: [u8; 32],
+        keys: OwnKeys,
         commands: Receiver<Command>,
     ) -> Self {
         Self {
             shared,
             engine,
-            own_key,
+            keys,
             tracked: HashMap::new(),
             by_tunnel: HashMap::new(),
             deadlines: BTreeSet::new(),
@@ -150,9 +156,19 @@ impl<'a> Tunnels<'a> {
                 self.set_own(own);
                 let _ = done.try_send(());
             }
+            Command::SetKeys(keys, done) => {
+                self.set_keys(keys, now);
+                self.pump(now);
+                let _ = done.try_send(());
+            }
+            Command::Uses(answer) => {
+                let _ = answer.try_send(self.uses(now));
+            }
             Command::Greet => {
                 for tracked in self.tracked.values().filter(|tracked| tracked.has_session()) {
-                    self.engine.keepalive(now, tracked.tunnel);
+                    for tunnel in tracked.tunnels.called() {
+                        self.engine.keepalive(now, tunnel);
+                    }
                 }
             }
         }
@@ -181,7 +197,7 @@ impl<'a> Tunnels<'a> {
             return self.shared.counters.add_many(Reason::NoPeer, discarded);
         };
         if wants & Wants::STIR != 0 {
-            for tunnel in tracked.tunnels() {
+            for tunnel in tracked.tunnels.all() {
                 self.engine.stir(now, tunnel);
             }
         }
@@ -263,7 +279,7 @@ impl<'a> Tunnels<'a> {
                 }
                 Action::InstallTx { tunnel, tx } => self.install(tunnel, tx, now),
                 Action::RetireIndex { index } => self.shared.sessions.remove(index),
-                Action::DropTx { tunnel } => self.uninstall(tunnel),
+                Action::DropTx { tunnel } => self.uninstall(tunnel, now),
                 Action::Event(event) => self.on_event(event, now),
                 Action::Refused(refused) => self.shared.counters.add(refused.into()),
             }

@@ -5,13 +5,15 @@ use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 use meshd_api::EventKind;
+use meshd_core::rotation::Epoch;
 use meshd_trust::{Freshness, NodeView, Standing};
 use meshd_tunnel::Suite;
+use meshd_wire::record::EpochKey;
 use meshd_wire::{NodeId, Timestamp};
 
 use super::Mesh;
 use crate::config::Suites;
-use crate::dataplane::PeerConfig;
+use crate::dataplane::{PeerConfig, PeerKey, PeerKeys};
 
 /// A member in force, as events and tables name it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,8 +62,9 @@ impl Mesh {
         self.holders.replace(holders);
         let externals = self.external_peers();
         // A node that publishes the key of an external takes nothing away from it.
-        let is_of_external =
-            |peer: &PeerConfig| externals.iter().any(|one| one.public_key == peer.public_key);
+        let is_of_external = |peer: &PeerConfig| {
+            externals.iter().any(|one| peer.keys.all().any(|key| key.public == one.keys.cur.public))
+        };
         peers.retain(|_, peer| !is_of_external(peer));
         self.plane.set_peers(peers.values().cloned().chain(externals).collect());
         self.peers = peers;
@@ -166,13 +169,21 @@ fn peer_config(view: &NodeView<'_>, own_suites: u8, now: Timestamp) -> Option<Pe
         node: view.id(),
         org: view.org(),
         name: cert.name.clone(),
-        public_key: keys.cur.key.0,
+        keys: PeerKeys {
+            cur: peer_key(keys.cur),
+            next: keys.next.map(peer_key),
+            prev: keys.prev.map(peer_key),
+        },
         addrs: [host(cert.ipv4().into()), host(cert.ipv6().into())].into_iter().chain(claimed).collect(),
         candidates: candidates(view),
         psk: None,
         suite: if Suites::both_have_aes(own_suites, keys.suites) { Suite::Aes } else { Suite::Wg },
         is_external: false,
     })
+}
+
+fn peer_key(key: EpochKey) -> PeerKey {
+    PeerKey { epoch: Epoch(key.epoch), public: key.key.0 }
 }
 
 /// What a node claims for its endpoints, without the addresses in its own blocks, which need no route of their own.

@@ -20,7 +20,7 @@ use zeroize::Zeroizing;
 
 use super::Mesh;
 use super::publish::next_seq;
-use crate::dataplane::PeerConfig;
+use crate::dataplane::{PeerConfig, PeerKeys};
 use crate::enrol::{Claimed, StewardCallError};
 use crate::metrics::Counters;
 
@@ -213,7 +213,7 @@ impl Mesh {
             node: self.external_id(external),
             org: self.membership.org,
             name: external.name.clone(),
-            public_key: external.key.0,
+            keys: PeerKeys::external(external.key.0),
             addrs: vec![
                 IpNet::from(IpAddr::from(external.addr4())),
                 IpNet::from(IpAddr::from(external.addr6())),
@@ -266,7 +266,13 @@ impl Mesh {
     }
 
     fn is_key_of_a_node(&self, key: &PublicKey) -> bool {
-        self.roster.nodes().filter_map(|view| view.keys()).any(|keys| keys.cur.key == *key)
+        let of_nodes = self.roster.nodes().filter_map(|view| view.keys()).flat_map(|keys| keys.all());
+        of_nodes.map(|of_node| of_node.key).chain([self.external_key()]).any(|taken| taken == *key)
+    }
+
+    /// The key that externals know this node by.
+    fn external_key(&self) -> PublicKey {
+        PublicKey(self.membership.secrets.external().public())
     }
 
     fn store_externals(&mut self, all: Vec<External>) -> Result<(), ApiError> {
@@ -279,16 +285,16 @@ impl Mesh {
 
     fn added(&self, external: &External) -> Result<AddExternalReply, ApiError> {
         let view = self.roster.node(&self.node);
-        let (cert, keys) = view
+        let cert = view
             .as_ref()
-            .and_then(|view| Some((view.cert(), view.keys()?)))
-            .ok_or_else(|| ApiError::new(ErrorCode::Internal, "the own tunnel keys are not in the roster"))?;
+            .map(|view| view.cert())
+            .ok_or_else(|| ApiError::new(ErrorCode::Internal, "the own certificate is not in the roster"))?;
         let external = self.external_table().into_iter().find(|row| row.name == external.name);
         Ok(AddExternalReply {
             external: external
                 .ok_or_else(|| ApiError::new(ErrorCode::Internal, "the new external is not stored"))?,
             gateway: cert.name.clone(),
-            gateway_key: BASE64.encode(&keys.cur.key.0),
+            gateway_key: BASE64.encode(&self.external_key().0),
             endpoints: self.duties.addresses().iter().map(ToString::to_string).collect(),
             prefixes: self.overlay().iter().map(ToString::to_string).collect(),
             mtu: self.plane.mtu(),

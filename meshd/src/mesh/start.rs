@@ -238,7 +238,7 @@ fn start_plane(
         device: config.device.clone(),
         mtu: config.mtu,
         udp_port: config.tunnel_port,
-        private_key: membership.secrets.tunnel(),
+        keys: membership.secrets.tunnel_keys(),
         addr4: (cert.ipv4(), len4),
         addr6: (cert.ipv6(), address::mesh_prefix6(&roster.mesh()).1),
         mesh_prefixes: prefixes,

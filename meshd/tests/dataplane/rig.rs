@@ -9,8 +9,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use ipnet::IpNet;
-use meshd::dataplane::{DataPlane, DataPlaneConfig, PeerConfig};
+use meshd::dataplane::{DataPlane, DataPlaneConfig, OwnKeys, PeerConfig, PeerKeys};
 use meshd::io::Switches;
+use meshd_core::rotation::Epoch;
 use meshd_tunnel::{LocalKey, Suite, Tai64n};
 use meshd_wire::{NodeId, OrgId};
 use zeroize::Zeroizing;
@@ -78,7 +79,7 @@ impl Pair {
             device: device(side).to_owned(),
             mtu: None,
             udp_port: PORT,
-            private_key: key(side),
+            keys: OwnKeys::single(Epoch(1), local_key(side + 1), local_key(0xee)),
             addr4: (addr4(side), 16),
             addr6: (addr6(side), 48),
             mesh_prefixes: prefixes(),
@@ -103,7 +104,7 @@ impl Pair {
             node: node_id(side),
             org: ORG,
             name: device(side).to_owned(),
-            public_key: LocalKey::from_bytes(&key(side)).expect("key").public(),
+            keys: PeerKeys::single(Epoch(1), local_key(side + 1).public()),
             addrs: vec![IpNet::from(IpAddr::V4(addr4(side))), IpNet::from(IpAddr::V6(addr6(side)))],
             candidates: vec![SocketAddr::new(underlay4(side), PORT)],
             psk: None,
@@ -146,8 +147,8 @@ pub(crate) fn device(side: u8) -> &'static str {
     if side == 0 { "mesh-a" } else { "mesh-b" }
 }
 
-pub(crate) fn key(side: u8) -> Zeroizing<[u8; 32]> {
-    Zeroizing::new([side + 1; 32])
+fn local_key(private: u8) -> LocalKey {
+    LocalKey::from_bytes(&Zeroizing::new([private; 32])).expect("a private key")
 }
 
 pub(crate) fn node_id(side: u8) -> NodeId {

@@ -6,8 +6,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ipnet::IpNet;
-use meshd::dataplane::{DataPlane, DataPlaneConfig, PeerConfig};
+use meshd::dataplane::{DataPlane, DataPlaneConfig, OwnKeys, PeerConfig, PeerKeys};
 use meshd::io::Switches;
+use meshd_core::rotation::Epoch;
 use meshd_tunnel::{LocalKey, Suite, Tai64n};
 use meshd_wire::{NodeId, OrgId};
 use zeroize::Zeroizing;
@@ -140,11 +141,12 @@ pub fn wall() -> Duration {
 }
 
 fn config() -> DataPlaneConfig {
+    let external = LocalKey::from_bytes(&Zeroizing::new([0xee; 32])).expect("a private key");
     DataPlaneConfig {
         device: "mesh".to_owned(),
         mtu: Some(MTU),
         udp_port: PORT,
-        private_key: Zeroizing::new([1; 32]),
+        keys: OwnKeys::single(Epoch(1), own_key(), external),
         addr4: (OVERLAY, 16),
         addr6: (overlay6(0), 48),
         mesh_prefixes: vec!["10.91.0.0/16".parse().expect("v4"), "fd5a:1::/48".parse().expect("v6")],
@@ -154,14 +156,14 @@ fn config() -> DataPlaneConfig {
     }
 }
 
-fn peer(number: u32, public_key: [u8; 32]) -> PeerConfig {
+fn peer(number: u32, public: [u8; 32]) -> PeerConfig {
     let mut node = [7; 32];
     node[..4].copy_from_slice(&number.to_be_bytes());
     PeerConfig {
         node: NodeId(node),
         org: OrgId([1; 32]),
         name: format!("peer-{number}"),
-        public_key,
+        keys: PeerKeys::single(Epoch(1), public),
         addrs: [IpAddr::V4(overlay(number)), IpAddr::V6(overlay6(number + 1))].map(IpNet::from).to_vec(),
         candidates: vec![SocketAddr::new(underlay(number).into(), PORT)],
         psk: None,

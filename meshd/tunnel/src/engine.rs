@@ -196,6 +196,18 @@ impl Engine {
         }
     }
 
+    /// Says whether this end calls: starts handshakes of this tunnel and keeps it alive, as it does at first. If not, it
+    /// answers the peer's handshakes, and what sessions there are go on until they are too old.
+    pub fn set_calling(&mut self, now: Duration, id: TunnelId, is_calling: bool) {
+        self.tell(now);
+        let Some(tunnel) = self.tunnels.get_mut(&id) else { return };
+        tunnel.is_calling = is_calling;
+        if !is_calling {
+            self.end_attempt(id);
+        }
+        self.look(now, id);
+    }
+
     /// Notes that the peer may be at a place that no initiation has gone to: the last one goes there now, or a new one
     /// if none can be answered any more. An attempt that runs would else let seconds pass before it looks there.
     ///

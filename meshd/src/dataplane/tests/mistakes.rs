@@ -178,7 +178,7 @@ struct SecondPeer {
 
 impl SecondPeer {
     fn of(node: &Node) -> Self {
-        let peer = Arc::new(Peer::new(identity(4), PeerId(2), [4; 32], false));
+        let peer = Arc::new(Peer::new(identity(4), PeerId(2), false));
         let (tx, rx) = session((7, 8), 99, PeerId(2));
         let (far_tx, far_rx) = session((8, 7), 99, PeerId(2));
         node.shared.sessions.insert(Arc::new(rx), Arc::clone(&peer));

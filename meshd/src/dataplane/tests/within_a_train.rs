@@ -47,7 +47,7 @@ fn forged_sources_and_other_destinations_are_refused_and_nobody_else_loses() {
 fn another_peer_cannot_continue_a_connection() {
     let node = Node::new();
     let device = FakeDevice::reading(Vec::new());
-    let peer = Arc::new(Peer::new(identity(7), PeerId(7), [7; 32], false));
+    let peer = Arc::new(Peer::new(identity(7), PeerId(7), false));
     let (_, rx) = session((8, 7), 99, PeerId(7));
     let (rogue, _) = session((7, 8), 99, PeerId(7));
     node.shared.sessions.insert(Arc::new(rx), peer);

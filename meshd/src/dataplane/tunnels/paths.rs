@@ -81,13 +81,14 @@ impl Tunnels<'_> {
 
     pub(super) fn gave_up(&mut self, tunnel: TunnelId, now: Duration) {
         let Some(id) = self.by_tunnel.get(&tunnel).copied() else { return };
-        let Some(tracked) = self.tracked.get_mut(&id).filter(|tracked| tracked.tunnel == tunnel) else {
+        let Some(tracked) = self.tracked.get_mut(&id) else { return };
+        if !tracked.tunnels.called().contains(&tunnel) {
             return;
-        };
+        }
         if !tracked.peer.is_external {
             tracked.call_at = Some(now + CALL_AGAIN + spread(id, CALL_AGAIN_SPREAD));
         }
-        if !tracked.can_send(now) {
+        if !tracked.tunnels.can_send(now) {
             tracked.peer.set_reach(Reach::Absent);
             let discarded = tracked.peer.staged().discard(&self.shared.staged_total);
             self.shared.counters.add_many(Reason::QueueFull, discarded);
@@ -107,16 +108,18 @@ impl Tunnels<'_> {
     pub(super) fn install(&mut self, tunnel: TunnelId, session: Arc<TxSession>, now: Duration) {
         let Some(id) = self.by_tunnel.get(&tunnel).copied() else { return };
         let Some(tracked) = self.tracked.get_mut(&id) else { return };
-        tracked.install(tunnel, session, now);
+        tracked.tunnels.install(tunnel, session, now);
+        self.tell_who_calls(id, now);
         self.publish(id, now);
         self.schedule(id);
     }
 
-    pub(super) fn uninstall(&mut self, tunnel: TunnelId) {
-        let Some(id) = self.by_tunnel.get(&tunnel) else { return };
-        let Some(tracked) = self.tracked.get_mut(id) else { return };
-        tracked.uninstall(tunnel);
+    pub(super) fn uninstall(&mut self, tunnel: TunnelId, now: Duration) {
+        let Some(id) = self.by_tunnel.get(&tunnel).copied() else { return };
+        let Some(tracked) = self.tracked.get_mut(&id) else { return };
+        tracked.tunnels.uninstall(tunnel);
         tracked.peer.set_way(tracked.way());
+        self.tell_who_calls(id, now);
     }
 
     /// Asks for a session, if there is anywhere to ask. The tunnel that is to be replaced must last until the peer
@@ -124,7 +127,7 @@ impl Tunnels<'_> {
     pub(super) fn call(&mut self, id: PeerId, now: Duration) {
         let Some(tracked) = self.tracked.get(&id) else { return };
         if tracked.path.is_known() {
-            for tunnel in tracked.tunnels_wanted() {
+            for tunnel in tracked.tunnels.called() {
                 self.engine.want_session(now, tunnel);
             }
         } else {
@@ -136,7 +139,7 @@ impl Tunnels<'_> {
 
     /// Lets the data threads see how to send, and sends what waited for it: nearly all before they see it, as what they
     /// read then would overtake it, and afterwards what came meanwhile.
-    fn publish(&mut self, id: PeerId, now: Duration) {
+    pub(super) fn publish(&mut self, id: PeerId, now: Duration) {
         let Some(tracked) = self.tracked.get(&id) else { return };
         let (peer, way) = (Arc::clone(&tracked.peer), tracked.way());
         let Some(way) = way else { return peer.set_way(None) };
@@ -177,11 +180,11 @@ impl Tunnels<'_> {
             self.deadlines.remove(&(at, id));
             let Some(tracked) = self.tracked.get_mut(&id) else { continue };
             tracked.due = None;
-            if let Some(ended) = tracked.take_ended(now) {
+            for ended in tracked.tunnels.take_ended(now) {
                 self.drop_tunnel(ended);
             }
             let Some(tracked) = self.tracked.get_mut(&id) else { continue };
-            if tracked.call_at.take_if(|at| *at <= now).is_some() && !tracked.can_send(now) {
+            if tracked.call_at.take_if(|at| *at <= now).is_some() && !tracked.tunnels.can_send(now) {
                 self.call(id, now);
             }
             self.tell_move(id, now);

@@ -7,16 +7,16 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use meshd_core::Path;
-use meshd_tunnel::{KeyId, PeerId, TunnelId, TunnelSpec};
+use meshd_tunnel::PeerId;
 
+use super::super::keys::PeerKey;
 use super::super::peer::{Peer, Reach};
 use super::super::probe::PathMtu;
 use super::super::snapshot::{Known, Owner, Snapshot};
-use super::track::{Agreed, Tracked};
+use super::peer_tunnels::{Agreed, PeerTunnels};
+use super::track::Tracked;
 use super::{PeerConfig, Tunnels, spread};
 
-/// Interval of the empty messages that keep NATs open and tell both ends that the other lives.
-const KEEPALIVE: Duration = Duration::from_secs(25);
 /// The side with the greater key calls this much later: two nodes that hear of each other together make one session
 /// and not two. Whom a node knows when it starts it calls without: such a peer may have known it before, send on a session
 /// that has ended with the last run, and hear nothing. If both ends have just started, their handshakes cross, which
@@ -24,8 +24,6 @@ const KEEPALIVE: Duration = Duration::from_secs(25);
 const SECOND_CALLER_DELAY: Duration = Duration::from_millis(500);
 /// First calls are spread over this time.
 const CALL_SPREAD: Duration = Duration::from_millis(100);
-/// The only static key there is for now.
-pub(in super::super) const OWN_KEY: KeyId = KeyId(0);
 
 impl Tunnels<'_> {
     /// Replaces the peers.
@@ -34,20 +32,19 @@ impl Tunnels<'_> {
         let routes = self.shared.own_routes(&self.own);
         let mut new = Snapshot { generation: old.generation + 1, routes, ..Snapshot::default() };
         self.claims.clear();
-        let mut keys = HashSet::with_capacity(configs.len());
+        let mut taken = HashSet::with_capacity(configs.len());
         let mut kept = HashSet::with_capacity(configs.len());
-        for config in configs {
-            let is_taken = new.by_node.contains_key(&config.node) || !keys.insert(config.public_key);
-            if is_taken || config.public_key == self.own_key {
+        for mut config in configs {
+            let is_taken = |key: &mut PeerKey| taken.contains(&key.public) || self.is_own(&key.public);
+            if new.by_node.contains_key(&config.node) || is_taken(&mut config.keys.cur) {
                 tracing::warn!(node = %config.node, name = config.name, "tunnel key is in use by another node");
                 continue;
             }
+            config.keys.next.take_if(is_taken);
+            config.keys.prev.take_if(is_taken);
+            taken.extend(config.keys.all().map(|key| key.public));
             let known = old.by_node.get(&config.node).map(|known| &known.peer);
-            let same = known.filter(|peer| {
-                // Another identity under the same key is another peer: what rules said of the one is not said of it.
-                (peer.identity, peer.public_key, peer.is_external)
-                    == (config.identity(), config.public_key, config.is_external)
-            });
+            let same = known.filter(|peer| self.is_same(peer, &config));
             let peer = match same {
                 Some(peer) => {
                     self.update(peer.id, &config, now);
@@ -69,28 +66,42 @@ impl Tunnels<'_> {
         }
     }
 
-    /// Makes a peer and its tunnel.
+    /// Whether a peer is the one it was. Another identity is another peer: what rules said of the one is not said of it.
+    /// So is one that has none of its keys any more: it may be another host, in another place.
+    fn is_same(&self, peer: &Peer, config: &PeerConfig) -> bool {
+        let Some(tracked) = self.tracked.get(&peer.id) else { return false };
+        (peer.identity, peer.is_external) == (config.identity(), config.is_external)
+            && config.keys.all().any(|key| tracked.keys.all().any(|known| known == key))
+    }
+
+    /// Makes a peer and its tunnels.
     fn track(&mut self, config: &PeerConfig, now: Duration) -> Option<Arc<Peer>> {
         let id = PeerId(self.peers_made);
         self.peers_made = self.peers_made.wrapping_add(1);
-        let agreed = Agreed { suite: config.suite, psk: config.psk.clone() };
-        let tunnel = self.add_tunnel(id, config, &agreed, now)?;
-        tracing::debug!(node = %config.node, name = config.name, "peer added");
-        let peer = Arc::new(Peer::new(config.identity(), id, config.public_key, config.is_external));
+        let peer = Arc::new(Peer::new(config.identity(), id, config.is_external));
         let path = Path::new(&config.candidates, &self.shared.overlay);
         let mtu = if config.is_external {
             PathMtu::unprobed(self.shared.mtu)
         } else {
             PathMtu::new(self.shared.mtu)
         };
-        let mut tracked = Tracked::new(Arc::clone(&peer), path, agreed, tunnel, mtu);
+        let agreed = Agreed { suite: config.suite, psk: config.psk.clone() };
+        let tunnels = PeerTunnels::new(agreed, self.pairing(config.is_external, &config.keys));
+        let mut tracked = Tracked::new(Arc::clone(&peer), path, tunnels, config.keys, mtu);
         if tracked.path.is_known() {
-            let wait = if self.own_key < config.public_key { Duration::ZERO } else { self.second_delay };
+            let is_first = self.keys.older.key.public() < config.keys.cur.public;
+            let wait = if is_first { Duration::ZERO } else { self.second_delay };
             tracked.call_at = Some(now + wait + spread(id, CALL_SPREAD));
         } else {
             peer.set_reach(Reach::NoPath);
         }
         self.tracked.insert(id, tracked);
+        self.make_tunnels(id, now);
+        if self.tracked.get(&id).is_none_or(|tracked| tracked.tunnels.all().next().is_none()) {
+            self.forget(id);
+            return None;
+        }
+        tracing::debug!(node = %config.node, name = config.name, "peer added");
         self.schedule(id);
         Some(peer)
     }
@@ -99,61 +110,20 @@ impl Tunnels<'_> {
     fn update(&mut self, id: PeerId, config: &PeerConfig, now: Duration) {
         let Some(tracked) = self.tracked.get_mut(&id) else { return };
         let added = tracked.path.set_candidates(&config.candidates, &self.shared.overlay);
-        if added && !tracked.can_send(now) {
+        if added && !tracked.tunnels.can_send(now) {
             tracked.peer.set_reach(Reach::Hoped);
             tracked.call_at = None;
-            let tunnel = tracked.tunnel;
-            self.engine.path_found(now, tunnel);
+            for tunnel in tracked.tunnels.called() {
+                self.engine.path_found(now, tunnel);
+            }
         }
-        let Some(tracked) = self.tracked.get_mut(&id) else { return };
+        tracked.keys = config.keys;
         let agreed = Agreed { suite: config.suite, psk: config.psk.clone() };
-        if tracked.agreed != agreed
-            && let Some(tunnel) = self.add_tunnel(id, config, &agreed, now)
-        {
-            if let Some(tracked) = self.tracked.get_mut(&id)
-                && let Some(replaced) = tracked.replace_tunnel(tunnel, agreed)
-            {
-                self.drop_tunnel(replaced);
-            }
-            if let Some(tracked) = self.tracked.get(&id).filter(|tracked| tracked.path.is_known()) {
-                self.engine.want_session(now, tracked.tunnel);
-            }
+        for gone in tracked.tunnels.agree(agreed) {
+            self.drop_tunnel(gone);
         }
+        self.renew_tunnels(id, now);
         self.schedule(id);
-    }
-
-    fn add_tunnel(
-        &mut self,
-        id: PeerId,
-        config: &PeerConfig,
-        agreed: &Agreed,
-        now: Duration,
-    ) -> Option<TunnelId> {
-        let spec = TunnelSpec {
-            key: OWN_KEY,
-            peer: id,
-            peer_key: config.public_key,
-            my_epoch: 0,
-            peer_epoch: 0,
-            suite: agreed.suite,
-            psk: agreed.psk.clone(),
-            keepalive: (!config.is_external).then_some(KEEPALIVE),
-        };
-        match self.engine.add(now, spec) {
-            Ok(tunnel) => {
-                self.by_tunnel.insert(tunnel, id);
-                Some(tunnel)
-            }
-            Err(error) => {
-                tracing::warn!(node = %config.node, name = config.name, %error, "no tunnel to this node");
-                None
-            }
-        }
-    }
-
-    pub(super) fn drop_tunnel(&mut self, tunnel: TunnelId) {
-        self.by_tunnel.remove(&tunnel);
-        self.engine.retire(tunnel);
     }
 
     /// Replaces the addresses and prefixes that this node has for its endpoints.
@@ -208,7 +178,7 @@ impl Tunnels<'_> {
         if let Some(due) = tracked.due {
             self.deadlines.remove(&(due, id));
         }
-        for tunnel in tracked.tunnels() {
+        for tunnel in tracked.tunnels.all() {
             self.drop_tunnel(tunnel);
         }
         // A data thread may still hold the peer; it finds nothing to send with.

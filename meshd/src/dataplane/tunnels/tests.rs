@@ -1,6 +1,8 @@
 //! The engine's thread's work in virtual time, and a far end that is an engine alone.
 
 mod callers;
+mod epochs;
+mod talk;
 mod waiting;
 
 use std::io;
@@ -8,12 +10,14 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::mpsc::sync_channel;
 use std::sync::{Mutex, PoisonError};
 
+use meshd_core::rotation::{Epoch, Use};
 use meshd_tunnel::{EngineConfig, LocalKey, OVERHEAD, Suite, Tai64n, TunnelSpec};
 use meshd_wire::{NodeId, OrgId};
 use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
 use super::super::DataPlaneConfig;
+use super::super::keys::{OwnKey, PeerKey, PeerKeys, key_id};
 use super::super::outbound::stage;
 use super::super::peer::{Peer, Reach, Way};
 use super::*;
@@ -22,6 +26,8 @@ use crate::io::{Switches, Waker};
 const NOW: Duration = Duration::from_secs(1000);
 const MTU: u16 = 1420;
 const S: fn(u64) -> Duration = Duration::from_secs;
+/// The key that plain WireGuard peers know.
+const EXTERNAL: [u8; 32] = [0xee; 32];
 const NODE: NodeId = NodeId([2; 32]);
 /// The first peer that is made.
 const ID: PeerId = PeerId(0);
@@ -60,7 +66,7 @@ fn data_tells_more_of_a_peers_place_than_the_handshake_before_it() {
     let shared = Near::shared();
     let mut near = Near::connected(&shared);
     assert!(near.peer().note_heard(place(3), NOW + S(1)), "the engine's thread must look");
-    let tunnel = near.tunnels.tracked[&ID].tunnel;
+    let tunnel = near.tunnel();
     near.tunnels.established(tunnel, place(2), NOW + S(1));
     assert_eq!(near.endpoint(), place(3));
     assert_eq!(near.peer().take_heard_from(), None, "nothing older is left to be believed");
@@ -73,7 +79,7 @@ fn data_tells_more_of_a_peers_place_than_the_handshake_before_it() {
 fn a_peer_is_absent_when_it_is_given_up_and_its_session_too_old() {
     let shared = Near::shared();
     let mut near = Near::connected(&shared);
-    let tunnel = near.tunnels.tracked[&ID].tunnel;
+    let tunnel = near.tunnel();
     near.peer().staged().push(b"waits", &shared.0.staged_total);
     near.tunnels.gave_up(tunnel, NOW + S(100));
     assert_eq!((near.peer().reach(), near.peer().is_up()), (Reach::Hoped, true), "its session may do");
@@ -166,7 +172,7 @@ struct Near<'a> {
     tunnels: Tunnels<'a>,
     wire: Arc<Wire>,
     events: mpsc::Receiver<Event>,
-    peer_key: [u8; 32],
+    peer_key: PeerKey,
     far: Engine,
 }
 
@@ -181,7 +187,7 @@ impl<'a> Near<'a> {
             device: String::new(),
             mtu: None,
             udp_port: 0,
-            private_key: Zeroizing::new([1; 32]),
+            keys: OwnKeys::single(Epoch(1), local_key([1; 32]), local_key(EXTERNAL)),
             addr4: (Ipv4Addr::new(10, 91, 0, 1), 16),
             addr6: (Ipv6Addr::LOCALHOST, 128),
             mesh_prefixes: Vec::new(),
@@ -194,20 +200,22 @@ impl<'a> Near<'a> {
 
     /// A node that has just started and knows of nobody.
     fn new((shared, wire): &'a (Shared, Arc<Wire>), secret: u8, far_secret: u8) -> Self {
-        let ((engine, key), (mut far, peer_key)) = (engine(secret), engine(far_secret));
+        let ((engine, key), (mut far, far_key)) = (engine(secret), engine(far_secret));
+        let peer_key = PeerKey { epoch: Epoch(1), public: far_key.public() };
         let spec = TunnelSpec {
-            key: OWN_KEY,
+            key: key_id(Epoch(1)),
             peer: ID,
-            peer_key: key,
-            my_epoch: 0,
-            peer_epoch: 0,
+            peer_key: key.public(),
+            my_epoch: 1,
+            peer_epoch: 1,
             suite: Suite::Aes,
             psk: None,
             keepalive: None,
         };
         far.add(NOW, spec).expect("a tunnel");
         let (_, commands) = sync_channel(1);
-        let tunnels = Tunnels::new(shared, engine, key, commands);
+        let keys = OwnKeys::single(Epoch(1), key, local_key(EXTERNAL));
+        let tunnels = Tunnels::new(shared, engine, keys, commands);
         Self { tunnels, wire: Arc::clone(wire), events: shared.events.subscribe(), peer_key, far }
     }
 
@@ -237,11 +245,16 @@ impl<'a> Near<'a> {
 
     /// The control plane says where the peer may be.
     fn finds(&mut self, candidates: &[SocketAddr], now: Duration) {
+        self.finds_with(candidates, PeerKeys { cur: self.peer_key, next: None, prev: None }, now);
+    }
+
+    /// The control plane says where the peer may be and what keys it has.
+    fn finds_with(&mut self, candidates: &[SocketAddr], keys: PeerKeys, now: Duration) {
         let config = PeerConfig {
             node: NODE,
             org: OrgId([9; 32]),
             name: "far".to_owned(),
-            public_key: self.peer_key,
+            keys,
             addrs: ["10.91.0.2/32", "10.91.128.5/32"].map(|net| net.parse().expect("a prefix")).to_vec(),
             candidates: candidates.to_vec(),
             psk: None,
@@ -250,6 +263,10 @@ impl<'a> Near<'a> {
         };
         self.tunnels.set_peers(vec![config], now);
         self.tunnels.pump(now);
+    }
+
+    fn tunnel(&self) -> TunnelId {
+        self.tunnels.tracked[&ID].tunnels.called()[0]
     }
 
     fn peer(&self) -> &Peer {
@@ -315,7 +332,7 @@ fn place(host: u32) -> SocketAddr {
     SocketAddr::from((Ipv4Addr::from(0xc000_0200 + host), 51820))
 }
 
-fn engine(secret: u8) -> (Engine, [u8; 32]) {
+fn engine(secret: u8) -> (Engine, LocalKey) {
     let settings = EngineConfig {
         shards: 1,
         initiations_per_s_max: 1000,
@@ -323,9 +340,12 @@ fn engine(secret: u8) -> (Engine, [u8; 32]) {
         started: Duration::ZERO,
         clock_floor: Tai64n::from_unix(S(1_700_000_000)),
     };
-    let key = LocalKey::from_bytes(&Zeroizing::new([secret; 32])).expect("a private key");
-    let public = key.public();
+    let key = local_key([secret; 32]);
     let mut engine = Engine::new(settings, [secret; 32]);
-    engine.add_key(OWN_KEY, key).expect("a first key");
-    (engine, public)
+    engine.add_key(key_id(Epoch(1)), key.clone()).expect("a first key");
+    (engine, key)
+}
+
+fn local_key(secret: [u8; 32]) -> LocalKey {
+    LocalKey::from_bytes(&Zeroizing::new(secret)).expect("a private key")
 }

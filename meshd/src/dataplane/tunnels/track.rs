@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use meshd_core::Path;
-use meshd_tunnel::{Psk, Suite, TunnelId, TxSession};
 
+use super::super::keys::PeerKeys;
 use super::super::peer::{Peer, Way};
 use super::super::probe::PathMtu;
+use super::peer_tunnels::PeerTunnels;
 
 /// Silence after which a peer counts as down: two keepalives lost and the third overdue.
 const DOWN_AFTER: Duration = Duration::from_secs(60);
@@ -15,8 +16,6 @@ const DOWN_AFTER: Duration = Duration::from_secs(60);
 const EXTERNAL_DOWN_AFTER: Duration = Duration::from_secs(180);
 /// Silence after which handshakes ask whether the peer still lives: one keepalive lost.
 const SUSPECT_AFTER: Duration = Duration::from_secs(35);
-/// How long a replaced tunnel still receives: the peer sends on it until it has seen the new one.
-const OLD_RECEIVES_FOR: Duration = Duration::from_secs(10);
 /// Time between two such questions.
 const SUSPECT_AGAIN: Duration = Duration::from_secs(5);
 /// Moves of a peer are told and measured this far apart: whoever sends from places that are not its own must not make
@@ -28,14 +27,8 @@ const MOVE_AGAIN: Duration = Duration::from_secs(5);
 pub(super) struct Tracked {
     pub(super) peer: Arc<Peer>,
     pub(super) path: Path,
-    pub(super) agreed: Agreed,
-    /// The tunnel to use.
-    pub(super) tunnel: TunnelId,
-    /// The one before: it carries on until the new one has a session, and receives for a while longer.
-    pub(super) old: Option<TunnelId>,
-    old_ends_at: Option<Duration>,
-    sending: Option<Arc<TxSession>>,
-    old_sending: Option<Arc<TxSession>>,
+    pub(super) tunnels: PeerTunnels,
+    pub(super) keys: PeerKeys,
     pub(super) mtu: PathMtu,
     /// When to call, if there is no session by then.
     pub(super) call_at: Option<Duration>,
@@ -47,13 +40,6 @@ pub(super) struct Tracked {
     next_tell_at: Duration,
     /// Where it stands in the queue of deadlines.
     pub(super) due: Option<Duration>,
-}
-
-/// What both ends must agree about; another agreement is another tunnel.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Agreed {
-    pub(super) suite: Suite,
-    pub(super) psk: Option<Psk>,
 }
 
 /// What to do about a silent peer.
@@ -68,16 +54,18 @@ pub(super) enum Silence {
 }
 
 impl Tracked {
-    pub(super) fn new(peer: Arc<Peer>, path: Path, agreed: Agreed, tunnel: TunnelId, mtu: PathMtu) -> Self {
+    pub(super) fn new(
+        peer: Arc<Peer>,
+        path: Path,
+        tunnels: PeerTunnels,
+        keys: PeerKeys,
+        mtu: PathMtu,
+    ) -> Self {
         Self {
             peer,
             path,
-            agreed,
-            tunnel,
-            old: None,
-            old_ends_at: None,
-            sending: None,
-            old_sending: None,
+            tunnels,
+            keys,
             mtu,
             call_at: None,
             asked_at: None,
@@ -87,72 +75,17 @@ impl Tracked {
         }
     }
 
-    /// Takes a session to send with; the tunnel before is used no more for that.
-    pub(super) fn install(&mut self, tunnel: TunnelId, session: Arc<TxSession>, now: Duration) {
-        if tunnel != self.tunnel {
-            self.old_sending = Some(session);
-            return;
-        }
-        (self.sending, self.old_sending) = (Some(session), None);
-        if self.old.is_some() && self.old_ends_at.is_none() {
-            self.old_ends_at = Some(now + OLD_RECEIVES_FOR);
-        }
-    }
-
-    /// The tunnel before, once its time is up.
-    pub(super) fn take_ended(&mut self, now: Duration) -> Option<TunnelId> {
-        self.old_ends_at.take_if(|at| *at <= now)?;
-        self.old_sending = None;
-        self.old.take()
-    }
-
-    /// Stops sending on a tunnel.
-    pub(super) fn uninstall(&mut self, tunnel: TunnelId) {
-        if tunnel == self.tunnel {
-            self.sending = None;
-        } else {
-            self.old_sending = None;
-        }
-    }
-
-    /// Puts a new tunnel in place; returns one that must go, because two are enough and of two that wait to be
-    /// replaced the one that works stays.
-    pub(super) fn replace_tunnel(&mut self, tunnel: TunnelId, agreed: Agreed) -> Option<TunnelId> {
-        self.agreed = agreed;
-        let replaced = std::mem::replace(&mut self.tunnel, tunnel);
-        if self.sending.is_none() && self.old.is_some() {
-            return Some(replaced);
-        }
-        self.old_sending = self.sending.take();
-        self.old_ends_at = None;
-        self.old.replace(replaced)
-    }
-
     /// How to send now, as the data threads are to see it.
     pub(super) fn way(&self) -> Option<Way> {
-        let session = self.sending.as_ref().or(self.old_sending.as_ref())?;
+        let session = self.tunnels.sending()?;
         let endpoint = self.path.endpoint()?;
         let (mtu, fragments) = (self.mtu.mtu(), self.mtu.fragments());
         Some(Way { session: Arc::clone(session), endpoint, mtu, fragments })
     }
 
-    pub(super) fn tunnels(&self) -> impl Iterator<Item = TunnelId> + use<> {
-        [Some(self.tunnel), self.old].into_iter().flatten()
-    }
-
-    /// The tunnels that need sessions: the one before only until the new one has its own.
-    pub(super) fn tunnels_wanted(&self) -> impl Iterator<Item = TunnelId> + use<> {
-        [Some(self.tunnel), self.old.filter(|_| self.sending.is_none())].into_iter().flatten()
-    }
-
-    /// Whether packets can be sealed: a session outlives its use, since the peer may still send on it.
-    pub(super) fn can_send(&self, now: Duration) -> bool {
-        [&self.sending, &self.old_sending].into_iter().flatten().any(|session| session.is_usable(now))
-    }
-
     /// Whether there is any session, be it too old to send with.
     pub(super) fn has_session(&self) -> bool {
-        self.sending.is_some() || self.old_sending.is_some()
+        self.tunnels.sending().is_some()
     }
 
     /// Plans to tell that the peer has moved, and to measure the new path: at once, unless it has just moved before.
@@ -196,7 +129,8 @@ impl Tracked {
     pub(super) fn deadline(&self) -> Option<Duration> {
         let down = self.peer.is_up().then(|| self.down_at());
         let suspect = self.suspect_at().filter(|_| self.peer.is_up());
-        let due = [self.call_at, down, suspect, self.tell_at, self.mtu.next_timeout(), self.old_ends_at];
+        let due =
+            [self.call_at, down, suspect, self.tell_at, self.mtu.next_timeout(), self.tunnels.old_ends_at()];
         due.into_iter().flatten().min()
     }
 

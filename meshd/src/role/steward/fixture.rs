@@ -117,7 +117,7 @@ impl Home {
 
 /// Secrets of the host with a number.
 pub(crate) fn secrets(number: u16) -> NodeSecrets {
-    let mut random = [0x33; 96];
+    let mut random = [0x33; NodeSecrets::RANDOM_LEN];
     for (part, chunk) in random.chunks_mut(32).enumerate() {
         chunk[0] = part as u8;
         chunk[1..3].copy_from_slice(&number.to_be_bytes());

@@ -459,7 +459,7 @@ fn leave(home: &mut Home, number: u16, now: Timestamp) -> Answer {
 
 /// The identity of host 1 with the transport key of host 2.
 fn mixed_secrets() -> crate::membership::NodeSecrets {
-    let mut random = [0; 96];
+    let mut random = [0; crate::membership::NodeSecrets::RANDOM_LEN];
     random[..32].copy_from_slice(&*secrets(1).identity().seed());
     random[32..64].copy_from_slice(&*secrets(2).transport().seed());
     crate::membership::NodeSecrets::new(&random)

@@ -5,9 +5,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use ipnet::IpNet;
-use meshd::dataplane::{DataPlane, DataPlaneConfig, PeerConfig, PeerStats};
+use meshd::dataplane::{DataPlane, DataPlaneConfig, OwnKeys, PeerConfig, PeerKeys, PeerStats};
 use meshd::io::Switches;
-use meshd_tunnel::{Suite, Tai64n};
+use meshd_core::rotation::Epoch;
+use meshd_tunnel::{LocalKey, Suite, Tai64n};
 use meshd_wire::{NodeId, OrgId};
 use zeroize::Zeroizing;
 
@@ -79,7 +80,7 @@ impl Counted<'_> {
 
 /// Starts the data plane of a host with the key of another mesh.
 pub fn start_with_key(space: &Space, host: u8, private_key: [u8; 32]) -> Ours {
-    Ours::start_with(space, DataPlaneConfig { private_key: Zeroizing::new(private_key), ..config(host) })
+    Ours::start_with(space, DataPlaneConfig { keys: keys(private_key), ..config(host) })
 }
 
 /// The configuration of a host of the mesh.
@@ -90,7 +91,7 @@ fn config(host: u8) -> DataPlaneConfig {
         device: DEVICE.to_owned(),
         mtu: None,
         udp_port: PORT,
-        private_key: Zeroizing::new(key(host)),
+        keys: keys(key(host)),
         addr4: (addr4, 16),
         addr6: (addr6, 48),
         mesh_prefixes: vec!["10.91.0.0/16".parse().unwrap(), "fd5a:1::/48".parse().unwrap()],
@@ -100,13 +101,24 @@ fn config(host: u8) -> DataPlaneConfig {
     }
 }
 
+/// The keys of a host whose key plain WireGuard peers know.
+fn keys(private: [u8; 32]) -> OwnKeys {
+    let local = |private| LocalKey::from_bytes(&Zeroizing::new(private)).expect("a private key");
+    OwnKeys::single(Epoch(1), local(among_ours(private)), local(private))
+}
+
+/// The key that a host has for its like.
+fn among_ours(private: [u8; 32]) -> [u8; 32] {
+    private.map(|byte| !byte)
+}
+
 /// A peer that runs our data plane, with the addresses of its host.
 pub fn peer(suite: Suite, host: u8, candidates: &[SocketAddr]) -> PeerConfig {
     PeerConfig {
         node: NodeId(key(host)),
         org: OrgId([9; 32]),
         name: format!("host-{host}"),
-        public_key: public(&key(host)),
+        keys: PeerKeys::single(Epoch(1), public(&among_ours(key(host)))),
         addrs: vec![IpNet::from(overlay4(host)), IpNet::from(overlay6(host))],
         candidates: candidates.to_vec(),
         psk: None,
@@ -117,5 +129,6 @@ pub fn peer(suite: Suite, host: u8, candidates: &[SocketAddr]) -> PeerConfig {
 
 /// A peer that speaks WireGuard and nothing else.
 pub fn external(host: u8, candidates: &[SocketAddr]) -> PeerConfig {
-    PeerConfig { is_external: true, ..peer(Suite::Wg, host, candidates) }
+    let keys = PeerKeys::external(public(&key(host)));
+    PeerConfig { keys, is_external: true, ..peer(Suite::Wg, host, candidates) }
 }

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use ipnet::IpNet;
-use meshd::dataplane::PeerConfig;
+use meshd::dataplane::{PeerConfig, PeerKeys};
 use meshd_tunnel::Suite;
 use meshd_wire::NodeId;
 
@@ -34,7 +34,7 @@ fn hundreds_of_peers_talk_to_one_host() {
         .map(|number| PeerConfig {
             node: NodeId(private(number)),
             name: format!("peer-{number}"),
-            public_key: public(&private(number)),
+            keys: PeerKeys::external(public(&private(number))),
             addrs: vec![
                 IpNet::from(IpAddr::V4(address(number))),
                 format!("10.91.{}.{}/31", 8 + number / 128, number % 128 * 2).parse().unwrap(),

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use ipnet::IpNet;
-use meshd::dataplane::PeerConfig;
+use meshd::dataplane::{PeerConfig, PeerKeys};
 use meshd_tunnel::Suite;
 
 use crate::rig::{
@@ -119,7 +119,7 @@ fn a_program_with_a_new_key_is_a_new_peer() {
     let ours = Ours::start(&pair.left, 1);
     let mut program = ProgramPeer::start(&pair.right, Program::WireguardGo, 2, &[Remote::of(1)]);
     let with_key = |private: &[u8; 32]| PeerConfig {
-        public_key: public(private),
+        keys: PeerKeys::external(public(private)),
         ..external(2, &[Underlay::V4.endpoint(2)])
     };
     for private in [key(2), [44; 32], [45; 32]] {

@@ -101,4 +101,6 @@ pub struct TunnelStatus {
     pub given_up: bool,
     /// Since when the running handshake goes without an answer.
     pub attempts_since: Option<Duration>,
+    /// When something authentic came last.
+    pub received_at: Option<Duration>,
 }

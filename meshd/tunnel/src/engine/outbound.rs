@@ -10,11 +10,11 @@ use crate::noise::{Initiator, Terms};
 use crate::{Refused, TunnelId};
 
 impl Engine {
-    /// Starts to send initiations, unless that is going on.
+    /// Starts to send initiations, unless that is going on, or this end does not call.
     pub(super) fn begin(&mut self, now: Duration, id: TunnelId) {
         let tunnels = u32::try_from(self.tunnels.len()).unwrap_or(u32::MAX);
         let Some(tunnel) = self.tunnels.get_mut(&id) else { return };
-        if tunnel.attempt.is_some() {
+        if tunnel.attempt.is_some() || !tunnel.is_calling {
             return;
         }
         let started = self.config.started.saturating_add(START_SPREAD_MAX) > now;

@@ -61,6 +61,8 @@ const PREVIOUS_MAX: usize = 3;
 pub(super) struct Tunnel {
     pub(super) spec: TunnelSpec,
     pub(super) activity: Arc<Activity>,
+    /// Whether this end starts handshakes and sends keepalives that nobody asked for.
+    pub(super) is_calling: bool,
     pub(super) attempt: Option<Attempt>,
     pub(super) handshake: Option<Handshake>,
     /// Seals and opens.
@@ -127,6 +129,7 @@ impl Tunnel {
         Self {
             spec,
             activity: Arc::new(Activity::new()),
+            is_calling: true,
             attempt: None,
             handshake: None,
             current: None,
@@ -186,7 +189,7 @@ impl Tunnel {
     pub(super) fn persistent_at(&self) -> Option<Duration> {
         let interval = self.spec.keepalive?;
         // An attempt that runs does what a keepalive would do, and its end restarts the interval.
-        if self.attempt.is_some() {
+        if self.attempt.is_some() || !self.is_calling {
             return None;
         }
         let used = self.activity.last_sent().max(self.activity.last_received())?;
@@ -216,6 +219,7 @@ impl Tunnel {
             has_session: self.usable(now).is_some(),
             given_up: self.given_up,
             attempts_since: self.attempt.as_ref().map(|attempt| attempt.since),
+            received_at: self.activity.last_received(),
         }
     }
 }

@@ -61,6 +61,13 @@ pub struct NodeKeys {
     pub accept_until: Option<Timestamp>,
 }
 
+impl NodeKeys {
+    /// All keys, the one in use first.
+    pub fn all(&self) -> impl Iterator<Item = EpochKey> + use<> {
+        [Some(self.cur), self.next, self.prev].into_iter().flatten()
+    }
+}
+
 impl Record for NodeKeys {
     const KIND: Kind = Kind::NodeKeys;
 

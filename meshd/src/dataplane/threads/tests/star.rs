@@ -13,6 +13,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ipnet::IpNet;
 use meshd_core::coalesce::CoalesceSwitches;
+use meshd_core::rotation::Epoch;
 use meshd_core::{IpPacket, vnet};
 use meshd_tunnel::{LocalKey, Suite, Tai64n};
 use meshd_wire::{NodeId, OrgId};
@@ -21,7 +22,7 @@ use nix::sys::socket::{setsockopt, sockopt};
 use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
-use crate::dataplane::{DataPlane, DataPlaneConfig, Event, PeerConfig};
+use crate::dataplane::{DataPlane, DataPlaneConfig, Event, OwnKeys, PeerConfig, PeerKeys};
 use crate::io::{PacketDevice, Switches, TunQueue};
 
 /// Flows each way between the node under test and one peer: enough that none of four queues stays empty but once
@@ -439,7 +440,7 @@ fn config(node: usize, shards: usize) -> DataPlaneConfig {
         device: "mesh".to_owned(),
         mtu: None,
         udp_port: TUNNEL_PORT,
-        private_key: key(node),
+        keys: OwnKeys::single(Epoch(1), local_key(node as u8 + 1), local_key(0xee)),
         addr4: (addr4(node), 16),
         addr6: (Ipv6Addr::new(0xfd5a, 1, 0, 0, 0, 0, 0, node as u16 + 1), 48),
         mesh_prefixes: vec!["10.91.0.0/16".parse().unwrap(), "fd5a:1::/48".parse().unwrap()],
@@ -455,7 +456,7 @@ fn peer(node: usize, link: usize) -> PeerConfig {
         node: node_id(node),
         org: OrgId([1; 32]),
         name: format!("node {node}"),
-        public_key: LocalKey::from_bytes(&key(node)).unwrap().public(),
+        keys: PeerKeys::single(Epoch(1), local_key(node as u8 + 1).public()),
         addrs: vec![IpNet::from(IpAddr::V4(addr4(node)))],
         candidates: vec![SocketAddr::new(underlay(node, link).into(), TUNNEL_PORT)],
         psk: None,
@@ -464,8 +465,8 @@ fn peer(node: usize, link: usize) -> PeerConfig {
     }
 }
 
-fn key(node: usize) -> Zeroizing<[u8; 32]> {
-    Zeroizing::new([node as u8 + 1; 32])
+fn local_key(private: u8) -> LocalKey {
+    LocalKey::from_bytes(&Zeroizing::new([private; 32])).unwrap()
 }
 
 fn node_id(node: usize) -> NodeId {
