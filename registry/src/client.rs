@@ -208,6 +208,15 @@ impl Registry {
         Lease::grant(self.clone(), ttl).await
     }
 
+    /// Goes on with the lease of this number, or takes it if there is none, and keeps it alive until the value is
+    /// dropped. So a client that dies and comes back has one lease, and the keys of its life before live on.
+    ///
+    /// A number that is somebody else's, or was taken for another time to live, keeps nobody out: then the lease is an
+    /// ordinary one, of any number.
+    pub async fn lease_again(&self, id: LeaseId, ttl: Duration) -> Result<Lease, CallError> {
+        Lease::again(self.clone(), id, ttl).await
+    }
+
     /// Asks the server for its state; succeeds if and only if some endpoint serves.
     pub async fn ping(&self) -> Result<Rev, CallError> {
         let response = self

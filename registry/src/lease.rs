@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use etcd_client::{LeaseKeepAliveStream, LeaseKeeper};
+use etcd_client::{LeaseGrantOptions, LeaseKeepAliveStream, LeaseKeeper};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
+use tonic::Code;
 
 use crate::backoff::Backoff;
 use crate::client::{ATTEMPT_DEADLINE, Registry, Repeat};
@@ -14,6 +15,9 @@ use crate::task::Task;
 
 /// Renewals per time to live: two may fail before the lease is in danger.
 const RENEWALS_PER_TTL: u32 = 3;
+/// Rounds of renewing and taking a lease of one number: it may be taken in between, also by the own call whose answer
+/// was lost, and then it is there to be renewed.
+const ROUNDS_MAX: usize = 2;
 
 /// Why a lease ended.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -41,24 +45,42 @@ pub struct Lease {
 
 impl Lease {
     pub(crate) async fn grant(registry: Registry, ttl: Duration) -> Result<Self, CallError> {
-        let seconds = i64::try_from(ttl.as_secs()).unwrap_or(i64::MAX).max(1);
         let granted_at = Instant::now();
-        let response = registry
-            .call(Repeat::Harmless, |mut server| async move { server.lease.grant(seconds, None).await })
-            .await?
-            .0;
-        let id =
-            LeaseId::from_wire(response.id).ok_or(CallError::Malformed { what: "lease without a number" })?;
-        // The server may choose another time than asked for.
-        let ttl = Duration::from_secs(u64::try_from(response.ttl).unwrap_or(0).max(1));
+        let (id, ttl) = granted(&registry, None, ttl).await?;
+        Ok(Self::keep(registry, id, ttl, granted_at))
+    }
+
+    pub(crate) async fn again(registry: Registry, id: LeaseId, ttl: Duration) -> Result<Self, CallError> {
+        for _ in 0..ROUNDS_MAX {
+            let renewed_at = Instant::now();
+            match renewed(&registry, id).await {
+                Ok(there) if there == seconds(ttl) => {
+                    return Ok(Self::keep(registry, id, lifetime(there), renewed_at));
+                }
+                Err(CallError::LeaseGone { .. }) => {}
+                Ok(_) | Err(CallError::Denied { .. }) => break,
+                Err(error) => return Err(error),
+            }
+            let granted_at = Instant::now();
+            match granted(&registry, Some(id), ttl).await {
+                Ok((id, ttl)) => return Ok(Self::keep(registry, id, ttl, granted_at)),
+                Err(CallError::Refused { code: Code::FailedPrecondition, .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        tracing::info!(lease = %id, "lease is not ours: taking another");
+        Self::grant(registry, ttl).await
+    }
+
+    fn keep(registry: Registry, id: LeaseId, ttl: Duration, renewed_at: Instant) -> Self {
         let (report, lost) = watch::channel(None);
-        let renewals = Renewals { registry: registry.clone(), id, ttl, renewed_at: granted_at };
+        let renewals = Renewals { registry: registry.clone(), id, ttl, renewed_at };
         let task = Task::spawn(async move {
             let end = renewals.run().await;
             tracing::info!(lease = %id, %end, "lease lost");
             report.send_replace(Some(end));
         });
-        Ok(Self { id, ttl, registry, lost, _task: task })
+        Self { id, ttl, registry, lost, _task: task }
     }
 
     /// Its name, for [`Registry::put`].
@@ -98,6 +120,50 @@ impl Lease {
             Err(error) => Err(error),
         }
     }
+}
+
+/// Takes a lease, of any number or of this one; the server may choose another time to live than asked for.
+async fn granted(
+    registry: &Registry,
+    id: Option<LeaseId>,
+    ttl: Duration,
+) -> Result<(LeaseId, Duration), CallError> {
+    let response = registry
+        .call(Repeat::Harmless, |mut server| async move {
+            let options = id.map(|id| LeaseGrantOptions::new().with_id(id.to_wire()));
+            server.lease.grant(seconds(ttl), options).await
+        })
+        .await?
+        .0;
+    let id =
+        LeaseId::from_wire(response.id).ok_or(CallError::Malformed { what: "lease without a number" })?;
+    Ok((id, lifetime(response.ttl)))
+}
+
+/// Renews a lease and gives the seconds that it was granted for.
+async fn renewed(registry: &Registry, id: LeaseId) -> Result<i64, CallError> {
+    registry
+        .call(Repeat::Harmless, |mut server| async move {
+            let broken = || etcd_client::Error::WatchError(String::from("keep-alive stream ended"));
+            // The client keeps the first answer, with the time to live, to itself.
+            let (mut keeper, mut answers) = server.lease.keep_alive(id.to_wire()).await?;
+            keeper.keep_alive().await.map_err(|_| broken())?;
+            let answer = answers.message().await?.ok_or_else(broken)?;
+            if answer.ttl() > 0 {
+                Ok(answer.ttl())
+            } else {
+                Err(etcd_client::Error::LeaseKeepAliveError(String::from("lease not found")))
+            }
+        })
+        .await
+}
+
+fn seconds(ttl: Duration) -> i64 {
+    i64::try_from(ttl.as_secs()).unwrap_or(i64::MAX).max(1)
+}
+
+fn lifetime(seconds: i64) -> Duration {
+    Duration::from_secs(u64::try_from(seconds).unwrap_or(0).max(1))
 }
 
 struct Renewals {

@@ -50,6 +50,12 @@ impl fmt::Display for Rev {
 pub struct LeaseId(i64);
 
 impl LeaseId {
+    /// A lease of a number chosen by its client, for [`Registry::lease_again`](crate::Registry::lease_again): of the
+    /// bytes, what registries take as one, which is a positive number of 63 bits.
+    pub fn chosen(bytes: [u8; 8]) -> Self {
+        Self((i64::from_be_bytes(bytes) & i64::MAX).max(1))
+    }
+
     /// The lease of this wire number; zero means none.
     pub(crate) fn from_wire(number: i64) -> Option<Self> {
         (number != 0).then_some(Self(number))

@@ -52,6 +52,10 @@ macro_rules! suite {
             a_lease_in_use_stays_alive in leases,
             a_revoked_lease_takes_its_keys_along in leases,
             a_lease_gone_at_the_registry_is_reported in leases,
+            a_lease_goes_on_in_the_next_life_of_its_client in leases,
+            a_lease_that_is_gone_is_taken_anew_under_its_number in leases,
+            racing_clients_share_the_lease_of_one_number in leases,
+            a_number_taken_by_a_stranger_keeps_nobody_out in leases,
             large_values_pass_and_too_large_ones_are_refused in refusals,
             a_put_with_an_unknown_lease_is_refused in refusals,
         });

@@ -11,7 +11,7 @@ use etcd_client::{Client, TxnOp, WatchOptions};
 use meshd_registry::server::{
     Authorise, ClientKey, Denied, EmbeddedServer, LOG_BYTES_MAX, Limits, Op, OpenError, Quota,
 };
-use meshd_registry::{CallError, Endpoint, Event, Registry, Rev};
+use meshd_registry::{CallError, Endpoint, Event, LeaseId, Registry, Rev};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tonic::Code;
@@ -104,6 +104,36 @@ async fn a_client_that_dies_again_and_again_is_not_kept_out_by_its_old_leases() 
         let found = alice.get("slow").await.expect("get").expect("what has a key is kept");
         assert_eq!(found.value, life.to_string());
     }
+}
+
+#[tokio::test]
+async fn a_client_that_dies_and_leaves_keys_in_each_life_goes_on_with_its_lease() {
+    let (_dir, server) = open().await;
+    let quota: Arc<dyn Authorise> =
+        Arc::new(Within(Quota { keys_max: 200, bytes_max: 10_000, leases_max: 2 }));
+    for life in 0..100 {
+        let alice = registry(server.local(ALICE, Arc::clone(&quota))).await;
+        for name in ["the slow", "the fast"] {
+            let id = LeaseId::chosen(*name.as_bytes().first_chunk().expect("eight bytes"));
+            let lease =
+                alice.lease_again(id, Duration::from_secs(86_400)).await.expect("a lease in every life");
+            assert_eq!(lease.id(), id);
+            // Nobody puts them again, so that they hang on the lease of this life.
+            alice.put(format!("{name}/{life}"), "1", Some(id)).await.expect("a key");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_lease_that_another_client_took_first_keeps_nobody_out() {
+    let (_dir, server) = open().await;
+    let alice = registry(server.local(ALICE, unlimited())).await;
+    let bob = registry(server.local(BOB, unlimited())).await;
+    let (id, ttl) = (LeaseId::chosen(*b"of alice"), Duration::from_secs(60));
+    let _taken = bob.lease_again(id, ttl).await.expect("bob was first");
+    let lease = alice.lease_again(id, ttl).await.expect("alice is not kept out");
+    assert_ne!(lease.id(), id);
+    alice.put("a", "1", Some(lease.id())).await.expect("a lease of her own");
 }
 
 #[tokio::test]
