@@ -38,6 +38,8 @@ const REPAIR_EVERY: Duration = Duration::from_secs(1);
 const LEASE_FAST: Duration = Duration::from_secs(90);
 /// Life of slow values (certificate and keys).
 const LEASE_SLOW: Duration = Duration::from_secs(24 * 3600);
+/// Keeps the numbers of leases apart from other hashes.
+const LEASE_LABEL: &[u8] = b"meshd/1 lease";
 
 /// Values remembered as seen: three a node and two an endpoint for the largest mesh; a flood beyond is only handed on
 /// twice.
@@ -342,7 +344,10 @@ impl Agent {
         };
         let lease = match slot.take() {
             Some(lease) => lease,
-            None => self.registry.lease(ttl).await?,
+            None => {
+                let id = lease_id(self.keyspace.prefix(), &self.node, ttl);
+                self.registry.lease_again(id, ttl).await?
+            }
         };
         Ok(Some(slot.insert(lease).id()))
     }
@@ -392,6 +397,20 @@ impl Agent {
         self.seed ^= self.seed << 17;
         self.seed % below.max(1)
     }
+}
+
+/// Number of a node's lease, the same in each of its runs: what stands is not put again, so if a run that was killed
+/// left a lease of its own, its keys would hold it for a day, and many such runs would use up what a node may have.
+fn lease_id(prefix: &str, node: &NodeId, ttl: Duration) -> LeaseId {
+    let mut hash = Sha256::new();
+    hash.update(LEASE_LABEL);
+    // No prefix ends within another one, and what follows has fixed lengths.
+    hash.update(prefix);
+    hash.update(node.0);
+    // Another time to live, of another release too, is another lease.
+    hash.update(ttl.as_secs().to_be_bytes());
+    let [a, b, c, d, e, f, g, h, ..]: [u8; 32] = hash.finalize().into();
+    LeaseId::chosen([a, b, c, d, e, f, g, h])
 }
 
 /// Spaces out repairs of own values that somebody else changes.

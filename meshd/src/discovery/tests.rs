@@ -107,6 +107,25 @@ async fn paths_that_stand_are_put_again_by_a_new_session_whose_lease_keeps_them(
 }
 
 #[tokio::test]
+async fn each_run_of_a_node_has_the_leases_of_the_run_before() {
+    let rig = Rig::new().await;
+    let node = rig.meadow.node(1);
+    let slots = [(Slot::Peer(node), Life::Slow), (Slot::Paths(node), Life::Fast)];
+    let mut leases = std::collections::BTreeSet::new();
+    for run in ["first", "second", "third"] {
+        let value: Arc<[u8]> = run.as_bytes().into();
+        let published = slots.map(|(slot, life)| (slot, (Arc::clone(&value), life)));
+        let (_publish, _discovery) = rig.start(Published::from(published));
+        for (slot, life) in slots {
+            rig.stands(slot, Some(&value)).await;
+            let there = rig.registry.get(rig.keyspace.key(slot)).await.expect("get").expect("it stands");
+            leases.insert((life == Life::Fast, there.lease.expect("it has a lease")));
+        }
+    }
+    assert_eq!(leases.len(), 2, "one for each life: {leases:?}");
+}
+
+#[tokio::test]
 async fn claims_of_this_node_that_are_over_are_cleared_away() {
     let rig = Rig::new().await;
     let resting = rig.claim(1, "10.91.128.4", true);
