@@ -1,8 +1,9 @@
 //! A small file that survives crashes and flipped bytes: two equal copies, each checked and replaced whole.
 //!
-//! A write replaces copy `a`, then copy `b`, each by rename after fsync. A crash between the two leaves
-//! a newer and an older valid copy, and the newer one counts. A damaged copy is ignored as long as the
-//! other is sound, so a flipped bit never brings an older state back.
+//! A write puts both copies beside the old ones and syncs them, and then replaces copy `a` and copy `b` by rename. What
+//! fails, such as a full disk, fails before the first rename: what is said to have failed is not in force after the next
+//! start. A crash between the renames leaves a newer and an older valid copy, and the newer one counts. A damaged copy is
+//! ignored as long as the other is sound, so a flipped bit never brings an older state back.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -94,7 +95,7 @@ impl Generations {
         Ok((this, newest))
     }
 
-    /// Replaces the content; when this returns, it is on disk.
+    /// Replaces the content: when this returns, it is on disk, or the old one still is.
     pub fn write(&mut self, payload: &[u8]) -> Result<(), GenerationsError> {
         let generation = self.generation + 1;
         let len = HEADER_LEN + payload.len();
@@ -106,11 +107,30 @@ impl Generations {
         bytes.extend_from_slice(&generation.to_be_bytes());
         bytes.extend_from_slice(&checksum(generation, payload));
         bytes.extend_from_slice(payload);
-        for path in self.copies() {
-            replace(&self.dir, &path, &bytes)?;
+        let copies = self.copies();
+        let beside = copies.each_ref().map(|path| beside(path));
+        let replaced = beside
+            .iter()
+            .try_for_each(|path| create(path, &bytes))
+            .and_then(|()| self.replace(&copies, &beside));
+        if replaced.is_err() {
+            // On a full disk every page counts, and the reason of the failure more than that of what is left.
+            beside.iter().for_each(|path| drop(fs::remove_file(path)));
         }
+        replaced?;
         self.generation = generation;
         Ok(())
+    }
+
+    /// Puts whole copies in the place of the old ones.
+    fn replace(&self, [a, b]: &[PathBuf; 2], [new_a, new_b]: &[PathBuf; 2]) -> Result<(), GenerationsError> {
+        fs::rename(new_a, a).map_err(failed("rename", new_a))?;
+        // From here on the new content counts: one copy is whole, and the next write makes it two again.
+        if let Err(error) = fs::rename(new_b, b) {
+            tracing::warn!(file = %b.display(), %error, "state file has only one new copy");
+            let _left = fs::remove_file(new_b);
+        }
+        File::open(&self.dir).and_then(|dir| dir.sync_all()).map_err(failed("sync", &self.dir))
     }
 
     /// The error for a content with a list that is too long to be read again.
@@ -118,9 +138,11 @@ impl Generations {
         GenerationsError::TooMany { path: self.dir.join(self.name), len }
     }
 
-    /// Removes both copies.
+    /// Removes both copies, and what a crash left beside them.
     pub fn remove(self) -> Result<(), GenerationsError> {
-        for path in self.copies() {
+        let copies = self.copies();
+        let beside = copies.each_ref().map(|path| beside(path));
+        for path in copies.into_iter().chain(beside) {
             match fs::remove_file(&path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
                     return Err(GenerationsError::Io { what: "remove", path, source: error });
@@ -166,33 +188,29 @@ fn read_if_exists(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, Generations
     Ok(Some(bytes))
 }
 
-/// Writes beside, syncs, renames, syncs the directory: readers see the old or the new bytes, never a part.
-fn replace(dir: &Path, path: &Path, bytes: &[u8]) -> Result<(), GenerationsError> {
-    let beside = path.with_extension("new");
-    let replaced = replace_by(&beside, dir, path, bytes);
-    if replaced.is_err() {
-        // On a full disk every page counts, and the reason of the failure more than that of what is left.
-        let _left = fs::remove_file(&beside);
-    }
-    replaced
+/// Where the next content of a copy is written.
+fn beside(copy: &Path) -> PathBuf {
+    let mut name = copy.as_os_str().to_owned();
+    name.push(".new");
+    name.into()
 }
 
-fn replace_by(beside: &Path, dir: &Path, path: &Path, bytes: &[u8]) -> Result<(), GenerationsError> {
-    let io = |what, path: &Path| {
-        let path = path.to_owned();
-        move |source| GenerationsError::Io { what, path, source }
-    };
+/// Writes a whole file.
+fn create(path: &Path, bytes: &[u8]) -> Result<(), GenerationsError> {
     let mut file = OpenOptions::new()
         .write(true)
         .create(true)
         .truncate(true)
         .mode(0o600)
-        .open(beside)
-        .map_err(io("create", beside))?;
-    file.write_all(bytes).map_err(io("write", beside))?;
-    file.sync_all().map_err(io("sync", beside))?;
-    fs::rename(beside, path).map_err(io("rename", beside))?;
-    File::open(dir).and_then(|dir| dir.sync_all()).map_err(io("sync", dir))
+        .open(path)
+        .map_err(failed("create", path))?;
+    file.write_all(bytes).map_err(failed("write", path))?;
+    file.sync_all().map_err(failed("sync", path))
+}
+
+fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> GenerationsError {
+    let path = path.to_owned();
+    move |source| GenerationsError::Io { what, path, source }
 }
 
 #[cfg(test)]
@@ -244,16 +262,29 @@ mod tests {
     }
 
     #[test]
-    fn a_write_that_fails_leaves_the_old_state_and_nothing_beside_it() {
-        let dir = tempfile::tempdir().expect("directory");
-        let (mut file, _) = Generations::open(dir.path(), "state").expect("opens");
-        file.write(b"old").expect("writes");
-        // A directory in the way of the rename.
-        fs::remove_file(dir.path().join("state.b")).expect("removes");
-        fs::create_dir(dir.path().join("state.b")).expect("creates");
-        fs::write(dir.path().join("state.b/full"), b"").expect("writes");
-        file.write(b"new").expect_err("fails");
-        assert!(!dir.path().join("state.new").exists());
+    fn what_is_said_to_have_failed_is_not_in_force_after_a_restart() {
+        // A directory in the way of any step.
+        for obstacle in ["state.a", "state.b", "state.new", "state.a.new", "state.b.new"] {
+            let dir = tempfile::tempdir().expect("directory");
+            let (mut file, _) = Generations::open(dir.path(), "state").expect("opens");
+            file.write(b"old").expect("writes");
+            let path = dir.path().join(obstacle);
+            let _copy = fs::remove_file(&path);
+            fs::create_dir(&path).expect("creates");
+            fs::write(path.join("full"), b"").expect("writes");
+            let expected: &[u8] = if file.write(b"new").is_ok() { b"new" } else { b"old" };
+            fs::remove_dir_all(&path).expect("removes");
+            let read = open(dir.path()).expect("reads");
+            assert_eq!(read.as_deref().map(Vec::as_slice), Some(expected), "{obstacle}");
+            let left =
+                fs::read_dir(dir.path()).expect("lists").map(|entry| entry.expect("an entry").file_name());
+            assert!(left.into_iter().all(|name| name == "state.a" || name == "state.b"), "{obstacle}");
+            file.write(b"newer").expect("writes again");
+            for copy in ["state.a", "state.b"] {
+                let bytes = fs::read(dir.path().join(copy)).expect("there are both");
+                assert!(bytes.ends_with(b"newer"), "{obstacle}");
+            }
+        }
     }
 
     #[test]
