@@ -21,8 +21,9 @@ const DELETE: u16 = SUBSYSTEM | 2;
 /// Where most kernels show tracked connections as text. They pass over empty places of their table in this way, which
 /// takes a hundredth of the time that they need to pass them by netlink.
 const TABLE: &str = "/proc/thread-self/net/nf_conntrack";
-/// Longest text that is faster to read: about a thousand connections.
-const TABLE_LEN_MAX: u64 = 256 * 1024;
+/// Longest text that is believed: with the next line it fits into the page that the kernel fills in one go. A longer one
+/// is put together from several looks at the table, and what moves in between may be in none of them.
+const TABLE_LEN_MAX: usize = 3 * 1024;
 
 /// Octets before the attributes: family, version, and a resource number.
 const HEADER_LEN: usize = 4;
@@ -40,7 +41,7 @@ const ADDRESSES: RangeInclusive<u16> = 1..=4;
 /// how many. To look through the kernel's table takes long, however few connections there are: many addresses at once
 /// take no longer than one.
 pub fn forget_connections(addresses: &BTreeSet<IpAddr>) -> Result<usize, NetlinkError> {
-    if has_none(addresses) {
+    if File::open(TABLE).is_ok_and(|table| shows_none(table, addresses)) {
         return Ok(0);
     }
     let mut netlink = Netlink::open_netfilter()?;
@@ -65,13 +66,13 @@ pub fn forget_connections(addresses: &BTreeSet<IpAddr>) -> Result<usize, Netlink
 }
 
 /// Whether the text shows that there is no connection of these; false also if it doesn't show.
-fn has_none(addresses: &BTreeSet<IpAddr>) -> bool {
-    let mut text = Vec::new();
-    let read = File::open(TABLE).and_then(|file| file.take(TABLE_LEN_MAX).read_to_end(&mut text));
-    if read.is_err() || text.len() as u64 == TABLE_LEN_MAX {
+fn shows_none(mut table: impl Read, addresses: &BTreeSet<IpAddr>) -> bool {
+    let mut text = [0; TABLE_LEN_MAX + 1];
+    let Ok(len) = table.read(&mut text) else { return false };
+    if len > TABLE_LEN_MAX {
         return false;
     }
-    let text = String::from_utf8_lossy(&text);
+    let text = String::from_utf8_lossy(&text[..len]);
     let ends = text.split_ascii_whitespace().filter_map(|word| {
         let end = word.strip_prefix("src=").or_else(|| word.strip_prefix("dst="))?;
         end.parse::<IpAddr>().ok()
@@ -154,4 +155,28 @@ fn attributes(packed: &[u8]) -> impl Iterator<Item = Attribute<'_>> {
         let value = rest.get(NLA_HEADER_SIZE..len)?;
         Some(Attribute { kind, value, packed: rest.get(..len.next_multiple_of(NLA_ALIGNTO))? })
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LINE: &str = "ipv4     2 udp      17 29 src=10.91.128.5 dst=10.91.0.1 sport=5 dport=6 [UNREPLIED] \
+                        src=10.91.0.1 dst=10.91.128.5 sport=6 dport=5 mark=0 use=1\n";
+
+    #[test]
+    fn a_short_table_shows_whose_connections_there_are() {
+        for (address, is_none) in [("10.91.128.5", false), ("10.91.0.1", false), ("10.91.128.6", true)] {
+            let address = address.parse().expect("an address");
+            assert_eq!(shows_none(LINE.as_bytes(), &[address].into()), is_none, "{address}");
+        }
+        assert!(shows_none(&b""[..], &["10.91.128.5".parse().expect("an address")].into()));
+    }
+
+    #[test]
+    fn a_table_that_takes_more_than_one_look_shows_nothing() {
+        // What had the address moved from the second page to the first, after that was read.
+        let long = LINE.repeat(TABLE_LEN_MAX / LINE.len() + 1);
+        assert!(!shows_none(long.as_bytes(), &["10.91.128.6".parse().expect("an address")].into()));
+    }
 }
