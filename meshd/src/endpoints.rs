@@ -10,9 +10,9 @@
 //! loop and come back as a [`Report`].
 
 mod addresses;
+mod batcher;
 mod claimant;
 mod entry;
-mod ferry;
 mod file;
 mod job;
 mod networks;

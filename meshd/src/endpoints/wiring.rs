@@ -12,8 +12,8 @@ use ipnet::IpNet;
 use meshd_api::Namespace as NamespaceSeen;
 use meshd_wire::EndpointId;
 
+use super::batcher::Batcher;
 use super::entry::{BootId, Entry, Stage};
-use super::ferry::Ferry;
 use super::policies::{Enforcement, Rulebook};
 use super::reconcile::Survey;
 use crate::chain;
@@ -110,11 +110,11 @@ pub enum WiringError {
 pub struct Wiring {
     settings: WiringSettings,
     policies: Enforcement,
-    firewall: Ferry<Firewall, (EndpointId, Option<Admission>), Result<(), FirewallError>>,
+    firewall: Batcher<Firewall, (EndpointId, Option<Admission>), Result<(), FirewallError>>,
     /// Removes pairs of links.
-    pairs: Ferry<(), EndpointId, Result<(), VethError>>,
+    pairs: Batcher<(), EndpointId, Result<(), VethError>>,
     /// Forgets tracked connections of addresses.
-    connections: Ferry<(), BTreeSet<IpAddr>, ()>,
+    connections: Batcher<(), BTreeSet<IpAddr>, ()>,
     /// When the chains of others were looked at. Held while that is done, so that no rule is set twice.
     passage: Mutex<Option<Instant>>,
 }
@@ -144,9 +144,9 @@ impl Wiring {
         Ok(Self {
             settings,
             policies,
-            firewall: Ferry::new(firewall?),
-            pairs: Ferry::new(()),
-            connections: Ferry::new(()),
+            firewall: Batcher::new(firewall?),
+            pairs: Batcher::new(()),
+            connections: Batcher::new(()),
             passage: Mutex::new(None),
         })
     }
@@ -159,7 +159,7 @@ impl Wiring {
     /// Attaches an endpoint, or what of it is missing. If a step fails, nothing of it is left; an endpoint that was
     /// attached keeps what it has.
     pub fn attach(&self, entry: &Entry) -> Result<Wired, WiringError> {
-        let was_admitted = self.firewall.vessel().admitted().contains_key(&entry.id);
+        let was_admitted = self.firewall.state().admitted().contains_key(&entry.id);
         if !was_admitted {
             self.forget_connections(entry);
         }
@@ -189,7 +189,7 @@ impl Wiring {
 
     /// Isolates all endpoints and takes their links down, which ends their routes; to attach one brings it back.
     pub fn cut_off(&self) -> Result<(), WiringError> {
-        let mut firewall = self.firewall.vessel();
+        let mut firewall = self.firewall.state();
         let all = firewall.admitted().keys().map(|id| (*id, None)).collect();
         let expelled = firewall.change(&all).map_err(WiringError::Firewall);
         drop(firewall);
@@ -208,7 +208,7 @@ impl Wiring {
     pub fn repair_firewall(&self) -> Result<(), WiringError> {
         // One that can't be written must not keep the other from being there.
         let policies = self.policies.repair().map_err(WiringError::Policies);
-        let mut firewall = self.firewall.vessel();
+        let mut firewall = self.firewall.state();
         let admitted = firewall.admitted().clone();
         *firewall =
             Firewall::install(&self.settings.of_firewall(), admitted).map_err(WiringError::Firewall)?;
@@ -254,7 +254,7 @@ impl Wiring {
         let lives = |entry: &&Entry| entry.namespace.as_ref().is_some_and(is_there);
         // A filter that can't be read must not keep what is dead from being found.
         let mut filter_faults =
-            self.firewall.vessel().faults().unwrap_or_else(|error| vec![chain::of(&error)]);
+            self.firewall.state().faults().unwrap_or_else(|error| vec![chain::of(&error)]);
         filter_faults.extend(self.policies.faults());
         filter_faults.extend(passage_faults());
         Ok(Survey {
@@ -319,12 +319,12 @@ impl Wiring {
 
     /// Admits an endpoint, or isolates it, together with others that want so now.
     fn judge(&self, id: EndpointId, admission: Option<Admission>) -> Result<(), WiringError> {
-        let judged = self.firewall.carry((id, admission), judge_all);
+        let judged = self.firewall.submit((id, admission), judge_all);
         judged.ok_or(WiringError::BrokenOff)?.map_err(WiringError::Firewall)
     }
 
     fn remove_pair(&self, id: EndpointId) -> Result<(), WiringError> {
-        let removed = self.pairs.carry(id, |(), ids| remove_pairs(ids));
+        let removed = self.pairs.submit(id, |(), ids| remove_pairs(ids));
         removed.map_or(Err(WiringError::BrokenOff), unless_foreign)
     }
 
@@ -332,8 +332,8 @@ impl Wiring {
     /// is no reason to refuse an endpoint.
     fn forget_connections(&self, entry: &Entry) {
         let addresses = entry.addresses.iter().copied().collect();
-        // There is nothing to tell of a crossing that broke off: it has said why.
-        let _ = self.connections.carry(addresses, |(), all| {
+        // There is nothing to tell of a batch that broke off: it has said why.
+        let _ = self.connections.submit(addresses, |(), all| {
             if let Err(error) = os::forget_connections(&all.iter().flatten().copied().collect()) {
                 tracing::warn!(error = chain::of(&error), "tracked connections of addresses stay");
             }
