@@ -101,6 +101,9 @@ pub enum WiringError {
     /// A defect of this program ended it half-way.
     #[error("it broke off half-way")]
     BrokenOff,
+    /// All endpoints were isolated meanwhile.
+    #[error("the endpoints of this host are isolated")]
+    CutOff,
     /// The kernel doesn't tell which run of it this is.
     #[error("read the kernel's boot id")]
     Boot(#[source] std::io::Error),
@@ -110,13 +113,19 @@ pub enum WiringError {
 pub struct Wiring {
     settings: WiringSettings,
     policies: Enforcement,
-    firewall: Batcher<Firewall, (EndpointId, Option<Admission>), Result<(), FirewallError>>,
+    firewall: Batcher<Filter, (EndpointId, Option<Admission>), Result<(), WiringError>>,
     /// Removes pairs of links.
     pairs: Batcher<(), EndpointId, Result<(), VethError>>,
     /// Forgets tracked connections of addresses.
     connections: Batcher<(), BTreeSet<IpAddr>, ()>,
     /// When the chains of others were looked at. Held while that is done, so that no rule is set twice.
     passage: Mutex<Option<Instant>>,
+}
+
+/// The packet filter, and whether it admits anybody.
+struct Filter {
+    firewall: Firewall,
+    is_cut_off: bool,
 }
 
 impl Wiring {
@@ -144,7 +153,7 @@ impl Wiring {
         Ok(Self {
             settings,
             policies,
-            firewall: Batcher::new(firewall?),
+            firewall: Batcher::new(Filter { firewall: firewall?, is_cut_off: false }),
             pairs: Batcher::new(()),
             connections: Batcher::new(()),
             passage: Mutex::new(None),
@@ -159,20 +168,22 @@ impl Wiring {
     /// Attaches an endpoint, or what of it is missing. If a step fails, nothing of it is left; an endpoint that was
     /// attached keeps what it has.
     pub fn attach(&self, entry: &Entry) -> Result<Wired, WiringError> {
-        let was_admitted = self.firewall.state().admitted().contains_key(&entry.id);
+        let was_admitted = self.firewall.state().firewall.admitted().contains_key(&entry.id);
         if !was_admitted {
             self.forget_connections(entry);
         }
         let wired = self.wire(entry);
-        if wired.is_err() && !was_admitted {
-            let undone = match entry.stage {
-                // Its container lives: it is isolated, and looked at again.
-                Stage::Attached => self.judge(entry.id, None),
-                Stage::Wiring | Stage::Releasing => self.detach(entry),
-            };
-            if let Err(error) = undone {
-                tell(Some(entry.id), &error);
-            }
+        let undone = match (&wired, entry.stage) {
+            (Ok(_), _) => Ok(()),
+            // Its container lives. What was admitted when this began is not any more.
+            (Err(WiringError::CutOff), Stage::Attached) => self.take_down(entry.id),
+            (Err(_), _) if was_admitted => Ok(()),
+            // It is isolated, and looked at again.
+            (Err(_), Stage::Attached) => self.judge(entry.id, None),
+            (Err(_), Stage::Wiring | Stage::Releasing) => self.detach(entry),
+        };
+        if let Err(error) = undone {
+            tell(Some(entry.id), &error);
         }
         wired
     }
@@ -187,15 +198,22 @@ impl Wiring {
         expelled.and(unrouted).and(removed).and_then(|()| self.release(entry.id))
     }
 
-    /// Isolates all endpoints and takes their links down, which ends their routes; to attach one brings it back.
+    /// Isolates all endpoints and takes their links down, which ends their routes. Until [`Wiring::let_in`] none is
+    /// attached: whoever is being attached meanwhile is not admitted, and takes its own link down.
     pub fn cut_off(&self) -> Result<(), WiringError> {
-        let mut firewall = self.firewall.state();
-        let all = firewall.admitted().keys().map(|id| (*id, None)).collect();
-        let expelled = firewall.change(&all).map_err(WiringError::Firewall);
-        drop(firewall);
+        let mut filter = self.firewall.state();
+        filter.is_cut_off = true;
+        let all = filter.firewall.admitted().keys().map(|id| (*id, None)).collect();
+        let expelled = filter.firewall.change(&all).map_err(WiringError::Firewall);
+        drop(filter);
         let pairs = Veth::list().map_err(WiringError::Pairs)?;
         let down = pairs.iter().map(Veth::take_down).fold(Ok(()), Result::and).map_err(WiringError::Pair);
         expelled.and(down)
+    }
+
+    /// Lets endpoints be attached again.
+    pub fn let_in(&self) {
+        self.firewall.state().is_cut_off = false;
     }
 
     /// Removes what is left of an endpoint that nobody knows.
@@ -208,11 +226,11 @@ impl Wiring {
     pub fn repair_firewall(&self) -> Result<(), WiringError> {
         // One that can't be written must not keep the other from being there.
         let policies = self.policies.repair().map_err(WiringError::Policies);
-        let mut firewall = self.firewall.state();
-        let admitted = firewall.admitted().clone();
-        *firewall =
+        let mut filter = self.firewall.state();
+        let admitted = filter.firewall.admitted().clone();
+        filter.firewall =
             Firewall::install(&self.settings.of_firewall(), admitted).map_err(WiringError::Firewall)?;
-        drop(firewall);
+        drop(filter);
         let _held = self.passage();
         policies.and(os::open_passage().map_err(WiringError::Passage))
     }
@@ -254,7 +272,7 @@ impl Wiring {
         let lives = |entry: &&Entry| entry.namespace.as_ref().is_some_and(is_there);
         // A filter that can't be read must not keep what is dead from being found.
         let mut filter_faults =
-            self.firewall.state().faults().unwrap_or_else(|error| vec![chain::of(&error)]);
+            self.firewall.state().firewall.faults().unwrap_or_else(|error| vec![chain::of(&error)]);
         filter_faults.extend(self.policies.faults());
         filter_faults.extend(passage_faults());
         Ok(Survey {
@@ -320,7 +338,14 @@ impl Wiring {
     /// Admits an endpoint, or isolates it, together with others that want so now.
     fn judge(&self, id: EndpointId, admission: Option<Admission>) -> Result<(), WiringError> {
         let judged = self.firewall.submit((id, admission), judge_all);
-        judged.ok_or(WiringError::BrokenOff)?.map_err(WiringError::Firewall)
+        judged.ok_or(WiringError::BrokenOff)?
+    }
+
+    /// Ends the routes of an endpoint that stays.
+    fn take_down(&self, id: EndpointId) -> Result<(), WiringError> {
+        let pairs = Veth::list().map_err(WiringError::Pairs)?;
+        let pair = pairs.iter().find(|pair| pair.owner.id() == id);
+        pair.map_or(Ok(()), |pair| pair.take_down().map_err(WiringError::Pair))
     }
 
     fn remove_pair(&self, id: EndpointId) -> Result<(), WiringError> {
@@ -344,14 +369,21 @@ impl Wiring {
 
 /// All in one transaction; if that is refused, each for itself, so that everybody has an own answer.
 fn judge_all(
-    firewall: &mut Firewall,
+    filter: &mut Filter,
     wanted: Vec<(EndpointId, Option<Admission>)>,
-) -> Vec<Result<(), FirewallError>> {
+) -> Vec<Result<(), WiringError>> {
+    let Filter { firewall, is_cut_off } = filter;
+    let is_refused = |admission: &Option<Admission>| *is_cut_off && admission.is_some();
     let together: BTreeMap<EndpointId, Option<Admission>> = wanted.iter().cloned().collect();
-    if together.len() == wanted.len() && firewall.change(&together).is_ok() {
+    let is_any_refused = wanted.iter().any(|(_, admission)| is_refused(admission));
+    if together.len() == wanted.len() && !is_any_refused && firewall.change(&together).is_ok() {
         return wanted.iter().map(|_| Ok(())).collect();
     }
-    wanted.into_iter().map(|one| firewall.change(&BTreeMap::from([one]))).collect()
+    let each = wanted.into_iter().map(|(id, admission)| match is_refused(&admission) {
+        true => Err(WiringError::CutOff),
+        false => firewall.change(&BTreeMap::from([(id, admission)])).map_err(WiringError::Firewall),
+    });
+    each.collect()
 }
 
 /// All at once; if that is refused, each for itself.

@@ -321,6 +321,7 @@ fn wiring_failed(error: &WiringError) -> ApiError {
         WiringError::Firewall(_) | WiringError::Policies(_) => {
             (ErrorCode::DeviceFailed, "install nftables, and look at the daemon's log")
         }
+        WiringError::CutOff => (ErrorCode::Revoked, "`meshctl leave`, and join with a new token"),
         WiringError::Owner(_) => (ErrorCode::BadRequest, "name the runtime in lowercase letters"),
         WiringError::Pair(_)
         | WiringError::HostEnd(_)

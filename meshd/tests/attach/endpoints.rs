@@ -297,3 +297,30 @@ fn endpoints_are_attached_and_detached_at_once() {
     all(&|endpoint| node.detach(&endpoint.entry()).expect("the endpoint is detached"));
     assert_eq!(snapshot(&node.space), before);
 }
+
+#[test]
+fn who_is_wired_while_all_are_cut_off_is_not_let_in_again() {
+    let Some(node) = Node::new() else { return };
+    let [a, b] = [1, 2].map(Endpoint::new);
+    let entries = [a.entry(), Entry { stage: Stage::Wiring, ..b.entry() }];
+    node.attach(&entries[0]).expect("the endpoint is attached");
+    node.space.inside(|| node.wiring.cut_off()).expect("all are cut off");
+    // These were begun before, and come to their end only now.
+    for entry in &entries {
+        let refused = node.attach(entry).expect_err("it is refused");
+        assert!(matches!(refused, WiringError::CutOff), "{refused:?}");
+    }
+    let survey = node.survey(&entries);
+    assert!(survey.routes.is_empty(), "{survey:?}");
+    let ids: Vec<_> = survey.pairs.keys().copied().collect();
+    assert_eq!(ids, [a.id()], "who lives keeps its link, of who was to come nothing is left");
+    assert!(survey.pairs.values().all(|pair| !pair.is_up), "{survey:?}");
+    let faults = node.faults(&entries[0]).join("\n");
+    assert!(faults.contains("missing: "), "{faults}");
+
+    node.wiring.let_in();
+    for entry in &entries {
+        node.attach(entry).expect("the endpoint is attached");
+    }
+    node.assert_reached(&a, &b);
+}

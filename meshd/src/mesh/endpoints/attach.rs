@@ -358,10 +358,6 @@ impl Mesh {
                     // A live container keeps what it has; it is looked at again.
                     self.endpoints.broken.insert(id);
                     self.finish(id);
-                    if self.endpoints.is_cut_off {
-                        // Its link was made while those of others were cut.
-                        self.cut_off();
-                    }
                 } else if !self.begin_detach(id, oneshot::channel().0) {
                     // What may be left of it goes before anything else is done with it; nobody waits for that.
                     self.finish(id);

@@ -25,6 +25,9 @@ impl Mesh {
         } else {
             // The next look wires again what is not as it shall be.
             self.endpoints.is_cut_off = false;
+            if let Some(wiring) = &self.endpoints.wiring {
+                wiring.let_in();
+            }
             self.look_soon(Instant::now());
         }
     }
