@@ -4,7 +4,7 @@ use std::error::Error;
 use std::io;
 use std::process::ExitCode;
 
-use meshd_api::{ClientError, Exit};
+use meshd_api::{ClientError, Exit, chain};
 
 use crate::output;
 
@@ -26,11 +26,7 @@ impl Failure {
     /// Adds an error and its sources as causes.
     #[must_use]
     pub fn because(mut self, cause: &dyn Error) -> Self {
-        let mut next = Some(cause);
-        while let Some(cause) = next {
-            self.causes.push(cause.to_string());
-            next = cause.source();
-        }
+        self.causes.extend(chain(cause));
         self
     }
 

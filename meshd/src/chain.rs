@@ -4,12 +4,5 @@ use std::error::Error;
 
 /// Joins an error and its sources with colons.
 pub fn of(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        source = error.source();
-    }
-    text
+    meshd_api::chain(error).collect::<Vec<_>>().join(": ")
 }

@@ -16,10 +16,10 @@ use axum::routing::{get, post};
 use futures_util::stream;
 use meshd_api::{
     AddExternalRequest, AdmitRequest, ApiError, AttachRequest, Call, CheckRequest, ClaimRequest,
-    DescribeRequest, DetachRequest, Document, ErrorCode, Event, EventKind, GetConfig, GetEndpoints,
-    GetEvents, GetExternals, GetNetworks, GetPeers, GetReady, GetStatus, ImportRequest, InviteRequest,
-    JoinFileRequest, JoinRequest, KeepRequest, LeaveRequest, METRICS_PATH, MeshCreateRequest, Method,
-    POLICIES_BYTES_MAX, PingRequest, PutNetworkRequest, REQUEST_BYTES_MAX, ReleaseRequest,
+    DescribeRequest, DetachRequest, Document, ErrorCode, Event, EventKind, GcRequest, GetConfig,
+    GetEndpoints, GetEvents, GetExternals, GetNetworks, GetPeers, GetReady, GetStatus, ImportRequest,
+    InviteRequest, JoinFileRequest, JoinRequest, KeepRequest, LeaveRequest, METRICS_PATH, MeshCreateRequest,
+    Method, POLICIES_BYTES_MAX, PingRequest, PutNetworkRequest, REQUEST_BYTES_MAX, ReleaseRequest,
     RemoveExternalRequest, RemoveNetworkRequest, SetPoliciesRequest, StewardPrepareRequest,
 };
 use tokio::sync::{broadcast, mpsc, oneshot};
@@ -80,6 +80,7 @@ fn endpoint_routes(router: Router<Daemon>) -> Router<Daemon> {
     let router = route::<DetachRequest>(router);
     let router = route::<CheckRequest>(router);
     let router = route::<KeepRequest>(router);
+    let router = route::<GcRequest>(router);
     let router = route::<GetEndpoints>(router);
     let router = route::<PutNetworkRequest>(router);
     let router = route::<RemoveNetworkRequest>(router);

@@ -30,7 +30,9 @@ pub use file::{Content, Draft, Edition, EndpointsFile, Reserved, forget_endpoint
 pub use job::{Job, Jobs};
 pub use networks::{NETWORKS_MAX, Pools, Scope, allocation, judge, judge_pool, judge_word, read};
 pub use policies::{Compiled, PoliciesFile, Rulebook, Ruled, forget_policies, judge_policies};
-pub use reconcile::{GRACE, LIVING_ORPHAN_GRACE, ORPHAN_GRACE, Reason, Survey, Suspects, Verdict, verdicts};
+pub use reconcile::{
+    GRACE, LIVING_ORPHAN_GRACE, ORPHAN_GRACE, Reason, Survey, Suspects, Verdict, collectable, verdicts,
+};
 pub use report::Report;
 pub use routes::Surroundings;
 pub use signer::{Claim, ClaimSigner, claim_id};

@@ -3,6 +3,7 @@
 use std::fs;
 use std::net::IpAddr;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -57,6 +58,16 @@ impl Place {
     fn reaches_all(&self, others: &[&Self]) -> Result<()> {
         others.iter().flat_map(|other| &other.addresses).try_for_each(|address| self.reaches(address))
     }
+}
+
+/// What `meshctl endpoints gc` removes.
+fn gc(host: &Host, options: &[&str]) -> Result<Vec<Value>> {
+    let reply = host.ctl(&[&["endpoints", "gc"], options].concat())?.ok()?;
+    Ok(reply["collected"].as_array().context("collected")?.clone())
+}
+
+fn links(host: &Host) -> Result<String> {
+    host.run(&["ip", "-o", "link"])?.ok()
 }
 
 fn endpoints(host: &Host) -> Result<Vec<Value>> {
@@ -134,6 +145,95 @@ fn an_endpoint_outlives_its_daemon() {
 }
 
 #[test]
+fn what_ended_by_itself_is_removed_at_once_when_somebody_asks() {
+    story("attach-gc", |lab| {
+        let a = lab.host("a")?;
+        let mut mesh = lab.mesh("clinics", &[&a])?;
+        ensure!(gc(&a, &[])?.is_empty(), "nothing was ever attached");
+        let mut stays = Place::attached(&a, "stays", &[])?;
+        let gone = Place::attached(&a, "gone", &["--name", "gone"])?;
+        ensure!(gc(&a, &[])?.is_empty(), "both live");
+        let (path, addresses) = (gone.path.clone(), gone.addresses.clone());
+        drop(gone);
+        // As a daemon leaves it whose state was lost, and whose container gave the link back.
+        let id = "c0ffee".repeat(10) + "c0de";
+        let orphan = format!("msh{}", &id[..12]);
+        a.namespace().ip(&format!(
+            "link add {orphan} type veth peer name orphan\nlink set {orphan} alias meshd:1:docker:{id}\n"
+        ))?;
+        let found = wait::until_some(DEADLINE, "the namespace is gone", || {
+            let found = gc(&a, &["--dry-run"]).ok()?;
+            (found.len() == 2).then_some(found)
+        })?;
+        ensure!(found[0]["addresses"] == serde_json::json!(addresses), "{found:?}");
+        ensure!(found[0]["attachment"]["container"] == path.as_str(), "{found:?}");
+        ensure!(found[1]["host_link"] == orphan.as_str() && found[1]["attachment"].is_null(), "{found:?}");
+        ensure!(endpoints(&a)?.len() == 2, "nothing went in the dry run");
+        ensure!(links(&a)?.contains(&orphan), "nothing went in the dry run");
+
+        let said = a.ctl_text(&["endpoints", "gc"])?;
+        let line =
+            format!("removed mesh0 of {path} at {}: its network namespace is gone", addresses.join(", "));
+        ensure!(said.contains(&line) && said.contains(&format!("removed link {orphan}")), "{said}");
+        let left = endpoints(&a)?;
+        ensure!(left.len() == 1 && left[0]["addresses"] == serde_json::json!(stays.addresses), "{left:?}");
+        ensure!(!links(&a)?.contains(&orphan), "{}", links(&a)?);
+        ensure!(gc(&a, &[])?.is_empty(), "all is removed");
+        // Its address and its name can be had again at once.
+        let mut next = Place::new(&a, "gone")?;
+        next.attach(&a, &["--ip", &addresses[0], "--name", "gone"])?;
+
+        // A link is found as well where nothing else was left.
+        mesh.member_mut("a")?.daemon.kill()?;
+        for place in [&mut stays, &mut next] {
+            place.namespace.ip("link del mesh0\n")?;
+        }
+        for copy in ["endpoints.a", "endpoints.b"] {
+            fs::remove_file(a.state_dir().join(copy))?;
+        }
+        a.namespace().ip(&format!(
+            "link add {orphan} type veth peer name orphan\nlink set {orphan} alias meshd:1:docker:{id}\n"
+        ))?;
+        mesh.member_mut("a")?.daemon = a.meshd("")?;
+        let found = gc(&a, &[])?;
+        ensure!(found.iter().any(|one| one["host_link"] == orphan.as_str()), "{found:?}");
+        ensure!(!links(&a)?.contains(&orphan), "{}", links(&a)?);
+        Ok(())
+    });
+}
+
+#[test]
+fn endpoints_that_come_while_the_kernel_is_looked_at_are_neither_broken_nor_removed() {
+    story("attach-looked-at", |lab| {
+        let a = lab.host("a")?;
+        let _mesh = lab.mesh("clinics", &[&a])?;
+        let first = Place::attached(&a, "first", &[])?;
+        let mut places = (0..16).map(|n| Place::new(&a, &n.to_string())).collect::<Result<Vec<_>>>()?;
+        let are_done = AtomicBool::new(false);
+        let look = || -> Result<()> {
+            while !are_done.load(Ordering::Relaxed) {
+                let removed = gc(&a, &[])?;
+                ensure!(removed.is_empty(), "{removed:?}");
+                let listed = endpoints(&a)?;
+                ensure!(listed.iter().all(|one| one["state"] != "broken"), "{listed:?}");
+            }
+            Ok(())
+        };
+        std::thread::scope(|scope| {
+            // One look follows the other, and most of what comes falls into one.
+            let looks = [scope.spawn(look), scope.spawn(look)];
+            let came = places.iter_mut().try_for_each(|place| place.attach(&a, &[]).map(drop));
+            are_done.store(true, Ordering::Relaxed);
+            let seen = looks.map(|one| one.join().unwrap_or_else(|_| anyhow::bail!("who looks panicked")));
+            seen.into_iter().collect::<Result<()>>().and(came)
+        })?;
+        let listed = endpoints(&a)?;
+        ensure!(listed.len() == 17 && listed.iter().all(|one| one["state"] == "attached"), "{listed:?}");
+        first.reaches_all(&places.iter().collect::<Vec<_>>())
+    });
+}
+
+#[test]
 fn a_daemon_that_lost_its_state_takes_its_living_endpoints_over() {
     story("attach-lost-state", |lab| {
         let [a, b] = lab.hosts(["a", "b"])?;
@@ -146,6 +246,8 @@ fn a_daemon_that_lost_its_state_takes_its_living_endpoints_over() {
         for copy in ["endpoints.a", "endpoints.b"] {
             fs::remove_file(a.state_dir().join(copy))?;
         }
+        // Somebody flushed it: that is no reason to give the address to another one.
+        a.run(&["ip", "route", "del", &one.addresses[0]])?.ok()?;
         mesh.member_mut("a")?.daemon = a.meshd("")?;
         let found = endpoints(&a)?;
         let [found] = &found[..] else { anyhow::bail!("{found:?}") };

@@ -1,8 +1,10 @@
 //! `meshctl endpoints`.
 
+mod gc;
+
 use std::net::IpAddr;
 
-use clap::Args;
+use clap::{Args, Subcommand};
 use meshd_api::{Endpoint, GetEndpoints};
 
 use super::Daemon;
@@ -12,15 +14,32 @@ use crate::time;
 
 /// Show what is attached to the mesh on this host.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Endpoints {
+    #[command(subcommand)]
+    verb: Option<Verb>,
     /// Show interfaces, hardware addresses, routes, labels and ids as well.
     #[arg(short, long)]
     long: bool,
 }
 
+/// What else is done with them.
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Detach at once what has ended by itself.
+    ///
+    /// The daemon does so about a minute after a namespace has gone: this is for who needs the address now, or wants to
+    /// see what is left behind. Goes: endpoints whose namespace or link is gone, links that no endpoint has, and
+    /// addresses that the mesh is told of and no endpoint has.
+    Gc(gc::Gc),
+}
+
 impl Endpoints {
     /// Asks and prints.
     pub async fn run(self, daemon: &Daemon) -> Result<(), Failure> {
+        if let Some(Verb::Gc(gc)) = self.verb {
+            return gc.run(daemon).await;
+        }
         let answer = daemon.client.call(&GetEndpoints {}).await?;
         daemon.form.answer(&answer, |all| human(&all.endpoints, self.long))
     }
@@ -28,7 +47,7 @@ impl Endpoints {
 
 const SHORT: [&str; 9] =
     ["NAME", "ADDRESS", "IPV6", "STATE", "RUNTIME", "NETWORK", "CONTAINER", "LINK", "SINCE"];
-const LONG: [&str; 15] = [
+const LONG: [&str; 16] = [
     "NAME",
     "ADDRESS",
     "IPV6",
@@ -43,6 +62,7 @@ const LONG: [&str; 15] = [
     "MTU",
     "ROUTES",
     "LABELS",
+    "DNS NAME",
     "ID",
 ];
 
@@ -78,6 +98,7 @@ fn human(endpoints: &[Endpoint], long: bool) -> String {
                 endpoint.mtu.to_string(),
                 list(endpoint.routes.clone()),
                 list(labels.collect()),
+                endpoint.dns_name.clone().unwrap_or_else(none),
                 endpoint.id.clone(),
             ]);
         }

@@ -74,7 +74,7 @@ pub const EXTERNAL_REMOVED: &str = r#"{"schema":"meshd.external-removed/1","name
 pub const ENDPOINT: &str = r#"{"schema":"meshd.endpoint/1","id":"5f1c6a2e","attachment":{"runtime":"meshctl","network":"lab",
 "container":"/run/netns/web","ifname":"mesh0"},"state":"attached","addresses":["10.91.128.5","fd12:3456:789a:1::a5b:8005"],
 "gateways":["169.254.1.1","fe80::1"],"routes":["10.91.0.0/16","fd12:3456:789a::/48"],"mtu":8920,"host_link":"msh5f1c6a2e",
-"host_mac":"02:6d:73:00:00:01","container_link":"mesh0","container_mac":"02:6d:73:00:00:02","name":"web.a.lab.mesh",
+"host_mac":"02:6d:73:00:00:01","container_link":"mesh0","container_mac":"02:6d:73:00:00:02","name":"web","dns_name":"web.uva.mesh.internal",
 "labels":{"app":"web"},"since":1795235416}"#;
 
 /// Endpoints of two runtimes.
@@ -82,10 +82,18 @@ pub const ENDPOINTS: &str = r#"{"schema":"meshd.endpoints/1","endpoints":[
 {"id":"5f1c6a2e","attachment":{"runtime":"meshctl","network":"lab","container":"/run/netns/web","ifname":"mesh0"},
 "state":"attached","addresses":["10.91.128.5","fd12:3456:789a:1::a5b:8005"],"gateways":["169.254.1.1","fe80::1"],
 "routes":["10.91.0.0/16","fd12:3456:789a::/48"],"mtu":8920,"host_link":"msh5f1c6a2e","host_mac":"02:6d:73:00:00:01",
-"container_link":"mesh0","container_mac":"02:6d:73:00:00:02","name":"web.a.lab.mesh","labels":{"app":"web"},"since":1795235416},
+"container_link":"mesh0","container_mac":"02:6d:73:00:00:02","name":"web","dns_name":"web.uva.mesh.internal","labels":{"app":"web"},"since":1795235416},
 {"id":"77aa01c3","attachment":{"runtime":"docker","network":"9f3d","container":"c0ffee","ifname":""},"state":"claiming",
 "addresses":[],"gateways":[],"routes":[],"mtu":1420,"host_link":"msh77aa01c3","host_mac":"02:6d:73:00:00:03",
 "container_link":"msc77aa01c3","container_mac":"02:6d:73:00:00:04","name":null,"labels":{},"since":1795235417}]}"#;
+
+/// What ended by itself: an endpoint, a link that nobody knows, and addresses that nobody has.
+pub const COLLECTED: &str = r#"{"schema":"meshd.endpoints-collected/1","collected":[
+{"id":"5f1c6a2e","attachment":{"runtime":"meshctl","network":"lab","container":"/run/netns/web","ifname":"mesh0"},
+"addresses":["10.91.128.5","fd12:3456:789a:1::a5b:8005"],"host_link":"msh5f1c6a2e","reason":"its network namespace is gone"},
+{"id":"77aa01c3","attachment":null,"addresses":[],"host_link":"msh77aa01c3","reason":"no endpoint has this link"},
+{"id":"88bb12d4a5e6f7a8","attachment":null,"addresses":["10.91.128.9"],"host_link":null,
+"reason":"the mesh is told of it, and nobody knows it"}]}"#;
 
 /// Networks of two runtimes.
 pub const NETWORKS: &str = r#"{"schema":"meshd.networks/1","networks":[

@@ -4,7 +4,7 @@ use std::os::unix::fs::MetadataExt;
 
 use serde_json::{Value, json};
 
-use crate::canned::{ENDPOINT, ENDPOINTS, NETWORK, NETWORKS};
+use crate::canned::{COLLECTED, ENDPOINT, ENDPOINTS, NETWORK, NETWORKS};
 use crate::{Daemon, meshctl};
 
 fn asked(daemon: &Daemon, path: &str) -> Value {
@@ -89,6 +89,22 @@ fn endpoints_are_a_table() {
     assert_eq!(meshctl(&daemon, &["endpoints", "--json"]).stdout, format!("{ENDPOINTS}\n"));
     let none = Daemon::new().answer("/v1/endpoints", 200, r#"{"schema":"meshd.endpoints/1","endpoints":[]}"#);
     assert_eq!(meshctl(&none, &["endpoints"]).stdout, "no endpoints\n");
+}
+
+#[test]
+fn what_ended_by_itself_is_removed_and_told() {
+    let path = "/v1/endpoints/gc";
+    let none = r#"{"schema":"meshd.endpoints-collected/1","collected":[]}"#;
+    let daemon = Daemon::new().answer(path, 200, COLLECTED);
+    insta::assert_snapshot!("endpoints-gc", meshctl(&daemon, &["endpoints", "gc"]).to_text());
+    assert_eq!(asked(&daemon, path), json!({"dry_run": false}));
+    let daemon = Daemon::new().answer(path, 200, COLLECTED).answer(path, 200, COLLECTED);
+    let dry = meshctl(&daemon, &["endpoints", "gc", "--dry-run"]);
+    assert!(dry.stdout.lines().all(|line| line.starts_with("would remove ")), "{}", dry.stdout);
+    assert_eq!(asked(&daemon, path), json!({"dry_run": true}));
+    assert_eq!(meshctl(&daemon, &["endpoints", "gc", "--json"]).stdout, format!("{COLLECTED}\n"));
+    let daemon = Daemon::new().answer(path, 200, none);
+    assert_eq!(meshctl(&daemon, &["endpoints", "gc"]).stdout, "nothing to remove\n");
 }
 
 #[test]

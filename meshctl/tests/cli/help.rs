@@ -8,7 +8,7 @@ fn run(args: &[&str]) -> Run {
 
 #[test]
 fn every_verb_explains_itself() {
-    const VERBS: [&[&str]; 31] = [
+    const VERBS: [&[&str]; 32] = [
         &[],
         &["mesh"],
         &["mesh", "create"],
@@ -33,6 +33,7 @@ fn every_verb_explains_itself() {
         &["attach"],
         &["detach"],
         &["endpoints"],
+        &["endpoints", "gc"],
         &["ping"],
         &["watch"],
         &["wait"],

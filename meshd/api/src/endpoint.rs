@@ -203,6 +203,48 @@ impl Body for KeepReply {
     const SCHEMA: &'static str = "meshd.endpoints-kept/1";
 }
 
+/// Asks to collect at once what ended without being detached, instead of after its time of grace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GcRequest {
+    /// Only tells what would go.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+impl Call for GcRequest {
+    type Reply = GcReply;
+    const METHOD: Method = Method::Post;
+    const PATH: &'static str = "/v1/endpoints/gc";
+    const DEADLINE_S: u64 = 60;
+}
+
+/// What was collected, or would be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GcReply {
+    /// One entry each: endpoints, then links and addresses that no endpoint has.
+    pub collected: Vec<Collected>,
+}
+
+impl Body for GcReply {
+    const SCHEMA: &'static str = "meshd.endpoints-collected/1";
+}
+
+/// Something that ended without being detached.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Collected {
+    /// Id of the endpoint: 64 hex digits.
+    pub id: String,
+    /// What its runtime calls it, if this host still knows.
+    pub attachment: Option<Attachment>,
+    /// The addresses that it gives back.
+    pub addresses: Vec<IpAddr>,
+    /// Name of its link on the host; none where only its addresses are left.
+    pub host_link: Option<String>,
+    /// Why it goes, for people.
+    pub reason: String,
+}
+
 /// Asks for the endpoints of this host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -250,8 +292,11 @@ pub struct Endpoint {
     pub container_link: String,
     /// MAC address of the link in the container.
     pub container_mac: String,
-    /// Its name in the mesh, with the mesh's domain.
+    /// Its name in its organisation.
     pub name: Option<String>,
+    /// Its full name, if it has one now.
+    #[serde(default)]
+    pub dns_name: Option<String>,
     /// Its labels.
     pub labels: Labels,
     /// When it was attached.

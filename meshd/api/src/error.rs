@@ -1,5 +1,8 @@
 //! What went wrong, in words for programs and for people.
 
+use std::error::Error;
+use std::iter;
+
 use serde::{Deserialize, Serialize};
 
 use crate::call::Body;
@@ -39,6 +42,16 @@ impl ApiError {
     pub fn with_hint(self, hint: impl Into<String>) -> Self {
         Self { hint: Some(hint.into()), ..self }
     }
+}
+
+/// What an error says, and each of its sources.
+pub fn chain<'a>(error: &'a (dyn Error + 'a)) -> impl Iterator<Item = String> + 'a {
+    let mut next = Some(error);
+    iter::from_fn(move || {
+        let error = next?;
+        next = error.source();
+        Some(error.to_string())
+    })
 }
 
 impl Body for ApiError {

@@ -34,11 +34,11 @@ pub use call::{Body, Call, Document, Method};
 pub use client::{Answer, Client, ClientError, EVENT_BYTES_MAX, EventStream, RESPONSE_BYTES_MAX};
 pub use config::{ConfigReply, GetConfig};
 pub use endpoint::{
-    AttachRequest, Attachment, CheckReply, CheckRequest, DescribeRequest, DetachReply, DetachRequest,
-    Endpoint, EndpointState, Endpoints, GetEndpoints, Identity, KeepReply, KeepRequest, KeptAttachment,
-    Namespace,
+    AttachRequest, Attachment, CheckReply, CheckRequest, Collected, DescribeRequest, DetachReply,
+    DetachRequest, Endpoint, EndpointState, Endpoints, GcReply, GcRequest, GetEndpoints, Identity, KeepReply,
+    KeepRequest, KeptAttachment, Namespace,
 };
-pub use error::{ApiError, ErrorCode};
+pub use error::{ApiError, ErrorCode, chain};
 pub use events::{Event, EventKind, GetEvents};
 pub use exit::Exit;
 pub use external::{

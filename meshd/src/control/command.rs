@@ -2,9 +2,9 @@
 
 use meshd_api::{
     AddExternalRequest, AdmitRequest, ApiError, AttachRequest, Call, CheckRequest, ClaimRequest,
-    DescribeRequest, DetachRequest, GetConfig, GetEndpoints, GetExternals, GetNetworks, GetPeers, GetReady,
-    GetStatus, ImportRequest, InviteRequest, JoinFileRequest, JoinRequest, KeepRequest, LeaveRequest,
-    MeshCreateRequest, PingRequest, PutNetworkRequest, ReleaseRequest, RemoveExternalRequest,
+    DescribeRequest, DetachRequest, GcRequest, GetConfig, GetEndpoints, GetExternals, GetNetworks, GetPeers,
+    GetReady, GetStatus, ImportRequest, InviteRequest, JoinFileRequest, JoinRequest, KeepRequest,
+    LeaveRequest, MeshCreateRequest, PingRequest, PutNetworkRequest, ReleaseRequest, RemoveExternalRequest,
     RemoveNetworkRequest, SetPoliciesRequest, StewardPrepareRequest,
 };
 use serde::de::DeserializeOwned;
@@ -93,6 +93,8 @@ commands! {
     Check(CheckRequest),
     /// Detach all that a runtime does not know any more.
     Keep(KeepRequest),
+    /// Detach what ended by itself.
+    Gc(GcRequest),
     /// The endpoints of this host.
     Endpoints(GetEndpoints),
     /// Know a network.

@@ -3,8 +3,8 @@
 
 use meshd_api::{
     ApiError, AttachRequest, CheckReply, CheckRequest, ClaimReply, ClaimRequest, DescribeRequest,
-    DetachReply, DetachRequest, Endpoint, Endpoints, ErrorCode, KeepReply, KeepRequest, NetworkReply,
-    PoliciesReply, PutNetworkRequest, Ready, ReleaseReply, ReleaseRequest, RemoveNetworkReply,
+    DetachReply, DetachRequest, Endpoint, Endpoints, ErrorCode, GcReply, GcRequest, KeepReply, KeepRequest,
+    NetworkReply, PoliciesReply, PutNetworkRequest, Ready, ReleaseReply, ReleaseRequest, RemoveNetworkReply,
     RemoveNetworkRequest, SetPoliciesRequest,
 };
 
@@ -43,6 +43,13 @@ impl Daemon {
         match &mut self.mesh {
             Some(mesh) => mesh.keep(request, answer),
             None => answer.send(Ok(KeepReply { detached: Vec::new() })),
+        }
+    }
+
+    pub(super) fn gc(&mut self, request: GcRequest, answer: Answer<GcReply>) {
+        match &mut self.mesh {
+            Some(mesh) => mesh.gc(request, answer),
+            None => answer.send(Ok(GcReply { collected: Vec::new() })),
         }
     }
 

@@ -47,6 +47,7 @@ impl Daemon {
             Command::Detach(request, answer) => self.detach(&request, answer),
             Command::Check(request, answer) => self.check(&request, answer),
             Command::Keep(request, answer) => self.keep(request, answer),
+            Command::Gc(request, answer) => self.gc(request, answer),
             Command::Endpoints(_, answer) => answer.send(Ok(self.endpoints())),
             Command::PutNetwork(request, answer) => answer.send(self.put_network(request)),
             Command::RemoveNetwork(request, answer) => answer.send(self.remove_network(&request)),

@@ -50,9 +50,15 @@ pub enum TakeError {
     /// Not a pool.
     #[error(transparent)]
     NoPool(#[from] NoPool),
-    /// The pool has none.
-    #[error(transparent)]
-    NoAddress(#[from] NoAddress<NodeId>),
+    /// The pool has none, or not the wanted one.
+    #[error("{}", asked_for(*wanted))]
+    NoAddress {
+        /// The wanted one.
+        wanted: Option<IpAddr>,
+        /// Why not.
+        #[source]
+        why: NoAddress<NodeId>,
+    },
     /// Nobody can be asked which addresses are free.
     #[error("the registry is not reached, and this node has no block with a free address: {cause}")]
     NoRegistry {
@@ -126,7 +132,8 @@ impl Claimant {
         while Instant::now() < end {
             let answered = self.addresses.answered();
             let wish = Wish { ranges, step };
-            match self.addresses.next(pool, wanted, &wish, wall()).ok_or(TakeError::Gone)?? {
+            let next = self.addresses.next(pool, wanted, &wish, wall()).ok_or(TakeError::Gone)?;
+            match next.map_err(|why| TakeError::NoAddress { wanted, why })? {
                 Next::Given(addr) => return Ok(addr),
                 Next::Claim(addr) => {
                     if self.claim(addr.into(), wanted.is_some()).await? {
@@ -356,6 +363,10 @@ impl Failure {
             Self::Unknown(_) | Self::Refused(_) | Self::LoopGone => self,
         }
     }
+}
+
+fn asked_for(wanted: Option<IpAddr>) -> String {
+    wanted.map_or_else(|| "there is no address".to_owned(), |address| format!("{address} can't be had"))
 }
 
 impl From<Failure> for TakeError {

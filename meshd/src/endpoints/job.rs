@@ -21,8 +21,8 @@ pub enum Job {
     Detach(oneshot::Sender<Result<bool, ApiError>>),
     /// Wire it again: something of it is gone.
     Rewire,
-    /// Delete a pair of links that no endpoint has.
-    RemovePair,
+    /// Delete a pair of links that no endpoint has; tells whether there was one.
+    RemovePair(oneshot::Sender<Result<bool, ApiError>>),
 }
 
 /// The jobs of all endpoints. What is asked of one endpoint is done in order, different ones are served side by side.
@@ -85,8 +85,8 @@ impl Job {
         let error = ApiError::new(ErrorCode::Unavailable, "too much is asked of one endpoint at a time");
         match self {
             Self::Attach(_, answer) => answer.send(Err(error)),
-            Self::Detach(answer) => drop(answer.send(Err(error))),
-            Self::Rewire | Self::RemovePair => {}
+            Self::Detach(answer) | Self::RemovePair(answer) => drop(answer.send(Err(error))),
+            Self::Rewire => {}
         }
     }
 }

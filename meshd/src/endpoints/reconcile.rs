@@ -122,6 +122,18 @@ pub fn verdicts(entries: &[Entry], survey: &Survey, suspects: &mut Suspects, now
     verdicts
 }
 
+/// What can be collected at once, because somebody asks. A link that its runtime does not have may be on its way to the
+/// container or from it: that one keeps its grace.
+pub fn collectable(entries: &[Entry], survey: &Survey) -> Vec<Verdict> {
+    let dead = entries.iter().filter_map(|entry| match finding(entry, survey) {
+        Finding::Dead(Reason::LinkNotTaken) | Finding::Well | Finding::Broken | Finding::Incomplete => None,
+        Finding::Dead(reason) => Some(Verdict::Release { id: entry.id, reason }),
+    });
+    let known: BTreeSet<EndpointId> = entries.iter().map(|entry| entry.id).collect();
+    let unknown = survey.pairs.iter().filter(|(id, _)| !known.contains(id));
+    dead.chain(unknown.map(|(_, pair)| Verdict::RemovePair { owner: pair.owner.clone() })).collect()
+}
+
 enum Finding {
     Well,
     Dead(Reason),
@@ -234,6 +246,34 @@ mod tests {
                 let found = verdicts(&entries, &survey, &mut suspects, start + grace);
                 assert_eq!(found, Vec::from_iter(expected.clone()), "{case:?}");
             }
+        }
+    }
+
+    #[test]
+    fn what_is_surely_dead_can_be_collected_at_once() {
+        for case in CASES {
+            let (entries, survey) = world(&[(3, case)]);
+            let wanted = match case {
+                Case::Dead
+                | Case::DeadWithItsEndHere
+                | Case::Lost
+                | Case::Orphan
+                | Case::LivingOrphan
+                | Case::OfAnotherBoot
+                | Case::OfAnotherBootAndReleasing => expected(case, id(3)).0,
+                Case::Unknown
+                | Case::Well
+                | Case::WellUnderALostPath
+                | Case::Unrouted
+                | Case::HalfRouted
+                | Case::Broken
+                | Case::NotInItsLivingNamespace
+                | Case::TakenWell
+                | Case::NotTaken
+                | Case::WiringYet
+                | Case::ReleasingStill => None,
+            };
+            assert_eq!(collectable(&entries, &survey), Vec::from_iter(wanted), "{case:?}");
         }
     }
 

@@ -7,6 +7,7 @@ mod addresses;
 mod adopt;
 mod answer;
 mod attach;
+mod collect;
 mod cut_off;
 mod describe;
 mod detach;
@@ -161,6 +162,12 @@ impl Endpoints {
         });
     }
 
+    /// A job came to its end; gives the next one to begin.
+    fn done(&mut self, id: EndpointId) -> Option<(EndpointId, Job)> {
+        self.survey.disturb(id);
+        self.jobs.done(id)
+    }
+
     /// Waits for what runs beside the loop; nothing is written any more after that.
     async fn settle(&mut self) {
         self.received.close();
@@ -181,7 +188,7 @@ impl Mesh {
 
     /// Takes over the endpoints of the last run, and undoes what was not finished.
     pub(super) fn resume_endpoints(&mut self) -> Result<(), ApiError> {
-        self.adopt_endpoints();
+        let has_links = self.adopt_endpoints();
         let content = self.endpoints.file.content().clone();
         for network in &content.networks {
             // Judged when it came; a prefix that the organisation has lost since gives no address.
@@ -199,7 +206,7 @@ impl Mesh {
             self.endpoints.addresses.hold((*address).into(), now);
         }
         self.own_addresses_changed();
-        if content.networks.is_empty() && content.entries.is_empty() {
+        if content.networks.is_empty() && content.entries.is_empty() && !has_links {
             return Ok(());
         }
         self.wiring()?;
@@ -241,14 +248,14 @@ impl Mesh {
 
     /// A job came to its end: begins what waits behind it.
     fn finish(&mut self, id: EndpointId) {
-        let next = self.endpoints.jobs.done(id);
+        let next = self.endpoints.done(id);
         self.work_through(next);
     }
 
     /// Starts a job; one that ends at once makes room for the next.
     fn work_through(&mut self, mut next: Option<(EndpointId, Job)>) {
         while let Some((id, job)) = next {
-            next = if self.work_on(id, job) { None } else { self.endpoints.jobs.done(id) };
+            next = if self.work_on(id, job) { None } else { self.endpoints.done(id) };
         }
     }
 
@@ -258,7 +265,7 @@ impl Mesh {
             Job::Attach(request, answer) => self.begin_attach(id, request, answer),
             Job::Detach(told) => self.begin_detach(id, told),
             Job::Rewire => self.begin_rewire(id),
-            Job::RemovePair => self.begin_remove_pair(id),
+            Job::RemovePair(told) => self.begin_remove_pair(id, told),
         }
     }
 

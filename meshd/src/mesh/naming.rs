@@ -38,7 +38,12 @@ impl Naming {
 
     /// Name of a node.
     pub(super) fn name_of(&self, cert: &NodeCert) -> Option<String> {
-        self.zone.name_of(cert.ipv4().into())
+        self.name_at(cert.ipv4().into())
+    }
+
+    /// Name of who has an address.
+    pub(super) fn name_at(&self, address: IpAddr) -> Option<String> {
+        self.zone.name_of(address)
     }
 
     /// Where names can't be asked for.

@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::io;
 
-use meshd_api::{ApiError, ClientError, ErrorCode};
+use meshd_api::{ApiError, ClientError, ErrorCode, chain};
 use serde_json::{Value, json};
 
 /// Longest line; what was typed may stand in it.
@@ -32,13 +32,7 @@ impl Failure {
     /// Adds what an error says, and its sources.
     #[must_use]
     pub fn because(self, error: &dyn Error) -> Self {
-        let mut failure = self;
-        let mut next = Some(error);
-        while let Some(error) = next {
-            failure = failure.with(error.to_string());
-            next = error.source();
-        }
-        failure
+        chain(error).fold(self, Self::with)
     }
 
     /// What meshd says it is. Without one meshd did not say no, and what was asked may have been done.

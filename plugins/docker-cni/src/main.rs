@@ -37,6 +37,8 @@ mod meshd;
 mod network_options;
 mod options;
 mod pool_id;
+#[cfg(test)]
+mod sample;
 mod server;
 mod socket;
 mod talk;

@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::io;
 
-use meshd_api::{ApiError, ClientError, ErrorCode};
+use meshd_api::{ApiError, ClientError, ErrorCode, chain};
 use serde_json::{Value, json};
 
 use crate::version::Version;
@@ -67,13 +67,7 @@ impl Failure {
     /// Adds what an error says, and its sources.
     #[must_use]
     pub fn because(self, error: &dyn Error) -> Self {
-        let mut failure = self;
-        let mut next = Some(error);
-        while let Some(error) = next {
-            failure = failure.with(error.to_string());
-            next = error.source();
-        }
-        failure
+        chain(error).fold(self, Self::with)
     }
 
     /// The same with another number.

@@ -318,7 +318,9 @@ async fn an_address_of_another_node_is_refused_with_its_holder() {
     rig.claimed(2, "10.91.128.2/32", |_| {}).await;
     let host = rig.host(1, [2]).await;
     let error = host.want("10.91.128.2").await.expect_err("it is taken");
-    let TakeError::NoAddress(NoAddress::Taken(Holder::Other(holder))) = error else { panic!("{error}") };
+    let TakeError::NoAddress { why: NoAddress::Taken(Holder::Other(holder)), .. } = error else {
+        panic!("{error}")
+    };
     assert_eq!(holder, rig.meadow.node(2));
     assert_eq!(host.take(Allocation::Sequential).await.expect("the next one"), ip("10.91.128.3"));
     assert_eq!(rig.record("10.91.128.2/32").await.node, rig.meadow.node(2));
@@ -388,7 +390,7 @@ async fn an_address_in_the_block_of_another_node_is_given_up() {
     rig.claimed(2, "10.91.128.0/26", |_| {}).await;
     let host = rig.host(1, [2]).await;
     let error = host.want("10.91.128.5").await.expect_err("it is in a block");
-    assert!(matches!(error, TakeError::NoAddress(NoAddress::Taken(Holder::Other(_)))), "{error}");
+    assert!(matches!(error, TakeError::NoAddress { why: NoAddress::Taken(Holder::Other(_)), .. }), "{error}");
     host.is_heard(&rig).await;
     let record = rig.record("10.91.128.5").await;
     assert_eq!((record.node, record.withdrawn), (rig.meadow.node(1), true));

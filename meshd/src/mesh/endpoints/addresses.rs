@@ -83,22 +83,25 @@ impl Mesh {
 
     /// Gives back what endpoints had that nobody knows any more: the word about their end was lost.
     fn withdraw_lost_endpoints(&mut self) {
+        for (id, _) in self.lost_endpoints() {
+            tracing::info!(endpoint = %id, "giving back what an endpoint had that is not known any more");
+            self.withdraw_endpoint(&id);
+        }
+    }
+
+    /// Endpoints that the mesh is told of and nobody knows, with what they have.
+    pub(super) fn lost_endpoints(&self) -> Vec<(EndpointId, Vec<IpAddr>)> {
         // Comes every second, for thousands of endpoints: they are not searched one by one.
         let entries: BTreeSet<EndpointId> =
             self.endpoints.file.content().entries.iter().map(|entry| entry.id).collect();
         let is_known = |id| entries.contains(&id) || self.endpoints.jobs.has(id);
-        let lost: Vec<EndpointId> = self
-            .own_claims()
+        self.own_claims()
             .filter(|record| {
                 !Claim::of_record(record).nets.iter().any(|net| claim_id(*net) == record.endpoint)
             })
-            .map(|record| record.endpoint)
-            .filter(|id| !is_known(*id))
-            .collect();
-        for id in lost {
-            tracing::info!(endpoint = %id, "giving back what an endpoint had that is not known any more");
-            self.withdraw_endpoint(&id);
-        }
+            .filter(|record| !is_known(record.endpoint))
+            .map(|record| (record.endpoint, record.prefixes().map(|(address, _)| address).collect()))
+            .collect()
     }
 
     /// Sees to it that blocks that are given from are claimed; one that is another's by now is given from no more.
@@ -130,13 +133,13 @@ impl Mesh {
     /// Says that an endpoint is there.
     pub(super) fn claim_entry(&mut self, entry: &Entry) -> Result<(), ApiError> {
         let said = self.publish_endpoint(&self.claim_of(entry));
-        said.map_err(|refusal| self.refused_claim(entry.name.as_deref(), &refusal))
+        said.map_err(|refusal| self.refused_claim(entry, &refusal))
     }
 
     /// Whether the mesh would believe that an endpoint is there; asked before anything is made for it.
     pub(super) fn judge_entry(&self, entry: &Entry) -> Result<(), ApiError> {
         let judged = self.judge_endpoint(&self.claim_of(entry));
-        judged.map_err(|refusal| self.refused_claim(entry.name.as_deref(), &refusal))
+        judged.map_err(|refusal| self.refused_claim(entry, &refusal))
     }
 
     /// What the mesh is told of an endpoint: of its labels, those that this node may speak for.
@@ -162,15 +165,19 @@ impl Mesh {
         }
     }
 
-    fn refused_claim(&self, name: Option<&str>, refusal: &Refusal) -> ApiError {
+    fn refused_claim(&self, entry: &Entry, refusal: &Refusal) -> ApiError {
         match refusal {
             Refusal::NameTaken { holder } => {
-                let name = name.unwrap_or_default();
+                let name = entry.name.as_deref().unwrap_or_default();
                 let holder = self.holder_text(holder);
                 ApiError::new(ErrorCode::NameTaken, format!("the name {name} is taken by {holder}"))
                     .with_hint("give another name")
             }
-            Refusal::AddressTaken { holder } => self.taken(holder),
+            Refusal::AddressTaken { holder } => {
+                // It is not said which of them.
+                let addresses: Vec<String> = entry.addresses.iter().map(ToString::to_string).collect();
+                self.taken(&addresses.join(" or "), &self.holder_text(holder))
+            }
             other => ApiError::new(ErrorCode::RecordRefused, "the endpoint can't be made known")
                 .with_cause(other.to_string()),
         }
@@ -181,31 +188,45 @@ impl Mesh {
         let why = crate::chain::of(error);
         match error {
             TakeError::NoPool(error) => no_pool(error),
-            TakeError::NoAddress(NoAddress::Taken(Holder::Other(holder))) => self.taken(holder),
-            TakeError::NoAddress(NoAddress::Taken(Holder::This)) => {
-                ApiError::new(ErrorCode::AddressTaken, "the address is taken by an endpoint of this node")
-                    .with_hint("`meshctl endpoints` shows which; give another address, or none")
-            }
-            TakeError::NoAddress(NoAddress::Rests { .. }) => {
-                ApiError::new(ErrorCode::AddressTaken, why).with_hint("give another address, or none")
-            }
-            TakeError::NoAddress(NoAddress::Outside | NoAddress::Reserved) => {
-                ApiError::new(ErrorCode::BadRequest, why).with_hint("give another address, or none")
-            }
-            TakeError::NoAddress(NoAddress::Exhausted) => ApiError::new(ErrorCode::NoAddress, why)
-                .with_hint("detach what is not used any more, or make a network with a larger pool"),
+            TakeError::NoAddress { wanted, why } => self.no_address(*wanted, why),
             TakeError::NoRegistry { .. } | TakeError::Late | TakeError::Gone => {
                 ApiError::new(ErrorCode::Unavailable, "no address can be claimed now")
                     .with_cause(why)
                     .with_hint("look after the registry: `meshctl status` names it")
             }
-            TakeError::Refused(refusal) => self.refused_claim(None, refusal),
+            TakeError::Refused(_) => {
+                ApiError::new(ErrorCode::RecordRefused, "no address can be claimed").with_cause(why)
+            }
         }
     }
 
-    fn taken(&self, holder: &NodeId) -> ApiError {
-        let error = format!("the address is taken by {}", self.holder_text(holder));
-        ApiError::new(ErrorCode::AddressTaken, error).with_hint("give another address, or none")
+    fn no_address(&self, wanted: Option<IpAddr>, why: &NoAddress<NodeId>) -> ApiError {
+        let address = wanted.map_or_else(|| "the address".to_owned(), |address| address.to_string());
+        let (code, hint) = match why {
+            NoAddress::Taken(Holder::Other(holder)) => {
+                return self.taken(&address, &self.holder_text(holder));
+            }
+            NoAddress::Taken(Holder::This) => return self.taken(&address, &self.holder_text(&self.node)),
+            NoAddress::Rests { .. } => (ErrorCode::AddressTaken, "give another address, or none"),
+            NoAddress::Outside | NoAddress::Reserved => {
+                (ErrorCode::BadRequest, "give another address, or none")
+            }
+            NoAddress::Exhausted => (
+                ErrorCode::NoAddress,
+                "detach what is not used any more, or make a network with a larger pool",
+            ),
+        };
+        match wanted {
+            Some(address) => ApiError::new(code, format!("{address} can't be given"))
+                .with_cause(why.to_string())
+                .with_hint(hint),
+            None => ApiError::new(code, why.to_string()).with_hint(hint),
+        }
+    }
+
+    fn taken(&self, address: &str, holder: &str) -> ApiError {
+        ApiError::new(ErrorCode::AddressTaken, format!("{address} is taken by {holder}"))
+            .with_hint("`meshctl endpoints` shows those of this node; give another address, or none")
     }
 
     fn holder_text(&self, holder: &NodeId) -> String {

@@ -34,6 +34,7 @@ impl Mesh {
             },
             container_mac: entry.mac.to_string(),
             name: entry.name.clone(),
+            dns_name: entry.addresses.first().and_then(|address| self.naming.name_at(*address)),
             labels: entry.labels.clone(),
             since: entry.since.0,
         }

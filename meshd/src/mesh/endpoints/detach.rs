@@ -165,22 +165,11 @@ impl Mesh {
         tracing::info!(endpoint = %id, addresses = ?entry.addresses, name = entry.name, "detached");
     }
 
-    /// Undoes what was begun and not finished, by the last run or because a step failed, and what the last boot had.
+    /// Undoes what was begun and not finished.
     pub(super) fn undo_unfinished(&mut self) {
-        let boot = self.endpoints.boot;
-        let unfinished: Vec<EndpointId> = self
-            .endpoints
-            .file
-            .content()
-            .entries
-            .iter()
-            .filter(|entry| entry.stage != Stage::Attached || entry.boot != boot)
-            .filter(|entry| !self.endpoints.jobs.has(entry.id))
-            .map(|entry| entry.id)
-            .collect();
-        for id in unfinished {
+        for entry in self.unfinished() {
             // Nobody waits for it any more.
-            drop(self.detach_one(id));
+            drop(self.detach_one(entry.id));
         }
     }
 }

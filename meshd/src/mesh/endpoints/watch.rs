@@ -1,11 +1,14 @@
 //! Looks at the kernel now and then, and puts right what nobody told.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use meshd_api::{CheckReply, CheckRequest};
 use meshd_wire::EndpointId;
 
-use super::{Mesh, unknown};
+use super::collect::Collecting;
+use super::detach::Told;
+use super::{Mesh, tell, unknown, wiring_failed};
 use crate::control::Answer;
 use crate::endpoints::{Job, Report, Stage, Survey, Verdict, Wiring, WiringError, verdicts};
 
@@ -20,12 +23,30 @@ const RESERVED_KEPT_S: u64 = 60;
 pub(super) struct SurveyPace {
     at: Instant,
     runs: bool,
+    /// Endpoints with which something was done since the look began that runs: it may have seen them half done.
+    disturbed: BTreeSet<EndpointId>,
+    /// Who asked before it began.
+    served: Vec<Collecting>,
+    /// Who asked since.
+    asked: Vec<Collecting>,
 }
 
 impl SurveyPace {
     /// At once.
     pub(super) fn new(now: Instant) -> Self {
-        Self { at: now, runs: false }
+        Self { at: now, runs: false, disturbed: BTreeSet::new(), served: Vec::new(), asked: Vec::new() }
+    }
+
+    /// Somebody waits for what a look finds that begins from now on.
+    pub(super) fn ask(&mut self, asked: Collecting) {
+        self.asked.push(asked);
+    }
+
+    /// Something was done with an endpoint.
+    pub(super) fn disturb(&mut self, id: EndpointId) {
+        if self.runs {
+            self.disturbed.insert(id);
+        }
     }
 }
 
@@ -36,12 +57,27 @@ impl Mesh {
         self.tend_addresses();
         self.store_beside();
         self.heed_standing();
-        if self.endpoints.survey.runs || tick < self.endpoints.survey.at {
-            return;
+        if tick >= self.endpoints.survey.at {
+            self.look(tick);
         }
-        let Some(wiring) = self.endpoints.wiring.clone() else { return };
+    }
+
+    /// Looks at once if somebody waits for that.
+    pub(super) fn look_if_asked(&mut self) {
+        if !self.endpoints.survey.asked.is_empty() {
+            self.look(Instant::now());
+        }
+    }
+
+    /// Looks at the kernel, beside the loop, if that is not under way.
+    fn look(&mut self, now: Instant) {
+        let Some(wiring) = self.endpoints.wiring.clone().filter(|_| !self.endpoints.survey.runs) else {
+            return;
+        };
         let entries = self.endpoints.file.content().entries.clone();
-        self.endpoints.survey = SurveyPace { at: tick + SURVEY_EVERY, runs: true };
+        let pace = &mut self.endpoints.survey;
+        (pace.at, pace.runs) = (now + SURVEY_EVERY, true);
+        pace.served = std::mem::take(&mut pace.asked);
         let broken_off = Report::Surveyed { result: Err(WiringError::BrokenOff) };
         let effect = move |wiring: &Wiring| Report::Surveyed { result: wiring.survey(&entries) };
         self.endpoints.run(&wiring, effect, Some(broken_off));
@@ -58,18 +94,30 @@ impl Mesh {
     }
 
     pub(super) fn on_surveyed(&mut self, result: Result<Survey, WiringError>) {
-        self.endpoints.survey.runs = false;
-        let survey = match result {
-            Ok(survey) => survey,
+        let pace = &mut self.endpoints.survey;
+        pace.runs = false;
+        let (disturbed, served) = (std::mem::take(&mut pace.disturbed), std::mem::take(&mut pace.served));
+        match result {
+            Ok(survey) => self.heed(survey, &disturbed, served),
             Err(error) => {
+                Self::collect_nothing(served, &error);
                 let error = crate::chain::of(&error);
-                return tracing::warn!(error, "the links of this host can't be looked at");
+                tracing::warn!(error, "the links of this host can't be looked at");
             }
-        };
-        let now = Instant::now();
-        let entries = self.endpoints.file.content().entries.clone();
-        let found = verdicts(&entries, &survey, &mut self.endpoints.suspects, now);
-        self.endpoints.broken.clear();
+        }
+        self.look_if_asked();
+    }
+
+    /// Does what a look at the kernel has shown to be necessary.
+    fn heed(&mut self, mut survey: Survey, disturbed: &BTreeSet<EndpointId>, served: Vec<Collecting>) {
+        let jobs = &self.endpoints.jobs;
+        let is_settled = |id: EndpointId| !disturbed.contains(&id) && !jobs.has(id);
+        let mut entries = self.endpoints.file.content().entries.clone();
+        entries.retain(|entry| is_settled(entry.id));
+        survey.pairs.retain(|id, _| is_settled(*id));
+        self.endpoints.broken.retain(|id| !is_settled(*id));
+        let found = verdicts(&entries, &survey, &mut self.endpoints.suspects, Instant::now());
+        self.collect_seen(served, &entries, &survey);
         for verdict in found {
             match verdict {
                 Verdict::Release { id, reason } if !self.endpoints.jobs.has(id) => {
@@ -77,16 +125,19 @@ impl Mesh {
                     // Nobody waits for it.
                     drop(self.detach_one(id));
                 }
-                Verdict::Rewire { id } if !self.endpoints.is_cut_off && !self.endpoints.jobs.has(id) => {
+                Verdict::Rewire { id } if !self.endpoints.is_cut_off => {
                     self.begin(id, Job::Rewire);
                 }
                 Verdict::Break { id } => {
                     self.endpoints.broken.insert(id);
                 }
                 Verdict::RemovePair { owner } if !self.endpoints.jobs.has(owner.id()) => {
-                    self.begin(owner.id(), Job::RemovePair);
+                    // Nor for this.
+                    drop(self.remove_pair(owner.id()));
                 }
-                Verdict::Release { .. } | Verdict::Rewire { .. } | Verdict::RemovePair { .. } => {}
+                // It is collected already, because somebody asked.
+                Verdict::Release { .. } | Verdict::RemovePair { .. } => {}
+                Verdict::Rewire { .. } => {}
             }
         }
         self.undo_unfinished();
@@ -97,11 +148,13 @@ impl Mesh {
     }
 
     /// Deletes a pair that nobody knows, beside the loop; one that an endpoint has by now stays.
-    pub(super) fn begin_remove_pair(&mut self, id: EndpointId) -> bool {
+    pub(super) fn begin_remove_pair(&mut self, id: EndpointId, told: Told) -> bool {
         let Some(wiring) = self.endpoints.wiring.clone().filter(|_| self.endpoints.entry(id).is_none())
         else {
+            tell(told, Ok(false));
             return false;
         };
+        self.endpoints.detaching.insert(id, told);
         tracing::warn!(endpoint = %id, "removing a link that nobody knows");
         let broken_off = Report::Removed { id, result: Err(WiringError::BrokenOff) };
         let effect = move |wiring: &Wiring| Report::Removed { id, result: wiring.remove(id) };
@@ -110,8 +163,12 @@ impl Mesh {
     }
 
     pub(super) fn on_removed(&mut self, id: EndpointId, result: Result<(), WiringError>) {
-        if let Err(error) = result {
+        let ended = result.map_err(|error| {
             tracing::warn!(endpoint = %id, error = crate::chain::of(&error), "a link that nobody knows stays");
+            wiring_failed(&error)
+        });
+        if let Some(told) = self.endpoints.detaching.remove(&id) {
+            tell(told, ended.map(|()| true));
         }
         self.finish(id);
     }

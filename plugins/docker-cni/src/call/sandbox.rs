@@ -146,33 +146,16 @@ impl Call for Leave {
 
 #[cfg(test)]
 mod tests {
-    use meshd_api::{Allocation, Attachment, Labels};
+    use meshd_api::Allocation;
 
     use super::*;
 
     fn told(routes: &[&str]) -> Vec<String> {
         let text = str::to_owned;
-        let attachment = Attachment {
-            runtime: text("docker"),
-            network: text("n"),
-            container: text("e"),
-            ifname: text(""),
-        };
         let endpoint = Endpoint {
-            id: text("1f"),
-            attachment,
-            state: EndpointState::Attached,
-            addresses: Vec::new(),
             gateways: ["10.202.0.1", "fe80::1"].map(|gateway| gateway.parse().expect("an address")).to_vec(),
             routes: routes.iter().copied().map(text).collect(),
-            mtu: 1420,
-            host_link: text("msh1f"),
-            host_mac: text("02:00:00:00:00:01"),
-            container_link: text("msc1f"),
-            container_mac: text("02:00:00:00:00:02"),
-            name: None,
-            labels: Labels::default(),
-            since: 0,
+            ..crate::sample::endpoint("1f")
         };
         let network = Network {
             runtime: text("docker"),

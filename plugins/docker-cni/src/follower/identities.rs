@@ -48,7 +48,6 @@ fn labels(container: &Container) -> Labels {
 
 #[cfg(test)]
 mod tests {
-    use meshd_api::EndpointState;
     use serde_json::json;
 
     use super::*;
@@ -66,25 +65,7 @@ mod tests {
     }
 
     fn endpoint(id: &str, since: u64) -> Endpoint {
-        let text = str::to_owned;
-        let attachment =
-            Attachment { runtime: text("docker"), network: text("n"), container: text(id), ifname: text("") };
-        Endpoint {
-            id: text(id),
-            attachment,
-            state: EndpointState::Attached,
-            addresses: Vec::new(),
-            gateways: Vec::new(),
-            routes: Vec::new(),
-            mtu: 1420,
-            host_link: text("msh1f"),
-            host_mac: text("02:00:00:00:00:01"),
-            container_link: text("msc1f"),
-            container_mac: text("02:00:00:00:00:02"),
-            name: None,
-            labels: Labels::default(),
-            since,
-        }
+        Endpoint { since, ..crate::sample::endpoint(id) }
     }
 
     fn told(containers: &[Container], known: &[Endpoint]) -> Vec<(String, Option<String>)> {
