@@ -69,9 +69,12 @@ fn containers_of_a_sequential_network_add_up_their_numbers_and_another_network_s
         let dockers = [Docker::start(&a)?, Docker::start(&b)?, Docker::start(&c)?];
         let (own, other) = (subnet(&mesh, 100)?, subnet(&mesh, 101)?);
         let create = ["network", "create", "--driver=meshd", "--ipam-driver=meshd", "--subnet"];
-        // The image has a busybox and no more; the program brings the machine's libraries along.
+        // The image has a busybox and no more; the program brings the machine's libraries along, and a ping that does not
+        // look for a name of who answers.
         let program = format!("{}:/bin/secure-sum:ro", mesh_lab::program("secure-sum")?.display());
-        let volumes = [program.as_str(), "/usr/lib:/usr/lib:ro", "/usr/lib:/lib:ro", "/usr/lib64:/lib64:ro"];
+        let ping = "/usr/bin/ping:/usr/local/bin/ping:ro";
+        let volumes =
+            [program.as_str(), ping, "/usr/lib:/usr/lib:ro", "/usr/lib:/lib:ro", "/usr/lib64:/lib64:ro"];
         let volumes = volumes.map(|volume| format!("--volume={volume}"));
         let volumes: Vec<&str> = volumes.iter().map(String::as_str).collect();
         for docker in &dockers {

@@ -17,7 +17,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use mesh_lab::{Docker, IMAGE, program, repository, story};
+use mesh_lab::{Docker, IMAGE, Podman, program, repository, story};
 
 use blocks::{Block, Document, Line};
 use named::Row;
@@ -52,6 +52,10 @@ fn endpoints_do_what_it_says() {
     // Machines keep the names of their namespaces to themselves.
     story("documents-endpoints", |lab| {
         let hosts = lab.machines(["a", "b"])?;
+        let podman = Podman::new(&hosts[0])?;
+        // Nothing can be fetched here, so the image of the lab has the name that readers know.
+        podman.ok(&["tag", IMAGE, "busybox"])?;
+        hosts[0].plugin_socket_as_installed()?;
         read_aloud(&document, Reader::on_machines(&hosts)?)
     });
 }

@@ -1,6 +1,8 @@
 //! The plugins by which container runtimes on a host ask its daemon, where the runtimes look for them.
 
 use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -40,6 +42,14 @@ impl Host {
         let options = options.iter().map(OsStr::new);
         let line: Vec<&OsStr> = from.into_iter().chain(places).chain(options).collect();
         self.run(&line)?.ok().map(drop)
+    }
+
+    /// Leads the place where plugins look by themselves to this host's daemon; of a machine, whose `/run` is its own.
+    pub fn plugin_socket_as_installed(&self) -> Result<()> {
+        let place = self.path("/run/meshd");
+        fs::create_dir_all(&place)?;
+        symlink(self.plugin_socket(), place.join("plugin.sock"))?;
+        Ok(())
     }
 
     /// Where the daemon of this host listens to plugins.

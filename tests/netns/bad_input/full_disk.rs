@@ -13,7 +13,7 @@ use crate::exit::{FAILED, REFUSED};
 use crate::watch::{DEADLINE, files, has_device, identity, refused, warns};
 
 /// Room for a small mesh's state, quickly filled.
-const DISK_BYTES: u64 = 256 << 10;
+pub const DISK_BYTES: u64 = 256 << 10;
 
 #[test]
 fn a_join_on_a_full_disk_leaves_nothing_and_may_be_repeated() {
@@ -140,7 +140,7 @@ fn a_steward_whose_disk_is_full_goes_on_and_recovers() {
 }
 
 /// Takes all room that is left on the disk of the state directory.
-fn fill(host: &Host) -> Result<PathBuf> {
+pub fn fill(host: &Host) -> Result<PathBuf> {
     let path = host.state_dir().join("ballast");
     let mut file = File::options().create_new(true).append(true).mode(0o600).open(&path)?;
     while file.write_all(&[0xba; 4096]).is_ok() {}

@@ -1,5 +1,6 @@
 //! Bad input: one clear error, nothing changed.
 
+mod attach;
 mod clock;
 mod corrupt;
 mod ctl;
