@@ -129,16 +129,18 @@ struct Filter {
 }
 
 impl Wiring {
-    /// Prepares the host, in place of what an earlier run left: who is attached stays admitted without a gap.
+    /// Prepares the host for the endpoints that there are, in place of what an earlier run left: who is attached and
+    /// may be in the mesh stays admitted without a gap, and everybody stays restricted.
     pub fn start(
         settings: WiringSettings,
         entries: &[Entry],
+        may_be_admitted: &[Entry],
         rulebook: Rulebook,
     ) -> Result<Self, WiringError> {
         os::enable_forwarding().map_err(WiringError::Forwarding)?;
         // Before anybody is admitted.
         let policies = Enforcement::start(rulebook, entries).map_err(WiringError::Policies)?;
-        let attached = entries.iter().filter(|entry| entry.stage == Stage::Attached);
+        let attached = may_be_admitted.iter().filter(|entry| entry.stage == Stage::Attached);
         let admitted = attached.map(|entry| (entry.id, entry.admission())).collect();
         let mut held = Vec::new();
         let firewall = hold_prefixes(&settings.prefixes, &mut held).and_then(|()| {

@@ -34,7 +34,7 @@ use crate::endpoints::{
     Addresses, BootId, Content, EndpointsFile, Entry, Job, Jobs, PoliciesFile, Pools, Report, Scope, Stage,
     Suspects, Wiring, WiringError, WiringSettings, allocation,
 };
-use crate::os::{FirewallError, VethError};
+use crate::os::VethError;
 
 /// Reports waiting for the loop; tasks beyond wait.
 const REPORTS_MAX: usize = 64;
@@ -233,8 +233,9 @@ impl Mesh {
             control_port: self.control_port,
             device_mtu: self.plane.mtu(),
         };
-        let admitted = if self.is_revoked() { &[][..] } else { &self.endpoints.file.content().entries };
-        let started = Wiring::start(settings, admitted, self.rulebook());
+        let entries = &self.endpoints.file.content().entries;
+        let may_be_admitted = if self.is_revoked() { &[][..] } else { entries };
+        let started = Wiring::start(settings, entries, may_be_admitted, self.rulebook());
         let wiring = Arc::new(started.map_err(|error| wiring_failed(&error))?);
         self.endpoints.wiring = Some(Arc::clone(&wiring));
         Ok(wiring)
@@ -322,9 +323,10 @@ fn wiring_failed(error: &WiringError) -> ApiError {
         WiringError::Pair(VethError::IfnameTaken { .. }) => {
             (ErrorCode::InUse, "name another interface, or remove the one that is there")
         }
-        WiringError::Policies(FirewallError::TooMany { .. }) => {
-            (ErrorCode::TooMany, "let fewer policies select by address, or name prefixes")
-        }
+        WiringError::Policies(error) if error.is_too_much() => (
+            ErrorCode::TooMany,
+            "let fewer policies select it, or let them name prefixes instead of addresses",
+        ),
         WiringError::Firewall(_) | WiringError::Policies(_) => {
             (ErrorCode::DeviceFailed, "install nftables, and look at the daemon's log")
         }

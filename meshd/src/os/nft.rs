@@ -38,9 +38,27 @@ pub enum FirewallError {
         /// How many fit.
         max: usize,
     },
+    /// More rules for one packet than it can wait for.
+    #[error("one packet would meet {met} rules, where {max} are quick enough")]
+    TooLong {
+        /// How many.
+        met: usize,
+        /// How many are quick enough.
+        max: usize,
+    },
     /// It answered with something else than JSON.
     #[error("read the answer of {PROGRAM}")]
     Answer(#[source] serde_json::Error),
+}
+
+impl FirewallError {
+    /// Whether less could be written.
+    pub fn is_too_much(&self) -> bool {
+        match self {
+            Self::TooMany { .. } | Self::TooLong { .. } => true,
+            Self::Run(_) | Self::Refused { .. } | Self::Answer(_) => false,
+        }
+    }
 }
 
 /// Executes commands, all or none.

@@ -10,7 +10,7 @@
 //! ```
 //!
 //! Packets are judged by their connection each time, so a change cuts those that are not allowed any more, and no
-//! others. What is not the connection's, but an error about it, passes with it.
+//! others. What is not the connection's, but an error about it, is judged as the connection is.
 
 mod allowance;
 mod ranges;
@@ -32,6 +32,9 @@ pub use ranges::Ranges;
 
 /// Rules and elements of the table: more would take the kernel seconds to change.
 const WEIGHT_MAX: usize = 262_144;
+/// Rules of one endpoint that one packet meets at most: so many take tens of microseconds, as long as all the rest of
+/// its way.
+const RULES_MET_MAX: usize = 4096;
 
 /// What restricts one endpoint.
 #[derive(Debug, Clone, Default)]
@@ -40,6 +43,13 @@ pub struct Restriction {
     pub ingress: Option<Vec<Arc<Allowance>>>,
     /// What it may open.
     pub egress: Option<Vec<Arc<Allowance>>>,
+}
+
+impl Restriction {
+    /// Nothing but its node.
+    pub fn isolated() -> Self {
+        Self { ingress: Some(Vec::new()), egress: Some(Vec::new()) }
+    }
 }
 
 /// Networks that keep to themselves within their organisation.
@@ -75,6 +85,30 @@ impl PolicyTable {
         bounded(Table::new(apart, restricted)).map(drop)
     }
 
+    /// Who has to be isolated so that all others can be written: the heaviest ones.
+    pub fn too_heavy(apart: &Apart, restricted: &BTreeMap<EndpointId, Restriction>) -> BTreeSet<EndpointId> {
+        // Isolated endpoints are never lighter in anything but their chains.
+        let isolated = restricted.keys().map(|id| (*id, Restriction::isolated())).collect();
+        let mut all = Table::new(apart, &isolated);
+        let alone = |(id, one): (&EndpointId, &Restriction)| {
+            (*id, Table::new(&Apart::default(), &BTreeMap::from([(*id, one.clone())])))
+        };
+        let mut by_weight: Vec<(EndpointId, Table)> = restricted.iter().map(alone).collect();
+        by_weight.sort_by_key(|(id, table)| (table.weight(), *id));
+        let mut weight = all.weight();
+        let mut heavy = BTreeSet::new();
+        for (id, table) in by_weight {
+            let beside = table.weight_beside(&all);
+            if table.met_max() > RULES_MET_MAX || weight + beside > WEIGHT_MAX {
+                heavy.insert(id);
+            } else {
+                weight += beside;
+                all.take_chains(table);
+            }
+        }
+        heavy
+    }
+
     /// Changes what differs, in one transaction; if that fails, all is as it was.
     pub fn change(
         &mut self,
@@ -104,8 +138,12 @@ impl PolicyTable {
 }
 
 fn bounded(table: Table) -> Result<Table, FirewallError> {
-    match table.weight() {
-        weight if weight > WEIGHT_MAX => Err(FirewallError::TooMany { weight, max: WEIGHT_MAX }),
-        _ => Ok(table),
+    let (weight, met) = (table.weight(), table.met_max());
+    if weight > WEIGHT_MAX {
+        return Err(FirewallError::TooMany { weight, max: WEIGHT_MAX });
     }
+    if met > RULES_MET_MAX {
+        return Err(FirewallError::TooLong { met, max: RULES_MET_MAX });
+    }
+    Ok(table)
 }

@@ -24,16 +24,21 @@ impl Node {
     pub(crate) fn new() -> Option<Self> {
         let space = member()?;
         let wiring = space
-            .inside(|| Wiring::start(wiring_settings(), &[], Rulebook::default()))
+            .inside(|| Wiring::start(wiring_settings(), &[], &[], Rulebook::default()))
             .expect("wiring starts");
         Some(Self { space, wiring })
     }
 
     /// Starts again with what was stored.
     pub(crate) fn restart(&mut self, entries: &[Entry]) {
+        self.restart_as(entries, entries, Rulebook::default());
+    }
+
+    /// Starts again where policies hold, and not everybody who is attached may be in the mesh.
+    pub(crate) fn restart_as(&mut self, entries: &[Entry], may_be_admitted: &[Entry], rulebook: Rulebook) {
         self.wiring = self
             .space
-            .inside(|| Wiring::start(wiring_settings(), entries, Rulebook::default()))
+            .inside(|| Wiring::start(wiring_settings(), entries, may_be_admitted, rulebook))
             .expect("wiring starts again");
     }
 

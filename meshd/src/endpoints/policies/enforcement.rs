@@ -1,6 +1,6 @@
 //! Holds endpoints to the rulebook.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -9,12 +9,14 @@ use meshd_wire::EndpointId;
 
 use super::Rulebook;
 use crate::chain;
-use crate::endpoints::entry::Entry;
-use crate::os::{FirewallError, PolicyTable, Restriction};
+use crate::endpoints::entry::{Entry, Stage};
+use crate::os::{Apart, FirewallError, PolicyTable, Restriction};
 
 /// The rulebook as it shall be, and the table as it is.
 pub struct Enforcement {
     rulebook: ArcSwap<Rulebook>,
+    /// Endpoints whose policies are too heavy: they have none, and do nothing.
+    isolated: ArcSwap<BTreeSet<EndpointId>>,
     enforced: Mutex<Enforced>,
 }
 
@@ -36,15 +38,23 @@ struct Held {
 }
 
 impl Enforcement {
-    /// Writes the table, in place of what an earlier run left.
+    /// Writes the table, in place of what an earlier run left. Endpoints whose policies have become too heavy are
+    /// isolated.
     pub fn start(rulebook: Rulebook, entries: &[Entry]) -> Result<Self, FirewallError> {
         let rulebook = Arc::new(rulebook);
         let held = entries.iter().map(|entry| (entry.id, Held::of(entry))).collect();
         let restrictions = restrictions(&rulebook, &held);
-        let table = PolicyTable::install(&rulebook.apart, &restrictions)?;
+        let (table, isolated) = as_far_as_it_fits(
+            &rulebook.apart,
+            &restrictions,
+            |_| true,
+            |restrictions| PolicyTable::install(&rulebook.apart, restrictions),
+        )?;
+        tell(&BTreeSet::new(), &isolated);
         let enforced =
             Enforced { table, held, rulebook: Arc::clone(&rulebook), restrictions, is_behind: false };
-        Ok(Self { rulebook: ArcSwap::new(rulebook), enforced: Mutex::new(enforced) })
+        let isolated = ArcSwap::from_pointee(isolated);
+        Ok(Self { rulebook: ArcSwap::new(rulebook), isolated, enforced: Mutex::new(enforced) })
     }
 
     /// The rulebook that holds.
@@ -52,9 +62,19 @@ impl Enforcement {
         self.rulebook.load_full()
     }
 
-    /// Whether another one could hold for the endpoints that there are.
+    /// Whether another one could hold for the endpoints that there are, but for those that are isolated already.
     pub fn fits(&self, rulebook: &Rulebook) -> Result<(), FirewallError> {
-        PolicyTable::fits(&rulebook.apart, &restrictions(rulebook, &self.enforced().held))
+        let restrictions = restrictions(rulebook, &self.enforced().held);
+        let may_be = |heavy: &BTreeSet<EndpointId>| heavy.is_subset(&self.isolated.load());
+        as_far_as_it_fits(&rulebook.apart, &restrictions, may_be, |restrictions| {
+            PolicyTable::fits(&rulebook.apart, restrictions)
+        })
+        .map(drop)
+    }
+
+    /// Whether the policies of an endpoint are too heavy, so that it is isolated.
+    pub fn isolates(&self, id: EndpointId) -> bool {
+        self.isolated.load().contains(&id)
     }
 
     /// Makes another one hold: at once for endpoints to come, with [`Enforcement::enforce`] for all.
@@ -67,12 +87,20 @@ impl Enforcement {
         self.change(|_| {})
     }
 
-    /// Restricts an endpoint, before its first packet.
+    /// Restricts an endpoint, before its first packet. One that is new must not be too heavy, nor make another one so.
     pub fn hold(&self, entry: &Entry) -> Result<(), FirewallError> {
-        self.change(|enforced| {
-            enforced.held.insert(entry.id, Held::of(entry));
-            enforced.judge(entry.id);
-        })
+        let mut enforced = self.enforced();
+        enforced.follow(self.rulebook.load_full());
+        enforced.held.insert(entry.id, Held::of(entry));
+        enforced.judge(entry.id);
+        let may_be =
+            |heavy: &BTreeSet<_>| entry.stage != Stage::Wiring || heavy.is_subset(&self.isolated.load());
+        let written = self.write(&mut enforced, may_be);
+        if written.as_ref().is_err_and(FirewallError::is_too_much) {
+            enforced.forget(entry.id);
+            self.write(&mut enforced, |_| true)?;
+        }
+        written
     }
 
     /// Judges an endpoint by other labels; one whose link is gone stays forgotten.
@@ -87,10 +115,7 @@ impl Enforcement {
 
     /// Forgets one whose link is gone.
     pub fn release(&self, id: EndpointId) -> Result<(), FirewallError> {
-        self.change(|enforced| {
-            enforced.held.remove(&id);
-            enforced.restrictions.remove(&id);
-        })
+        self.change(|enforced| enforced.forget(id))
     }
 
     /// Takes the table away.
@@ -112,8 +137,16 @@ impl Enforcement {
     pub fn repair(&self) -> Result<(), FirewallError> {
         let mut enforced = self.enforced();
         enforced.follow(self.rulebook.load_full());
-        enforced.table = PolicyTable::install(&enforced.rulebook.apart, &enforced.restrictions)?;
+        let Enforced { rulebook, restrictions, .. } = &*enforced;
+        let (table, isolated) = as_far_as_it_fits(
+            &rulebook.apart,
+            restrictions,
+            |_| true,
+            |restrictions| PolicyTable::install(&rulebook.apart, restrictions),
+        )?;
+        enforced.table = table;
         enforced.is_behind = false;
+        self.isolate(isolated);
         Ok(())
     }
 
@@ -122,10 +155,28 @@ impl Enforcement {
         let mut enforced = self.enforced();
         enforced.follow(self.rulebook.load_full());
         change(&mut enforced);
-        let Enforced { table, rulebook, restrictions, is_behind, held: _ } = &mut *enforced;
-        let changed = table.change(&rulebook.apart, restrictions);
-        *is_behind = changed.is_err();
-        changed
+        self.write(&mut enforced, |_| true)
+    }
+
+    fn write(
+        &self,
+        enforced: &mut Enforced,
+        may_be: impl Fn(&BTreeSet<EndpointId>) -> bool,
+    ) -> Result<(), FirewallError> {
+        let Enforced { table, rulebook, restrictions, is_behind, held: _ } = enforced;
+        let written = as_far_as_it_fits(&rulebook.apart, restrictions, may_be, |restrictions| {
+            table.change(&rulebook.apart, restrictions)
+        });
+        *is_behind = written.is_err();
+        written.map(|((), isolated)| self.isolate(isolated))
+    }
+
+    fn isolate(&self, isolated: BTreeSet<EndpointId>) {
+        let before = self.isolated.load();
+        if **before != isolated {
+            tell(&before, &isolated);
+            self.isolated.store(Arc::new(isolated));
+        }
     }
 
     /// A panic between two changes leaves nothing that the next change could not cope with.
@@ -140,6 +191,11 @@ impl Enforced {
             self.restrictions = restrictions(&rulebook, &self.held);
             self.rulebook = rulebook;
         }
+    }
+
+    fn forget(&mut self, id: EndpointId) {
+        self.held.remove(&id);
+        self.restrictions.remove(&id);
     }
 
     fn judge(&mut self, id: EndpointId) {
@@ -161,4 +217,37 @@ fn restrictions(rulebook: &Rulebook, held: &BTreeMap<EndpointId, Held>) -> BTree
     let restricted =
         |(id, held): (&EndpointId, &Held)| Some((*id, rulebook.restriction(&held.attachment, &held.labels)?));
     held.iter().filter_map(restricted).collect()
+}
+
+/// Writes restrictions; if they are too much and the heaviest endpoints may be isolated, with those isolated. Returns
+/// who is.
+fn as_far_as_it_fits<T>(
+    apart: &Apart,
+    restrictions: &BTreeMap<EndpointId, Restriction>,
+    may_be: impl Fn(&BTreeSet<EndpointId>) -> bool,
+    mut write: impl FnMut(&BTreeMap<EndpointId, Restriction>) -> Result<T, FirewallError>,
+) -> Result<(T, BTreeSet<EndpointId>), FirewallError> {
+    let error = match write(restrictions) {
+        Ok(written) => return Ok((written, BTreeSet::new())),
+        Err(error) => error,
+    };
+    if !error.is_too_much() {
+        return Err(error);
+    }
+    let heavy = PolicyTable::too_heavy(apart, restrictions);
+    if !may_be(&heavy) {
+        return Err(error);
+    }
+    let mut lighter = restrictions.clone();
+    lighter.extend(heavy.iter().map(|id| (*id, Restriction::isolated())));
+    Ok((write(&lighter)?, heavy))
+}
+
+fn tell(before: &BTreeSet<EndpointId>, now: &BTreeSet<EndpointId>) {
+    for endpoint in now.difference(before) {
+        tracing::error!(%endpoint, "its policies are too heavy for this host: it is isolated");
+    }
+    for endpoint in before.difference(now) {
+        tracing::info!(%endpoint, "its policies are in force again");
+    }
 }

@@ -29,14 +29,13 @@ pub struct Ruled {
 impl Rulebook {
     /// What restricts an endpoint; nothing, if nothing does.
     pub fn restriction(&self, attachment: &Attachment, labels: &Labels) -> Option<Restriction> {
-        let isolated = || Restriction { ingress: Some(Vec::new()), egress: Some(Vec::new()) };
         if attachment.network.is_empty() {
-            return self.rules_some_of(&attachment.runtime).then(isolated);
+            return self.rules_some_of(&attachment.runtime).then(Restriction::isolated);
         }
         let ruled = self.ruled(attachment)?;
         let mut selecting = ruled.policies.iter().filter(|policy| policy.selects(labels)).peekable();
         if selecting.peek().is_none() {
-            return ruled.is_policed.then(isolated);
+            return ruled.is_policed.then(Restriction::isolated);
         }
         let mut restriction = Restriction::default();
         for policy in selecting {

@@ -44,7 +44,15 @@ impl Mesh {
         match entry.stage {
             Stage::Wiring => EndpointState::Wiring,
             Stage::Releasing => EndpointState::Releasing,
-            Stage::Attached if self.endpoints.is_cut_off || self.endpoints.broken.contains(&entry.id) => {
+            Stage::Attached
+                if self.endpoints.is_cut_off
+                    || self.endpoints.broken.contains(&entry.id)
+                    || self
+                        .endpoints
+                        .wiring
+                        .as_ref()
+                        .is_some_and(|one| one.policies().isolates(entry.id)) =>
+            {
                 EndpointState::Broken
             }
             Stage::Attached => EndpointState::Attached,

@@ -87,6 +87,11 @@ pub fn prefix_of(net: &IpNet) -> Value {
     prefix(&net.network().to_string(), net.prefix_len())
 }
 
+/// Goes on in another chain, and comes back.
+pub fn jump(chain: &str) -> Value {
+    json!({ "jump": { "target": chain } })
+}
+
 /// Ends this chain.
 pub fn accept() -> Value {
     json!({ "accept": null })

@@ -11,7 +11,10 @@ use serde_json::{Value, json};
 
 use super::ranges::Ranges;
 use super::table::{Rules, chain_name};
-use crate::os::nft::words::{accept, is, meta};
+use crate::os::nft::words::{accept, is, jump, meta};
+
+/// Protocols of what is not a connection's packet, but tells what became of one.
+const ERRORS: [&str; 2] = ["icmp", "ipv6-icmp"];
 
 /// Which of an endpoint's connections are meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,45 +49,64 @@ impl Allowance {
         let mut chains = BTreeMap::new();
         let mut rules = Rules::default();
         for Permit { peers, ports } in permits {
-            let reached = ports.as_ref().map(|ports| reached(ports, &mut chains));
-            let ends = reached.unwrap_or_else(|| vec![vec![accept()]]);
-            for (of_peers, weight) in
-                peers.as_ref().map_or_else(|| vec![(Vec::new(), 0)], |p| from(p, direction))
-            {
-                for end in &ends {
-                    rules.push([&of_peers[..], end].concat(), weight);
-                }
+            let end = match ports {
+                None => vec![accept()],
+                Some(ports) => match reached(ports, &mut chains) {
+                    Some(end) => end,
+                    None => continue,
+                },
+            };
+            let of_peers = peers.as_ref().map_or_else(|| vec![(Vec::new(), 0)], |p| from(p, direction));
+            for (of_peers, weight) in of_peers {
+                rules.push([of_peers, end.clone()].concat(), weight);
             }
         }
-        let name = chain_name("allow", &rules);
-        chains.insert(name.clone(), Arc::new(rules));
+        let name = named("allow", rules, &mut chains);
         Self { name, chains }
     }
 }
 
-/// Ends of rules that accept these ports; several are a chain of their own, so that peers are looked up once.
-fn reached(ports: &BTreeSet<PolicyPorts>, chains: &mut BTreeMap<String, Arc<Rules>>) -> Vec<Vec<Value>> {
-    let mut rules = Rules::default();
+/// The end of rules that accept these ports: a chain of their own, so that peers are looked up once. Nothing if there
+/// are none.
+///
+/// An error is no packet of the protocol it is about, and is judged by its connection all the same: beside the others,
+/// since nft can list a port only in a rule that names the protocol of the packet itself.
+fn reached(ports: &BTreeSet<PolicyPorts>, chains: &mut BTreeMap<String, Arc<Rules>>) -> Option<Vec<Value>> {
+    let (mut rules, mut errors) = (Rules::default(), Rules::default());
     for PolicyPorts { protocol, first, last } in ports {
         let protocol = match protocol {
             PolicyProtocol::Tcp => "tcp",
             PolicyProtocol::Udp => "udp",
             PolicyProtocol::Sctp => "sctp",
         };
-        let mut expr = vec![is(meta("l4proto"), json!(protocol))];
-        if (*first, *last) != (0, u16::MAX) {
-            let port = json!({ "ct": { "key": "proto-src", "dir": "reply" } });
-            expr.push(is(port, if first == last { json!(first) } else { json!({ "range": [first, last] }) }));
+        let of_packet = is(meta("l4proto"), json!(protocol));
+        let of_connection = is(json!({ "ct": { "key": "protocol", "dir": "original" } }), json!(protocol));
+        if (*first, *last) == (0, u16::MAX) {
+            rules.push(vec![of_packet, accept()], 0);
+            errors.push(vec![of_connection, accept()], 0);
+            continue;
         }
-        expr.push(accept());
-        rules.push(expr, 0);
+        let port = json!({ "ct": { "key": "proto-src", "dir": "reply" } });
+        let port = is(port, if first == last { json!(first) } else { json!({ "range": [first, last] }) });
+        rules.push(vec![of_packet, port.clone(), accept()], 0);
+        for error in ERRORS {
+            let expr = vec![is(meta("l4proto"), json!(error)), of_connection.clone(), port.clone(), accept()];
+            errors.push(expr, 0);
+        }
     }
-    if ports.len() <= 1 {
-        return rules.into_exprs();
+    if ports.is_empty() {
+        return None;
     }
-    let name = chain_name("ports", &rules);
+    let errors = named("errors", errors, chains);
+    rules.push(vec![is(meta("l4proto"), json!({ "set": ERRORS })), jump(&errors)], 0);
+    Some(vec![jump(&named("ports", rules, chains))])
+}
+
+/// Knows a chain under the name of what is in it.
+fn named(kind: &str, rules: Rules, chains: &mut BTreeMap<String, Arc<Rules>>) -> String {
+    let name = chain_name(kind, &rules);
     chains.insert(name.clone(), Arc::new(rules));
-    vec![vec![json!({ "jump": { "target": name } })]]
+    name
 }
 
 /// Beginnings of rules for these peers, one for each family, with the number of ranges in it.

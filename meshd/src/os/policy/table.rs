@@ -15,7 +15,8 @@ use sha2::{Digest, Sha256};
 use super::{Apart, Restriction};
 use crate::os::link_owner::host_link;
 use crate::os::nft::words::{
-    self, accept, add, base, concat, counted, drop, field, is, is_not, members, meta, prefix_of, text, within,
+    self, accept, add, base, concat, counted, drop, field, is, is_not, jump, members, meta, prefix_of, text,
+    within,
 };
 
 pub(super) const TABLE: &str = "meshd_policy";
@@ -63,13 +64,19 @@ pub(super) struct Rules {
 }
 
 impl Rules {
+    /// Adds a rule, with as many elements as are in it; one that is there already would say nothing.
     pub(super) fn push(&mut self, expr: Vec<Value>, weight: usize) {
-        self.exprs.push(expr);
-        self.weight += weight + 1;
+        if !self.exprs.contains(&expr) {
+            self.exprs.push(expr);
+            self.weight += weight + 1;
+        }
     }
 
-    pub(super) fn into_exprs(self) -> Vec<Vec<Value>> {
-        self.exprs
+    /// Rules that a packet meets at most, with those of the chains that these lead to.
+    fn met(&self, chains: &BTreeMap<String, Arc<Self>>) -> usize {
+        let targets = self.exprs.iter().filter_map(|expr| expr.last()?.pointer("/jump/target")?.as_str());
+        let beyond = targets.filter_map(|name| chains.get(name)).map(|rules| rules.met(chains));
+        self.exprs.len() + beyond.sum::<usize>()
     }
 }
 
@@ -79,6 +86,8 @@ pub(super) struct Table {
     chains: BTreeMap<String, Arc<Rules>>,
     /// By their set and their text.
     elements: BTreeMap<(&'static str, String), Value>,
+    /// Rules of one endpoint that one packet meets at most.
+    met_max: usize,
 }
 
 impl Table {
@@ -94,6 +103,22 @@ impl Table {
     /// Rules and elements.
     pub(super) fn weight(&self) -> usize {
         self.elements.len() + self.chains.values().map(|rules| rules.weight).sum::<usize>()
+    }
+
+    /// Rules of one endpoint that one packet meets at most.
+    pub(super) fn met_max(&self) -> usize {
+        self.met_max
+    }
+
+    /// Rules in chains that another table does not have.
+    pub(super) fn weight_beside(&self, other: &Self) -> usize {
+        let own = self.chains.iter().filter(|(name, _)| !other.chains.contains_key(*name));
+        own.map(|(_, rules)| rules.weight).sum()
+    }
+
+    /// Takes the chains of another table in, but not what leads to them.
+    pub(super) fn take_chains(&mut self, other: Self) {
+        self.chains.extend(other.chains);
     }
 
     /// The whole table, in place of one that is there.
@@ -223,7 +248,7 @@ impl Table {
                 ];
                 rules.push(expr, 0);
                 let name = chain_name("pool", &rules);
-                self.element(map, json!([one_or_prefix(pool), { "jump": { "target": name } }]));
+                self.element(map, json!([one_or_prefix(pool), jump(&name)]));
                 self.chains.insert(name, Arc::new(rules));
             }
         }
@@ -240,15 +265,16 @@ impl Table {
             let Some(allowances) = allowances else { continue };
             let mut rules = Rules::default();
             for allowance in allowances {
-                rules.push(vec![json!({ "jump": { "target": allowance.name } })], 0);
+                rules.push(vec![jump(&allowance.name)], 0);
                 let chains = allowance.chains.iter().map(|(name, rules)| (name.clone(), Arc::clone(rules)));
                 self.chains.extend(chains);
             }
             rules.push(vec![counted(DENIED), drop()], 0);
+            self.met_max = self.met_max.max(rules.met(&self.chains));
             let name = chain_name("endpoint", &rules);
             for (map, direction) in places {
                 let key = concat(json!(link), json!(direction));
-                self.element(map, json!([key, { "jump": { "target": name } }]));
+                self.element(map, json!([key, jump(&name)]));
             }
             self.chains.insert(name, Arc::new(rules));
         }
@@ -301,12 +327,6 @@ fn always(chain: &str) -> Vec<Vec<Value>> {
             in_state(json!(["invalid", "untracked"])),
             counted(DENIED),
             drop(),
-        ],
-        // Only a connection that was allowed has errors; they carry nothing that its packets could not.
-        vec![
-            in_state(json!("related")),
-            is(meta("l4proto"), json!({ "set": ["icmp", "ipv6-icmp"] })),
-            accept(),
         ],
         lookup(concat(meta(link), ct("direction")), map),
     ]
