@@ -81,7 +81,8 @@ pub struct PolicyRule {
     pub ports: Option<Vec<PolicyPorts>>,
 }
 
-/// Addresses on the other side, as the endpoint has them in its packets.
+/// Addresses on the other side, translated by nobody: of who calls as it was before any translation on the host, of who
+/// is called as it is after it. So a call to the address of a service is judged by who answers it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PolicyPeer {

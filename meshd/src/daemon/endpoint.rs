@@ -20,9 +20,11 @@ impl Daemon {
         }
     }
 
-    pub(super) fn describe(&mut self, request: &DescribeRequest) -> Result<Endpoint, ApiError> {
-        let outside = || ApiError { code: ErrorCode::NotFound, ..not_member() };
-        self.mesh.as_mut().ok_or_else(outside)?.describe(request)
+    pub(super) fn describe(&mut self, request: &DescribeRequest, answer: Answer<Endpoint>) {
+        match &mut self.mesh {
+            Some(mesh) => mesh.describe(request, answer),
+            None => answer.send(Err(ApiError { code: ErrorCode::NotFound, ..not_member() })),
+        }
     }
 
     pub(super) fn detach(&mut self, request: &DetachRequest, answer: Answer<DetachReply>) {
@@ -58,8 +60,11 @@ impl Daemon {
         self.mesh.as_ref().map_or_else(none, crate::mesh::Mesh::endpoint_table)
     }
 
-    pub(super) fn put_network(&mut self, request: PutNetworkRequest) -> Result<NetworkReply, ApiError> {
-        self.mesh.as_mut().ok_or_else(not_member)?.put_network(request)
+    pub(super) fn put_network(&mut self, request: PutNetworkRequest, answer: Answer<NetworkReply>) {
+        match &mut self.mesh {
+            Some(mesh) => mesh.put_network(request, answer),
+            None => answer.send(Err(not_member())),
+        }
     }
 
     pub(super) fn remove_network(

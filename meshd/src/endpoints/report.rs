@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use meshd_api::{CheckReply, ClaimReply, PoliciesReply};
+use meshd_api::{ApiError, CheckReply, ClaimReply, Labels};
 use meshd_wire::EndpointId;
 
 use super::claimant::TakeError;
@@ -27,6 +27,8 @@ pub enum Report {
     Wired {
         /// Which one.
         id: EndpointId,
+        /// What it was judged by.
+        labels: Labels,
         /// What was made.
         result: Result<(), WiringError>,
     },
@@ -77,14 +79,12 @@ pub enum Report {
         /// What failed.
         result: Result<(), WiringError>,
     },
-    /// Policies are in force, or not.
+    /// What endpoints may do is in force as it was said, or not.
     Ruled {
         /// Why not.
         result: Result<(), WiringError>,
-        /// Endpoints that they select.
-        endpoints: usize,
-        /// Who asked.
-        answer: Answer<PoliciesReply>,
+        /// Tells who asked.
+        tell: Box<dyn FnOnce(Result<(), ApiError>) + Send>,
     },
     /// The kernel was looked at.
     Surveyed {

@@ -274,7 +274,7 @@ impl Mesh {
     pub fn on_report(&mut self, report: Report) {
         match report {
             Report::Addressed { id, taken, missing } => self.on_addressed(id, &taken, missing),
-            Report::Wired { id, result } => self.on_wired(id, result),
+            Report::Wired { id, labels, result } => self.on_wired(id, &labels, result),
             Report::Unwired { id, result } => self.on_unwired(id, result),
             Report::Checked { result, answer } => {
                 let result = result.map_err(|error| wiring_failed(&error));
@@ -289,7 +289,7 @@ impl Mesh {
                     tracing::warn!(error = crate::chain::of(&error), "a repair failed");
                 }
             }
-            Report::Ruled { result, endpoints, answer } => Self::on_ruled(result, endpoints, answer),
+            Report::Ruled { result, tell } => Self::on_ruled(result, tell),
             Report::Surveyed { result } => self.on_surveyed(result),
         }
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -163,6 +164,22 @@ impl Place {
     /// Waits until it can be opened.
     pub fn opens(&self, to: SocketAddr) -> Result<Connection> {
         wait::until_some(DEADLINE, &format!("{} opens {to}", self.path), || self.open(to).ok())
+    }
+
+    /// Asks over UDP without a pause until told to stop, and counts the answers.
+    pub fn floods(&self, to: SocketAddr, is_over: &AtomicBool, heard: &AtomicUsize) -> Result<()> {
+        let socket = self.namespace.run(|| UdpSocket::bind(("0.0.0.0", 0)))??;
+        socket.connect(to)?;
+        socket.set_nonblocking(true)?;
+        while !is_over.load(Ordering::Relaxed) {
+            // Refused or not sent is as good as not answered.
+            drop(socket.send(b"hello"));
+            if socket.recv(&mut [0; 64]).is_ok() {
+                heard.fetch_add(1, Ordering::Relaxed);
+            }
+            thread::sleep(Duration::from_micros(200));
+        }
+        Ok(())
     }
 
     pub fn pings(&self, address: IpAddr) -> Result<bool> {

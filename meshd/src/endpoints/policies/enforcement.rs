@@ -103,12 +103,15 @@ impl Enforcement {
         written
     }
 
-    /// Judges an endpoint by other labels; one whose link is gone stays forgotten.
-    pub fn relabel(&self, entry: &Entry) -> Result<(), FirewallError> {
+    /// The same, where these endpoints have other labels or are of another network; those whose link is gone stay
+    /// forgotten.
+    pub fn regard(&self, entries: &[Entry]) -> Result<(), FirewallError> {
         self.change(|enforced| {
-            if let Some(held) = enforced.held.get_mut(&entry.id) {
-                *held = Held::of(entry);
-                enforced.judge(entry.id);
+            for entry in entries {
+                if let Some(held) = enforced.held.get_mut(&entry.id) {
+                    *held = Held::of(entry);
+                    enforced.judge(entry.id);
+                }
             }
         })
     }

@@ -72,7 +72,7 @@ impl Rulebook {
     }
 
     /// Whether a network of a runtime restricts. An endpoint that was taken over after the state was lost may be of that
-    /// one: nobody knows.
+    /// one: nobody knows until its network is said again.
     fn rules_some_of(&self, runtime: &str) -> bool {
         let of_runtime = self.networks.iter().filter(|((of, _), _)| of == runtime);
         of_runtime.into_iter().any(|(_, ruled)| ruled.is_policed || !ruled.policies.is_empty())

@@ -32,10 +32,13 @@ impl Mesh {
         Ok(())
     }
 
-    /// Forgets a pool that nothing on this node uses any more, and gives back what it has of it.
-    pub(super) fn close_pool(&mut self, net: IpNet) {
+    /// Forgets a pool of a network that nothing else on this node uses, and gives back what it has of it.
+    pub(super) fn close_pool(&mut self, net: IpNet, of: &Network) {
         let content = self.endpoints.file.content();
-        let has_it = |network: &Network| Pools::of(network).is_ok_and(|pools| pools.nets.contains(&net));
+        let is_it = |network: &Network| (&network.runtime, &network.network) == (&of.runtime, &of.network);
+        let has_it = |network: &Network| {
+            !is_it(network) && Pools::of(network).is_ok_and(|pools| pools.nets.contains(&net))
+        };
         let taken = content.entries.iter().flat_map(|entry| &entry.addresses);
         let mut taken = taken.chain(content.reserved.iter().map(|one| &one.address));
         if content.networks.iter().any(has_it) || taken.any(|address| net.contains(address)) {

@@ -5,11 +5,24 @@ use meshd_api::{ApiError, DescribeRequest, Endpoint, Identity};
 
 use super::attach::{digest, judge_labels, judge_name, well_formed};
 use super::{Mesh, unknown};
-use crate::endpoints::{Entry, Pools, Stage, WiringError, judge_word};
+use crate::control::Answer;
+use crate::endpoints::{Entry, Pools, Stage, judge_word};
 
 impl Mesh {
-    /// Takes note of what is told. What is refused changes nothing.
-    pub fn describe(&mut self, request: &DescribeRequest) -> Result<Endpoint, ApiError> {
+    /// Takes note of what is told, and answers when the endpoint is judged by it. What is refused changes nothing.
+    pub fn describe(&mut self, request: &DescribeRequest, answer: Answer<Endpoint>) {
+        match self.note(request) {
+            Ok((told, true)) => {
+                let shown = self.shown_endpoint(&told);
+                self.enforce_then(vec![told], move |enforced| answer.send(enforced.map(|()| shown)));
+            }
+            Ok((told, false)) => answer.send(Ok(self.shown_endpoint(&told))),
+            Err(error) => answer.send(Err(error)),
+        }
+    }
+
+    /// The endpoint as it is now, and whether it has other labels.
+    fn note(&mut self, request: &DescribeRequest) -> Result<(Entry, bool), ApiError> {
         let DescribeRequest { attachment, sandbox, identity } = request;
         let entries = self.endpoints.file.content().entries.iter();
         let mut known = entries.filter(|entry| entry.attachment == *attachment);
@@ -29,8 +42,8 @@ impl Mesh {
             told.labels = well_formed(labels);
             told.image = image.as_deref().map(digest).transpose()?;
         }
+        let is_relabelled = told.labels != known.labels;
         if told != *known {
-            let is_relabelled = told.labels != known.labels;
             match told.stage {
                 Stage::Attached => self.claim_entry(&told)?,
                 // It is claimed when its link is there.
@@ -42,12 +55,8 @@ impl Mesh {
                     *known = entry.clone();
                 }
             })?;
-            if is_relabelled {
-                let entry = told.clone();
-                self.repair(move |wiring| wiring.policies().relabel(&entry).map_err(WiringError::Policies));
-            }
         }
-        Ok(self.shown_endpoint(&told))
+        Ok((told, is_relabelled))
     }
 
     fn is_second_in(&self, one: &Entry, sandbox: &str) -> bool {

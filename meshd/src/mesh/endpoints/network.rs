@@ -11,24 +11,34 @@ use meshd_api::{
 use super::Mesh;
 use crate::control::Answer;
 use crate::endpoints::{
-    NETWORKS_MAX, Pools, Report, Reserved, Scope, TakeError, allocation, judge, judge_pool, read,
+    Entry, NETWORKS_MAX, Pools, Report, Reserved, Scope, TakeError, allocation, judge, judge_pool, read,
 };
 
 /// What is meant by who attaches with meshctl and names no network.
 const DEFAULT_NETWORK: (&str, &str) = ("meshctl", "default");
 
 impl Mesh {
-    /// Knows a network from now on.
-    pub fn put_network(&mut self, request: PutNetworkRequest) -> Result<NetworkReply, ApiError> {
+    /// Knows a network from now on: stored first, then in force, then answered.
+    pub fn put_network(&mut self, request: PutNetworkRequest, answer: Answer<NetworkReply>) {
         let network = request.network;
+        match self.store_network(&network) {
+            Ok(joined) => self.enforce_then(joined, move |enforced| {
+                answer.send(enforced.map(|()| NetworkReply { network }));
+            }),
+            Err(error) => answer.send(Err(error)),
+        }
+    }
+
+    /// Stores a network. Returns the endpoints of which it became known that they are of it.
+    fn store_network(&mut self, network: &Network) -> Result<Vec<Entry>, ApiError> {
         let is_it = |one: &Network| (&one.runtime, &one.network) == (&network.runtime, &network.network);
         let known = &self.endpoints.file.content().networks;
         let others: Vec<Network> = known.iter().filter(|one| !is_it(one)).cloned().collect();
         let before = known.iter().find(|one| is_it(one)).cloned();
-        if before.as_ref() == Some(&network) {
-            return Ok(NetworkReply { network });
+        if before.as_ref() == Some(network) {
+            return Ok(Vec::new());
         }
-        let pools = judge(&network, &self.scope(), &others)?;
+        let pools = judge(network, &self.scope(), &others)?;
         match &before {
             Some(before) if Pools::of(before)?.nets != pools.nets && self.has_endpoints(before) => {
                 return Err(in_use(before).with_hint("detach them first, or make another network"));
@@ -40,25 +50,40 @@ impl Mesh {
             Some(_) | None => {}
         }
         self.wiring()?;
-        if let Some(before) = &before {
-            let gone: Vec<IpNet> =
-                Pools::of(before)?.nets.into_iter().filter(|net| !pools.nets.contains(net)).collect();
-            self.endpoints.store(|content| content.networks.retain(|one| !is_it(one)))?;
+        let of_before = before.as_ref().map(Pools::of).transpose()?.map(|pools| pools.nets);
+        let mut gone = of_before.unwrap_or_default();
+        gone.retain(|net| !pools.nets.contains(net));
+        // A new pool may lie where an old one was.
+        for net in &gone {
+            self.close_pool(*net, network);
+        }
+        let how = allocation(network.allocation);
+        let opened = pools.nets.iter().try_for_each(|net| self.open_pool(*net, how));
+        let is_joined = |entry: &Entry| {
+            let is_unknown =
+                entry.attachment.runtime == network.runtime && entry.attachment.network.is_empty();
+            is_unknown && entry.addresses.iter().all(|one| pools.nets.iter().any(|net| net.contains(one)))
+        };
+        let mut joined = Vec::new();
+        let stored = opened.and_then(|()| {
+            self.endpoints.store(|content| {
+                content.networks.retain(|one| !is_it(one));
+                content.networks.push(network.clone());
+                content.networks.sort_by(|a, b| (&a.runtime, &a.network).cmp(&(&b.runtime, &b.network)));
+                for entry in content.entries.iter_mut().filter(|entry| is_joined(entry)) {
+                    entry.attachment.network.clone_from(&network.network);
+                    joined.push(entry.clone());
+                }
+            })
+        });
+        if stored.is_err()
+            && let Some(before) = &before
+        {
             for net in gone {
-                self.close_pool(net);
+                self.open_pool(net, allocation(before.allocation))?;
             }
         }
-        for net in pools.nets {
-            self.open_pool(net, allocation(network.allocation))?;
-        }
-        let stored = network.clone();
-        self.endpoints.store(|content| {
-            content.networks.retain(|one| !is_it(one));
-            content.networks.push(stored);
-            content.networks.sort_by(|a, b| (&a.runtime, &a.network).cmp(&(&b.runtime, &b.network)));
-        })?;
-        self.rules_may_have_changed();
-        Ok(NetworkReply { network })
+        stored.map(|()| joined)
     }
 
     /// Forgets a network without endpoints.
@@ -73,7 +98,7 @@ impl Mesh {
         self.endpoints.store(|content| content.networks.retain(|one| *one != known))?;
         self.rules_may_have_changed();
         for net in Pools::of(&known)?.nets {
-            self.close_pool(net);
+            self.close_pool(net, &known);
         }
         Ok(RemoveNetworkReply { existed: true })
     }
@@ -113,7 +138,8 @@ impl Mesh {
             reach: meshd_api::Reach::Mesh,
             policy: meshd_api::Policing::Optional,
         };
-        self.put_network(PutNetworkRequest { network }).map(drop)
+        // It restricts nobody.
+        self.store_network(&network).map(drop)
     }
 
     /// A network of a runtime.

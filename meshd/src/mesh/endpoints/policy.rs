@@ -8,7 +8,7 @@ use meshd_api::{ApiError, ErrorCode, PoliciesReply, Policing, Reach, SetPolicies
 use super::{Mesh, wiring_failed};
 use crate::control::Answer;
 use crate::endpoints::{
-    Compiled, NETWORKS_MAX, Pools, Report, Rulebook, Ruled, Wiring, WiringError, judge_policies,
+    Compiled, Entry, NETWORKS_MAX, Pools, Report, Rulebook, Ruled, Wiring, WiringError, judge_policies,
 };
 use crate::os::Apart;
 
@@ -48,21 +48,41 @@ impl Mesh {
             .filter(|entry| (&entry.attachment.runtime, &entry.attachment.network) == (&runtime, &network));
         let selected = of_network.filter(|entry| rulebook.selects(&entry.attachment, &entry.labels));
         let endpoints = selected.count();
+        self.enforce_then(Vec::new(), move |enforced| {
+            answer.send(enforced.map(|()| PoliciesReply { endpoints }));
+        });
+    }
+
+    /// Makes what is said now hold, also for endpoints that are judged by something else from now on, and tells then
+    /// that it does.
+    pub(super) fn enforce_then(
+        &mut self,
+        changed: Vec<Entry>,
+        tell: impl FnOnce(Result<(), ApiError>) + Send + 'static,
+    ) {
         let Some(wiring) = self.endpoints.wiring.clone() else {
-            // Nothing is attached that they could restrict; what comes finds them.
-            return answer.send(Ok(PoliciesReply { endpoints }));
+            // Nothing is attached that could be restricted; what comes finds it.
+            return tell(Ok(()));
         };
-        wiring.policies().replace(rulebook);
+        let rulebook = self.rulebook();
+        if !rulebook.is_as(&wiring.policies().rulebook()) {
+            wiring.policies().replace(rulebook);
+        }
         let effect = move |wiring: &Wiring| {
-            let result = wiring.policies().enforce().map_err(WiringError::Policies);
-            Report::Ruled { result, endpoints, answer }
+            let result = wiring.policies().regard(&changed).map_err(WiringError::Policies);
+            Report::Ruled { result, tell: Box::new(tell) }
         };
         self.endpoints.run(&wiring, effect, None);
     }
 
-    pub(super) fn on_ruled(result: Result<(), WiringError>, endpoints: usize, answer: Answer<PoliciesReply>) {
-        let result = result.map_err(|error| wiring_failed(&error));
-        answer.send(result.map(|()| PoliciesReply { endpoints }));
+    pub(super) fn on_ruled(
+        result: Result<(), WiringError>,
+        tell: impl FnOnce(Result<(), ApiError>) + Send + 'static,
+    ) {
+        tell(result.map_err(|error| {
+            tracing::warn!(error = crate::chain::of(&error), "policies are stored and not in force");
+            wiring_failed(&error)
+        }));
     }
 
     /// Lets the rules of endpoints follow what networks say of themselves, and who is in the mesh.
