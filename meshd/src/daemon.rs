@@ -158,6 +158,7 @@ impl Daemon {
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let addresses = crate::os::AddressWatch::open().context("watch the host's addresses")?;
         let links = crate::os::LinkWatch::open().context("watch the host's links")?;
+        let tables = crate::os::TableWatch::open().context("watch the packet filter")?;
         // Read after the watch began: a change in between is not missed.
         self.on_addresses();
         tell_systemd(&[sd_notify::NotifyState::Ready]);
@@ -180,6 +181,12 @@ impl Daemon {
                     gone.context("watch the host's links")?;
                     if let Some(mesh) = &mut self.mesh {
                         mesh.on_links();
+                    }
+                }
+                news = tables.next() => {
+                    let news = news.context("watch the packet filter")?;
+                    if let Some(mesh) = &mut self.mesh {
+                        mesh.on_tables(news);
                     }
                 }
                 _ = tick.tick() => self.on_tick(),

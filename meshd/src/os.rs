@@ -1,7 +1,7 @@
 //! The host around the daemon: links, addresses, routes, packet filter and their changes.
 //!
-//! Everything here is synchronous and short, can be done twice, and has its undo; only [`AddressWatch`] and
-//! [`LinkWatch`] wait, and do so in the event loop. An endpoint is wired in this order, and unwired in the reverse
+//! Everything here is synchronous and short, can be done twice, and has its undo; only [`AddressWatch`], [`LinkWatch`]
+//! and [`TableWatch`] wait, and do so in the event loop. An endpoint is wired in this order, and unwired in the reverse
 //! one; until the last step all its packets are dropped:
 //!
 //! ```text
@@ -47,4 +47,4 @@ pub use policy::{Allowance, Apart, Direction, Permit, PolicyTable, Ranges, Restr
 pub use route::{RouteError, conflicting_route, endpoint_routes, hold_prefix, release_prefix};
 pub use sysctl::{SysctlError, enable_forwarding};
 pub use veth::{Veth, VethError, VethPlace, VethSettings};
-pub use watch::{AddressWatch, LinkNews, LinkWatch};
+pub use watch::{AddressWatch, LinkNews, LinkWatch, TableNews, TableWatch};

@@ -67,6 +67,7 @@ pub struct Endpoints {
     received: mpsc::Receiver<Report>,
     suspects: Suspects,
     survey: watch::SurveyPace,
+    mending: watch::Mending,
 }
 
 impl Endpoints {
@@ -105,6 +106,7 @@ impl Endpoints {
             received,
             suspects: Suspects::default(),
             survey: watch::SurveyPace::new(Instant::now()),
+            mending: watch::Mending::default(),
         })
     }
 

@@ -15,7 +15,9 @@ use serde_json::Value;
 
 use super::nft::words::counters;
 use super::nft::{FirewallError, listed, run};
-use ruleset::{Element, TABLE};
+use ruleset::Element;
+
+pub(super) use ruleset::TABLE;
 
 /// What the table needs to know of this host.
 #[derive(Debug, Clone)]

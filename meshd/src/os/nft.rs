@@ -2,9 +2,11 @@
 
 pub(super) mod words;
 
+use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::process::{Command, Output, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Mutex, PoisonError};
 use std::thread::{self, ScopedJoinHandle};
 use std::time::Duration;
 
@@ -15,6 +17,10 @@ use words::FAMILY;
 const PROGRAM: &str = "nft";
 /// Longest time it takes: a full table is written within a second, and callers wait for twenty.
 const TIME_MAX: Duration = Duration::from_secs(10);
+/// Runs of it that are known as ours: more than there are before the kernel's word about the first one is read.
+const RUNS_MAX: usize = 256;
+/// Their process ids, by which the kernel names whoever changed a table.
+static RUNS: Mutex<VecDeque<u32>> = Mutex::new(VecDeque::new());
 /// Characters of the program's complaint that are passed on; it repeats the whole input.
 const COMPLAINT_LEN_MAX: usize = 300;
 
@@ -98,12 +104,25 @@ fn said(words: &[&str], input: &str) -> Result<Vec<u8>, FirewallError> {
     Err(FirewallError::Refused { said })
 }
 
+/// Whether it was this daemon's run of the program that changed a table.
+pub(super) fn is_own_run(id: u32) -> bool {
+    RUNS.lock().unwrap_or_else(PoisonError::into_inner).contains(&id)
+}
+
 /// Runs a program to its end, or until its time is over.
 fn ran(program: &str, words: &[&str], input: &str, time_max: Duration) -> io::Result<Output> {
     let mut command = Command::new(program);
     command.args(words).env("LC_ALL", "C");
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn()?;
+    {
+        // Before it is told what to do.
+        let mut runs = RUNS.lock().unwrap_or_else(PoisonError::into_inner);
+        if runs.len() == RUNS_MAX {
+            runs.pop_front();
+        }
+        runs.push_back(child.id());
+    }
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     thread::scope(|scope| {
         // Nothing is ever said here: it closes when the program has closed all that it says things on.

@@ -25,7 +25,9 @@ use meshd_wire::EndpointId;
 
 use super::nft::words::{counters, removal};
 use super::nft::{FirewallError, listed, run};
-use table::{TABLE, Table};
+use table::Table;
+
+pub(super) use table::TABLE;
 
 pub use allowance::{Allowance, Direction, Permit};
 pub use ranges::Ranges;
@@ -67,6 +69,9 @@ pub struct Apart {
 #[derive(Debug)]
 pub struct PolicyTable {
     written: Table,
+    /// What the kernel calls the rules of each chain, as far as they were looked at: one that is changed gets another
+    /// name.
+    handles: BTreeMap<String, Vec<u64>>,
 }
 
 impl PolicyTable {
@@ -77,7 +82,7 @@ impl PolicyTable {
     ) -> Result<Self, FirewallError> {
         let written = bounded(Table::new(apart, restricted))?;
         run(&written.whole())?;
-        Ok(Self { written })
+        Ok(Self { written, handles: BTreeMap::new() })
     }
 
     /// Whether a table is small enough to be written.
@@ -117,6 +122,7 @@ impl PolicyTable {
     ) -> Result<(), FirewallError> {
         let new = bounded(Table::new(apart, restricted))?;
         run(&self.written.change(&new))?;
+        self.handles.retain(|name, _| new.has_always(name));
         self.written = new;
         Ok(())
     }
@@ -127,8 +133,16 @@ impl PolicyTable {
     }
 
     /// Reads the table back: one line for each thing that is not as it was written.
-    pub fn faults(&self) -> Result<Vec<String>, FirewallError> {
-        Ok(self.written.faults(&listed(TABLE)?))
+    pub fn faults(&mut self) -> Result<Vec<String>, FirewallError> {
+        let listed = listed(TABLE)?;
+        let mut faults = self.written.faults(&listed);
+        let handles = table::handles(&listed);
+        let is_other = |(name, own): &(&String, &Vec<u64>)| handles.get(*name) != Some(*own);
+        faults.extend(self.handles.iter().filter(is_other).map(|(name, _)| format!("other rules in {name}")));
+        if faults.is_empty() {
+            self.handles = handles;
+        }
+        Ok(faults)
     }
 
     /// Packets dropped since the table was written, by the reason.

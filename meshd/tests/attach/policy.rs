@@ -118,8 +118,18 @@ fn what_others_change_is_found() {
             "add element inet meshd_policy nodes4 { 10.91.0.9 }",
             "add rule inet meshd_policy leaving accept",
             "add chain inet meshd_policy other",
+            "add chain inet meshd_policy leaving { policy drop ; }",
+            "add table inet meshd_policy { flags dormant ; }",
+            "replace rule inet meshd_policy leaving handle RULE accept",
         ] {
-            let table = PolicyTable::install(apart, restricted).expect("it is installed");
+            let mut table = PolicyTable::install(apart, restricted).expect("it is installed");
+            assert_eq!(table.faults().expect("it is read"), Vec::<String>::new());
+            let listed = said(&space, "nft", "-a list chain inet meshd_policy leaving");
+            let rule = listed
+                .lines()
+                .find(|line| line.contains("vmap"))
+                .and_then(|line| line.split(' ').next_back());
+            let line = &line.replace("RULE", rule.expect("a rule"));
             said(&space, "nft", line);
             assert!(!table.faults().expect("it is read").is_empty(), "{line}");
         }

@@ -128,7 +128,7 @@ impl Enforcement {
 
     /// One line for each thing in the table that is not as it shall be.
     pub fn faults(&self) -> Vec<String> {
-        let enforced = self.enforced();
+        let mut enforced = self.enforced();
         let mut faults = enforced.table.faults().unwrap_or_else(|error| vec![chain::of(&error)]);
         if enforced.is_behind {
             faults.push("policies are not in force".to_owned());

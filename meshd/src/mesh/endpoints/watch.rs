@@ -11,11 +11,14 @@ use super::detach::Told;
 use super::{Mesh, tell, unknown, wiring_failed};
 use crate::control::Answer;
 use crate::endpoints::{Job, Report, Stage, Survey, Verdict, Wiring, WiringError, verdicts};
+use crate::os::TableNews;
 
 /// How often the kernel is looked at when nothing seems wrong.
 const SURVEY_EVERY: Duration = Duration::from_secs(15);
 /// How soon after a link has gone: others of the same container follow.
 const SURVEY_SOON: Duration = Duration::from_secs(2);
+/// How soon the packet filter is written anew again: somebody may change it back each time.
+const MEND_PAUSE: Duration = Duration::from_secs(1);
 /// How long an address waits for the endpoint that it was claimed for.
 const RESERVED_KEPT_S: u64 = 60;
 
@@ -29,6 +32,13 @@ pub(super) struct SurveyPace {
     served: Vec<Collecting>,
     /// Who asked since.
     asked: Vec<Collecting>,
+}
+
+/// When the packet filter is written anew because somebody changed it.
+#[derive(Default)]
+pub(super) struct Mending {
+    last: Option<Instant>,
+    is_due: bool,
 }
 
 impl SurveyPace {
@@ -57,6 +67,7 @@ impl Mesh {
         self.tend_addresses();
         self.store_beside();
         self.heed_standing();
+        self.mend_tables(tick);
         if tick >= self.endpoints.survey.at {
             self.look(tick);
         }
@@ -86,6 +97,28 @@ impl Mesh {
     /// A link of an endpoint is gone, or may be: looks soon.
     pub fn on_links(&mut self) {
         self.look_soon(Instant::now() + SURVEY_SOON);
+    }
+
+    /// Somebody else changed a table of ours, or may have: it is written anew at once.
+    pub fn on_tables(&mut self, news: TableNews) {
+        match news {
+            TableNews::Changed => {
+                self.endpoints.mending.is_due = true;
+                self.mend_tables(Instant::now());
+            }
+            TableNews::Missed => self.look_soon(Instant::now()),
+        }
+    }
+
+    fn mend_tables(&mut self, now: Instant) {
+        let Mending { last, is_due } = &mut self.endpoints.mending;
+        if !*is_due || last.is_some_and(|last| now.saturating_duration_since(last) < MEND_PAUSE) {
+            return;
+        }
+        (*last, *is_due) = (Some(now), false);
+        if self.endpoints.wiring.is_some() {
+            self.repair_firewall(&["somebody else changed it".to_owned()]);
+        }
     }
 
     /// Looks at the kernel at some time or before.

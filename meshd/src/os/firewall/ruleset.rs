@@ -14,7 +14,7 @@ use crate::os::nft::words::{
     self, accept, add, concat, counted, drop, field, is, is_not, members, meta, prefix, prefix_of, text,
 };
 
-pub(super) const TABLE: &str = "meshd";
+pub(in crate::os) const TABLE: &str = "meshd";
 
 /// Links that are admitted.
 const ATTACHED: &str = "attached";

@@ -19,7 +19,7 @@ use crate::os::nft::words::{
     within,
 };
 
-pub(super) const TABLE: &str = "meshd_policy";
+pub(in crate::os) const TABLE: &str = "meshd_policy";
 
 /// Bytes of a hash that name a chain.
 const NAME_BYTES: usize = 16;
@@ -98,6 +98,11 @@ impl Table {
             table.restrict(&host_link(*id), restriction);
         }
         table
+    }
+
+    /// Whether a chain is in this table, and was in each one before that had it.
+    pub(super) fn has_always(&self, chain: &str) -> bool {
+        self.chains.contains_key(chain) || PRIORITIES.iter().any(|(base, _)| *base == chain)
     }
 
     /// Rules and elements.
@@ -195,10 +200,16 @@ impl Table {
         let mut wanted: BTreeMap<String, usize> =
             self.chains.iter().map(|(name, rules)| (name.clone(), rules.exprs.len())).collect();
         wanted.extend(PRIORITIES.map(|(chain, _)| (chain.to_owned(), always(chain).len())));
-        let mut found: BTreeMap<String, usize> = BTreeMap::new();
+        let (mut faults, mut found) = (Vec::new(), BTreeMap::<String, usize>::new());
         let mut elements = BTreeMap::new();
         for item in listed {
-            if let Some(chain) = item.get("chain") {
+            if item.pointer("/table/flags").is_some() {
+                faults.push("the table is put to sleep".to_owned());
+            } else if let Some(chain) = item.get("chain") {
+                let place = chain.get("hook").map(|_| place(chain));
+                if place != PRIORITIES.iter().find(|(name, _)| text(chain, "name") == *name).map(expected) {
+                    faults.push(format!("{} stands elsewhere", text(chain, "name")));
+                }
                 found.entry(text(chain, "name").to_owned()).or_default();
             } else if let Some(rule) = item.get("rule") {
                 *found.entry(text(rule, "chain").to_owned()).or_default() += 1;
@@ -207,7 +218,6 @@ impl Table {
                 elements.extend(of_set.map(|element| ((text(set, "name"), element.to_string()), ())));
             }
         }
-        let mut faults = Vec::new();
         let differs = |one: &BTreeMap<String, usize>, other: &BTreeMap<String, usize>, what: &str| {
             let lines = one.iter().filter(|(name, count)| other.get(*name) != Some(count));
             lines.map(|(name, count)| format!("{what}: {count} rules in {name}")).collect::<Vec<_>>()
@@ -217,9 +227,9 @@ impl Table {
         let is_there = |(set, text): &&(&'static str, String)| elements.contains_key(&(*set, text.clone()));
         let missing = self.elements.keys().filter(|key| !is_there(key));
         faults.extend(missing.map(|(set, text)| format!("missing: {text} in {set}")));
-        if elements.len() > self.elements.len() {
-            faults.push("foreign elements".to_owned());
-        }
+        let own: &BTreeMap<(&str, String), Value> = &self.elements;
+        let foreign = elements.keys().filter(|key| !own.contains_key(*key));
+        faults.extend(foreign.map(|(set, text)| format!("foreign: {text} in {set}")));
         faults
     }
 
@@ -285,6 +295,25 @@ impl Table {
     }
 }
 
+/// What the kernel calls the rules of each chain.
+pub(super) fn handles(listed: &[Value]) -> BTreeMap<String, Vec<u64>> {
+    let mut handles: BTreeMap<String, Vec<u64>> = BTreeMap::new();
+    for rule in listed.iter().filter_map(|item| item.get("rule")) {
+        let handle = rule.get("handle").and_then(Value::as_u64).unwrap_or_default();
+        handles.entry(text(rule, "chain").to_owned()).or_default().push(handle);
+    }
+    handles
+}
+
+/// Where a chain stands, and what becomes of what it says nothing about.
+fn place(chain: &Value) -> [String; 4] {
+    ["type", "hook", "prio", "policy"].map(|key| chain.get(key).map_or_else(String::new, Value::to_string))
+}
+
+fn expected((name, priority): &(&str, i32)) -> [String; 4] {
+    place(base(TABLE, name, "filter", "forward", *priority).pointer("/add/chain").unwrap_or(&Value::Null))
+}
+
 /// A name that says what is in a chain.
 pub(super) fn chain_name(kind: &str, rules: &Rules) -> String {
     let hash = Sha256::digest(json!(rules.exprs).to_string());
@@ -319,12 +348,22 @@ fn always(chain: &str) -> Vec<Vec<Value>> {
         _ => ("oifname", TO),
     };
     let ct = |key: &str| json!({ "ct": { "key": key } });
+    let opening =
+        ["syn", "rst", "ack"].iter().fold(json!("fin"), |flags, flag| json!({ "|": [flags, flag] }));
     let in_state = |states: Value| json!({ "match": { "op": "in", "left": ct("state"), "right": states } });
     vec![
         vec![is(concat(meta("iifname"), meta("oifname")), members(ITSELF)), accept()],
         vec![
             is(meta(link), members(RESTRICTED)),
             in_state(json!(["invalid", "untracked"])),
+            counted(DENIED),
+            drop(),
+        ],
+        // Who opened a connection that is met half-way is unknown: it began when nobody looked.
+        vec![
+            is(meta(link), members(RESTRICTED)),
+            in_state(json!("new")),
+            is_not(json!({ "&": [field("tcp", "flags"), opening] }), json!("syn")),
             counted(DENIED),
             drop(),
         ],
