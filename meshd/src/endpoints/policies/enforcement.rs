@@ -93,8 +93,9 @@ impl Enforcement {
         enforced.follow(self.rulebook.load_full());
         enforced.held.insert(entry.id, Held::of(entry));
         enforced.judge(entry.id);
-        let may_be =
-            |heavy: &BTreeSet<_>| entry.stage != Stage::Wiring || heavy.is_subset(&self.isolated.load());
+        let may_be = |heavy: &BTreeSet<EndpointId>| {
+            entry.stage != Stage::Wiring || heavy.is_subset(&self.isolated.load())
+        };
         let written = self.write(&mut enforced, may_be);
         if written.as_ref().is_err_and(FirewallError::is_too_much) {
             enforced.forget(entry.id);
