@@ -60,12 +60,12 @@ impl Cluster {
     }
 
     /// The policies of a namespace.
-    pub fn policies_of<'a>(&'a self, namespace: &'a str) -> impl Iterator<Item = &'a Policy> {
+    pub fn policies_of<'a>(&'a self, namespace: &'a str) -> impl Iterator<Item = (&'a Name, &'a Policy)> {
         of(&self.policies, namespace)
     }
 
     /// The pods of a namespace.
-    pub fn pods_of<'a>(&'a self, namespace: &'a str) -> impl Iterator<Item = &'a Pod> {
+    pub fn pods_of<'a>(&'a self, namespace: &'a str) -> impl Iterator<Item = (&'a Name, &'a Pod)> {
         of(&self.pods, namespace)
     }
 
@@ -78,8 +78,8 @@ impl Cluster {
 }
 
 /// The objects of one namespace.
-fn of<'a, T>(objects: &'a Named<T>, namespace: &'a str) -> impl Iterator<Item = &'a T> {
+fn of<'a, T>(objects: &'a Named<T>, namespace: &'a str) -> impl Iterator<Item = (&'a Name, &'a T)> {
     let first = Name { namespace: namespace.to_owned(), name: String::new() };
     let rest = objects.range(first..);
-    rest.take_while(move |(name, _)| name.namespace == namespace).map(|(_, object)| object)
+    rest.take_while(move |(name, _)| name.namespace == namespace)
 }

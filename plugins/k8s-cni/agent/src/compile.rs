@@ -4,13 +4,22 @@
 //! policy of the namespace restricts, and allows what holds for all its pods; so a pod that nobody has heard of yet is
 //! restricted from its first packet, whatever its labels will be. A pod's own entry only adds to that: what its labels
 //! allow, and everything in a direction in which no policy selects it.
+//!
+//! Whoever writes a policy may write as much as the API server stores, and meshd takes all policies of a host or none.
+//! So what is too large is said in pieces (`pieces`), and what is too heavy in all (`draft`) is taken from those who
+//! weigh most: such a policy restricts as it says and allows nothing, and everybody else's are as they were.
 
+mod draft;
+mod pieces;
 mod resolve;
+mod weight;
 
-use meshd_api::{EndpointPolicy, Labels, PolicyRule, SetPoliciesRequest};
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::cluster::{Cluster, Pod, Policy, Rule};
-use resolve::Resolver;
+use meshd_api::{POLICIES_BYTES_MAX, SetPoliciesRequest};
+
+use crate::cluster::{Cluster, Name, Policy, Rule};
+use draft::Draft;
 
 /// Label with a pod's namespace, which the network plugin sets.
 const NAMESPACE_LABEL: &str = "k8s.namespace";
@@ -21,8 +30,22 @@ const POD_LABEL: &str = "k8s.pod-uid";
 /// What network plugins of Kubernetes are called in meshd.
 const RUNTIME: &str = "cni";
 
-/// Allows everything.
-const EVERYTHING: PolicyRule = PolicyRule { peers: None, ports: None };
+/// Bytes of a request that are no entries: the names of its network, and what is around them.
+const ENVELOPE_BYTES: usize = 1024;
+
+/// What all entries may weigh.
+pub const WEIGHT_MAX: usize = POLICIES_BYTES_MAX - ENVELOPE_BYTES;
+
+/// What meshd is to be told.
+#[derive(Debug)]
+pub struct Compiled {
+    /// All of it.
+    pub request: SetPoliciesRequest,
+    /// What it weighs: more than its bytes, by a little.
+    pub weight: usize,
+    /// What is left out, with the names of the objects.
+    pub faults: Vec<String>,
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Direction {
@@ -39,89 +62,44 @@ impl Direction {
     }
 }
 
-/// Compiles for the pods of a node; for those of all nodes if none is given.
-pub fn compile(cluster: &Cluster, network: &str, node: Option<&str>) -> SetPoliciesRequest {
-    let mut resolver = Resolver::new(cluster);
-    let mut policies = Vec::new();
-    for namespace in cluster.namespace_names() {
-        namespace_entries(cluster, namespace, node, &mut resolver, &mut policies);
-    }
-    SetPoliciesRequest { runtime: RUNTIME.to_owned(), network: network.to_owned(), policies }
-}
-
-fn namespace_entries<'a>(
-    cluster: &'a Cluster,
-    namespace: &'a str,
-    node: Option<&str>,
-    resolver: &mut Resolver<'a>,
-    entries: &mut Vec<EndpointPolicy>,
-) {
-    let policies: Vec<&Policy> = cluster.policies_of(namespace).collect();
-    let mut whole = |direction| whole_namespace(namespace, &policies, direction, resolver);
-    let ingress = whole(Direction::Ingress);
-    let egress = whole(Direction::Egress);
-    let is_restricted = ingress.is_some() || egress.is_some();
-    let select = Labels::from([(NAMESPACE_LABEL.to_owned(), namespace.to_owned())]);
-    entries.push(EndpointPolicy { select: select.clone(), ingress, egress });
-    if !is_restricted {
-        return;
-    }
-    let pods = cluster.pods_of(namespace).filter(|pod| pod.is_endpoint && !pod.uid.is_empty());
-    for pod in pods.filter(|pod| node.is_none() || pod.node.as_deref() == node) {
-        let mut own = |direction| of_pod(namespace, &policies, pod, direction, resolver);
-        let (ingress, egress) = (own(Direction::Ingress), own(Direction::Egress));
-        if ingress.is_some() || egress.is_some() {
-            let mut select = select.clone();
-            select.insert(POD_LABEL.to_owned(), pod.uid.clone());
-            entries.push(EndpointPolicy { select, ingress, egress });
+/// Compiles for the pods of a node, for those of all nodes if none is given, into no more than some weight.
+pub fn compile(cluster: &Cluster, network: &str, node: Option<&str>, weight_max: usize) -> Compiled {
+    let mut shut = BTreeSet::new();
+    loop {
+        let draft = Draft::write(cluster, node, &shut, weight_max);
+        let over = draft.weight().saturating_sub(weight_max);
+        let heaviest = heaviest(draft.weights(), over);
+        if heaviest.is_empty() {
+            let weight = draft.weight();
+            let (policies, mut faults) = draft.finish();
+            let too_heavy = |name: &&Name| format!("{name}: too heavy, so it allows nothing");
+            faults.extend(shut.iter().map(too_heavy));
+            let request =
+                SetPoliciesRequest { runtime: RUNTIME.to_owned(), network: network.to_owned(), policies };
+            return Compiled { request, weight, faults };
         }
+        shut.extend(heaviest);
     }
 }
 
-/// What holds for all pods of a namespace; none if no policy restricts this direction.
-fn whole_namespace<'a>(
-    namespace: &str,
-    policies: &[&'a Policy],
-    direction: Direction,
-    resolver: &mut Resolver<'a>,
-) -> Option<Vec<PolicyRule>> {
-    let mut restricting =
-        policies.iter().filter_map(|policy| Some((policy, direction.rules(policy)?))).peekable();
-    restricting.peek()?;
-    let common = restricting.filter(|(policy, _)| policy.subject.is_everything());
-    let rules = common.flat_map(|(_, rules)| rules);
-    Some(rules.flat_map(|rule| resolver.rules(namespace, rule, direction, None)).collect())
-}
-
-/// What a pod may do beyond what holds for its namespace; none if that is nothing.
-fn of_pod<'a>(
-    namespace: &str,
-    policies: &[&'a Policy],
-    pod: &Pod,
-    direction: Direction,
-    resolver: &mut Resolver<'a>,
-) -> Option<Vec<PolicyRule>> {
-    let restricting: Vec<_> =
-        policies.iter().filter_map(|policy| Some((policy, direction.rules(policy)?))).collect();
-    if restricting.is_empty() {
-        return None;
+/// Policies that weigh at least so much together: the heaviest of the namespace that weighs most, again and again.
+fn heaviest<'a>(weights: &BTreeMap<&'a Name, usize>, mut over: usize) -> Vec<&'a Name> {
+    let mut namespaces: BTreeMap<&str, (usize, Vec<(usize, &'a Name)>)> = BTreeMap::new();
+    for (name, weight) in weights.iter().filter(|(_, weight)| **weight > 0) {
+        let (sum, policies) = namespaces.entry(&name.namespace).or_default();
+        *sum += weight;
+        policies.push((*weight, *name));
     }
-    let selecting: Vec<_> =
-        restricting.into_iter().filter(|(policy, _)| policy.subject.selects(&pod.labels)).collect();
-    if selecting.is_empty() {
-        return Some(vec![EVERYTHING]);
+    namespaces.values_mut().for_each(|(_, policies)| policies.sort_unstable());
+    let mut heaviest = Vec::new();
+    while over > 0 {
+        let Some((sum, policies)) = namespaces.values_mut().max_by_key(|(sum, _)| *sum) else { break };
+        let Some((weight, name)) = policies.pop() else { break };
+        *sum -= weight;
+        over = over.saturating_sub(weight);
+        heaviest.push(name);
     }
-    let mut own = Vec::new();
-    for (policy, rules) in selecting {
-        for rule in rules {
-            if policy.subject.is_everything() {
-                own.extend(resolver.named(namespace, rule, direction, pod));
-            } else {
-                own.extend(resolver.rules(namespace, rule, direction, Some(pod)));
-            }
-        }
-    }
-    (!own.is_empty()).then_some(own)
+    heaviest
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use meshd_api::Client;
 
 use crate::cli::Rules;
 use crate::cluster::Cluster;
-use crate::compile::compile;
+use crate::compile::{Compiled, WEIGHT_MAX, compile};
 use crate::objects;
 
 /// Largest file read: all pods of a large cluster fit.
@@ -23,11 +23,12 @@ pub async fn run(options: &Rules) -> Result<()> {
         objects::read(&text, &mut cluster).with_context(|| format!("understand {}", path.display()))?;
     }
     objects::complete_namespaces(&mut cluster);
-    let faults: Vec<String> = cluster.faults().collect();
+    let Compiled { request, faults, .. } =
+        compile(&cluster, &options.target.network, options.node.as_deref(), WEIGHT_MAX);
+    let faults: Vec<String> = cluster.faults().chain(faults).collect();
     if !faults.is_empty() {
         bail!("understand the policies: {}", faults.join("; "));
     }
-    let request = compile(&cluster, &options.target.network, options.node.as_deref());
     let text = serde_json::to_string_pretty(&request).context("write the rules as JSON")?;
     writeln!(std::io::stdout(), "{text}").context("write to standard output")?;
     if options.apply {

@@ -1,12 +1,12 @@
 //! Selectors and names of ports become addresses and numbers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use meshd_api::{POLICY_PEERS_MAX, PolicyPeer, PolicyPorts, PolicyProtocol, PolicyRule};
+use meshd_api::{PolicyPeer, PolicyPorts, PolicyProtocol, PolicyRule};
 
-use super::Direction;
+use super::{Direction, pieces};
 use crate::cluster::{Block, Cluster, Peer, Pod, Port, Rule};
 
 /// Resolves the rules of a cluster, each list of peers once.
@@ -45,7 +45,7 @@ impl<'a> Resolver<'a> {
         if let Some(pod) = pod {
             found.extend(self.named(namespace, rule, direction, pod));
         }
-        found.into_iter().flat_map(parts).collect()
+        found.into_iter().flat_map(pieces::of_rule).collect()
     }
 
     /// What a rule allows at ports whose names this pod gives a number.
@@ -64,7 +64,7 @@ impl<'a> Resolver<'a> {
             pod.ports_named(name, protocol).map(move |port| PolicyPorts { protocol, first: port, last: port })
         });
         let numbers = numbers.collect();
-        self.at(namespace, rule, numbers).into_iter().flat_map(parts).collect()
+        self.at(namespace, rule, numbers).into_iter().flat_map(pieces::of_rule).collect()
     }
 
     fn at(&mut self, namespace: &str, rule: &'a Rule, ports: Vec<PolicyPorts>) -> Option<PolicyRule> {
@@ -73,15 +73,23 @@ impl<'a> Resolver<'a> {
 
     /// On the way out each pod that is reached says what number a name has.
     fn named_of_peers(&self, namespace: &str, rule: &Rule, ports: &[Port]) -> Vec<PolicyRule> {
+        // Each name and each pod is looked at once, however often a rule repeats itself.
+        let names: BTreeSet<_> = ports.iter().filter_map(name).collect();
         let mut reached: BTreeMap<(PolicyProtocol, u16), Vec<IpAddr>> = BTreeMap::new();
-        for (protocol, name) in ports.iter().filter_map(name) {
-            for (pod_namespace, pod) in self.pods() {
-                for port in pod.ports_named(name, protocol) {
-                    let addresses = pod.addresses.iter().copied();
-                    let peers = addresses
-                        .filter(|address| self.is_peer(namespace, rule, pod_namespace, pod, *address));
-                    reached.entry((protocol, port)).or_default().extend(peers);
-                }
+        for (of, pod) in self.pods() {
+            let numbers = |(protocol, name): &(PolicyProtocol, &str)| {
+                let protocol = *protocol;
+                pod.ports_named(name, protocol).map(move |port| (protocol, port)).collect::<Vec<_>>()
+            };
+            let numbers: BTreeSet<(PolicyProtocol, u16)> = names.iter().flat_map(numbers).collect();
+            if numbers.is_empty() {
+                continue;
+            }
+            let addresses = pod.addresses.iter().copied();
+            let peers: Vec<IpAddr> =
+                addresses.filter(|address| self.is_peer(namespace, rule, of, pod, *address)).collect();
+            for port in numbers {
+                reached.entry(port).or_default().extend(&peers);
             }
         }
         let rules = reached.into_iter().filter(|(_, addresses)| !addresses.is_empty());
@@ -109,10 +117,7 @@ impl<'a> Resolver<'a> {
         let mut found = Vec::new();
         for peer in peers {
             match peer {
-                Peer::Block(Block { net, except }) => found.push(PolicyPeer {
-                    net: net.to_string(),
-                    except: except.iter().map(ToString::to_string).collect(),
-                }),
+                Peer::Block(Block { net, except }) => found.extend(pieces::of_block(*net, except)),
                 Peer::Pods { .. } => {
                     let pods = self.pods().filter(|(of, pod)| self.selects(namespace, peer, of, pod));
                     addresses.extend(pods.flat_map(|(_, pod)| pod.addresses.iter().copied()));
@@ -148,13 +153,6 @@ impl<'a> Resolver<'a> {
         };
         in_namespace && pods.selects(&pod.labels)
     }
-}
-
-/// The same in rules of no more peers than meshd takes in one; none if it is about nobody.
-fn parts(rule: PolicyRule) -> Vec<PolicyRule> {
-    let PolicyRule { peers: Some(peers), ports } = rule else { return vec![rule] };
-    let part = |peers: &[PolicyPeer]| PolicyRule { peers: Some(peers.to_vec()), ports: ports.clone() };
-    peers.chunks(POLICY_PEERS_MAX).map(part).collect()
 }
 
 fn range(port: &Port) -> Option<PolicyPorts> {

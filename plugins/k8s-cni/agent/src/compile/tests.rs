@@ -2,7 +2,9 @@
 //! definition once more, as naive as can be, and random objects are held against it.
 
 mod cases;
+mod heavy;
 mod judge;
+mod pieces;
 mod random;
 mod shape;
 mod upstream;

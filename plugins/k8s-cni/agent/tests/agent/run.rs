@@ -147,3 +147,21 @@ fn a_policy_that_cannot_be_read_is_logged_and_the_others_hold() {
     assert_eq!(told["policies"][0]["egress"], json!([]));
     rig.until("the fault is logged", || rig.log().contains(r#"shop/odd: unknown policy type "Both""#));
 }
+
+#[test]
+fn policies_that_meshd_has_no_room_for_are_shut_until_it_has() {
+    let mut rig = Rig::new();
+    let meshd = rig.meshd();
+    meshd.set_mood(Mood::Refusing("/v1/policies/set", ApiError::new(ErrorCode::TooMany, "no room")));
+    rig.api.put("pods", pod("web", "10.0.0.1"));
+    rig.api.put("networkpolicies", policy());
+    rig.agent(&[]);
+    rig.told(&meshd, "a set without what weighs most", |told| entry(told, "u-web").is_none());
+    rig.until("the refusal of what can't be less is logged", || rig.log().contains("no room"));
+    assert!(!rig.is_ready());
+    meshd.set_mood(Mood::Well);
+    rig.until("the agent is ready", || rig.is_ready());
+    let asked = meshd.asked();
+    let (_, last) = asked.iter().rfind(|(path, _)| path == "/v1/policies/set").expect("a set");
+    assert_eq!(peers(last), ["10.0.0.1/32"], "all of it is tried again");
+}

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::judge::{End, Traffic, ends, passes};
 use crate::cluster::{Cluster, Name};
-use crate::compile::compile;
+use crate::compile::{WEIGHT_MAX, compile};
 use crate::objects;
 
 /// Pods and namespaces of every case.
@@ -103,7 +103,7 @@ fn seen(cluster: &Cluster, probe: &str) -> Vec<bool> {
         _ => panic!("{probe}"),
     };
     let (from, to) = (name(from), name(to));
-    let request = compile(cluster, "meshd", None);
+    let request = compile(cluster, "meshd", None, WEIGHT_MAX).request;
     let mut seen = Vec::new();
     for one in at(cluster, from.as_ref(), words[0]) {
         for other in at(cluster, to.as_ref(), words[2]) {

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::judge::{Traffic, ends, passes};
 use super::upstream::World;
 use crate::cluster::{Cluster, Name, Pod, Policy};
-use crate::compile::compile;
+use crate::compile::{WEIGHT_MAX, compile};
 
 const NAMESPACES: [&str; 3] = ["a", "b", "c"];
 const KEYS: [&str; 2] = ["x", "y"];
@@ -29,7 +29,7 @@ proptest! {
     fn what_passes_is_what_upstream_defines(world in world()) {
         let cluster = cluster(&world);
         prop_assert_eq!(cluster.faults().count(), 0);
-        let request = compile(&cluster, "meshd", None);
+        let request = compile(&cluster, "meshd", None, WEIGHT_MAX).request;
         let mut traffic: Vec<_> = PROTOCOLS
             .iter()
             .flat_map(|(_, protocol)| PORTS.map(|port| Traffic::Port(*protocol, port)))

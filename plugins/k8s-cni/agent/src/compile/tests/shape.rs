@@ -4,17 +4,17 @@ use meshd_api::{EndpointPolicy, POLICY_PEERS_MAX, PolicyRule};
 use serde_json::{Value, json};
 
 use crate::cluster::{Cluster, Name, Pod};
-use crate::compile::compile;
+use crate::compile::{WEIGHT_MAX, compile};
 use crate::objects;
 
-fn cluster(items: &[Value]) -> Cluster {
+pub fn cluster(items: &[Value]) -> Cluster {
     let mut cluster = Cluster::default();
     objects::read(&json!({"kind": "List", "items": items}).to_string(), &mut cluster).expect("objects");
     objects::complete_namespaces(&mut cluster);
     cluster
 }
 
-fn pod(name: &str, node: &str) -> Value {
+pub fn pod(name: &str, node: &str) -> Value {
     json!({
         "kind": "Pod",
         "metadata": {"namespace": "a", "name": name, "uid": format!("u-{name}"), "labels": {"app": name}},
@@ -23,12 +23,12 @@ fn pod(name: &str, node: &str) -> Value {
     })
 }
 
-fn policy(spec: Value) -> Value {
+pub fn policy(spec: Value) -> Value {
     json!({"kind": "NetworkPolicy", "metadata": {"namespace": "a", "name": "p"}, "spec": spec})
 }
 
 fn compiled(items: &[Value], node: Option<&str>) -> Vec<EndpointPolicy> {
-    compile(&cluster(items), "meshd", node).policies
+    compile(&cluster(items), "meshd", node, WEIGHT_MAX).request.policies
 }
 
 fn labels(policy: &EndpointPolicy) -> Vec<&str> {
@@ -158,7 +158,7 @@ fn what_cannot_be_read_restricts_and_is_told() {
     ] {
         let cluster = cluster(&[policy(spec.clone()), pod("web", "one")]);
         assert_eq!(cluster.faults().collect::<Vec<_>>(), [format!("a/p: {fault}")]);
-        let seen = compile(&cluster, "meshd", None).policies;
+        let seen = compile(&cluster, "meshd", None, WEIGHT_MAX).request.policies;
         assert_eq!(seen.len(), 1, "{spec}");
         assert_eq!(seen[0].ingress, Some(Vec::new()), "{spec}");
     }
