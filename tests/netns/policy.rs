@@ -12,7 +12,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use mesh_lab::{Host, Mesh, Namespace, story, wait};
+use mesh_lab::{Host, Mesh, sctp, story, wait};
 use serde_json::{Value, json};
 
 use place::{DEADLINE, Place, Places, Service};
@@ -30,7 +30,7 @@ fn policies_mean_what_they_say() {
         let mesh = lab.mesh("clinics", &[&a, &b])?;
         mesh.everyone_reaches_all()?;
         let pools = pools(&mesh, 128)?;
-        let has_sctp = has_sctp(&a)?;
+        let has_sctp = sctp::is_followed(a.namespace())?;
         let mut places = Places::new();
         let mut is_known_as = None;
         for host in [&a, &b] {
@@ -465,11 +465,4 @@ fn set_policies(host: &Host, policies: &Value) -> Result<u64> {
 fn handle(host: &Host) -> Result<String> {
     let listed = host.run(&["nft", "-a", "list", "table", "inet", "meshd_policy"])?.ok()?;
     listed.lines().next().map(str::to_owned).context("a table")
-}
-
-/// Whether the kernel follows SCTP.
-fn has_sctp(host: &Host) -> Result<bool> {
-    let namespace: &Namespace = host.namespace();
-    let path = "/proc/sys/net/netfilter/nf_conntrack_sctp_timeout_established";
-    namespace.run(|| std::path::Path::new(path).exists())
 }

@@ -48,6 +48,7 @@ mod podman;
 pub mod process;
 pub mod report;
 mod root_fs;
+pub mod sctp;
 pub mod secure_sum;
 pub mod wait;
 

@@ -249,7 +249,7 @@ fn the_host_is_prepared_and_left_as_it_was() {
     space.inside(enable_forwarding).expect("the host forwards");
     let before = snapshot(&space);
     let wiring =
-        space.inside(|| Wiring::start(wiring_settings(), &[], Rulebook::default())).expect("wiring starts");
+        space.inside(|| Wiring::start(wiring_settings(), &[], &[], Rulebook::default())).expect("wiring starts");
     let node = Node { space, wiring };
     let routes = said(&node.space, "ip", "route") + &said(&node.space, "ip", "-6 route");
     for prefix in ["10.91.0.0/16", "fd91::/48"] {
@@ -270,7 +270,7 @@ fn a_start_that_fails_leaves_nothing() {
     space.ip("-6 route add blackhole fd91::/48 metric 9999");
     let before = snapshot(&space);
     let failed = space
-        .inside(|| Wiring::start(wiring_settings(), &[], Rulebook::default()))
+        .inside(|| Wiring::start(wiring_settings(), &[], &[], Rulebook::default()))
         .err()
         .expect("a prefix is taken");
     assert!(matches!(failed, WiringError::Prefix(RouteError::Taken { .. })), "{failed:?}");

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use mesh_lab::{Host, Namespace, wait};
+use mesh_lab::{Host, Namespace, sctp, wait};
 
 /// How long something that is allowed may take on a loaded machine.
 pub const DEADLINE: Duration = Duration::from_secs(20);
@@ -18,33 +18,6 @@ pub const PATIENCE: Duration = Duration::from_millis(1200);
 
 pub const TCP_PORTS: [u16; 3] = [80, 81, 8080];
 pub const UDP_PORTS: [u16; 2] = [5000, 8080];
-
-/// Opens an association by hand, since few kernels have SCTP; whoever listens takes the packet as it comes.
-const SCTP: &str = r#"
-import socket, struct, sys
-def crc32c(data):
-    crc = 0xffffffff
-    for byte in data:
-        crc ^= byte
-        for _ in range(8):
-            crc = crc >> 1 ^ (0x82f63b78 if crc & 1 else 0)
-    return crc ^ 0xffffffff
-what, family, address, port = sys.argv[1:]
-inet = socket.AF_INET if family == "4" else socket.AF_INET6
-raw = socket.socket(inet, socket.SOCK_RAW, 132)
-if what == "hear":
-    print("listening", flush=True)
-    while True:
-        packet = raw.recv(4096)
-        if family == "4":
-            packet = packet[(packet[0] & 15) * 4:]
-        if struct.unpack("!HH", packet[:4])[1] == int(port):
-            sys.exit(0)
-def packet(crc):
-    head = struct.pack("!HHI", 40000, int(port), 0) + struct.pack("<I", crc)
-    return head + struct.pack("!BBHIIHHI", 1, 0, 20, 1, 65536, 1, 1, 1)
-raw.sendto(packet(crc32c(packet(0))), (address, 0))
-"#;
 
 /// What is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -149,7 +122,9 @@ impl Place {
                 Ok(self.open(SocketAddr::new(*address, port)).is_ok_and(|mut one| one.answers()))
             }
             Service::Udp(port) => self.asks_udp(SocketAddr::new(*address, port)),
-            Service::Sctp(port) => self.asks_sctp(other, *address, port),
+            Service::Sctp(port) => {
+                sctp::is_heard(&self.namespace, &other.namespace, SocketAddr::new(*address, port), PATIENCE)
+            }
             Service::Ping => self.pings(*address),
         }
     }
@@ -195,26 +170,6 @@ impl Place {
         // Refused is as good as not answered.
         let asked = socket.connect(to).and_then(|()| socket.send(b"hello"));
         Ok(asked.is_ok() && socket.recv(&mut [0; 64]).is_ok())
-    }
-
-    /// Whether the first packet of an association arrives.
-    fn asks_sctp(&self, other: &Self, address: IpAddr, port: u16) -> Result<bool> {
-        let words = |what: &str| {
-            let family = if address.is_ipv4() { "4" } else { "6" };
-            let mut python = Command::new("python3");
-            python.args(["-c", SCTP, what, family, &address.to_string(), &port.to_string()]);
-            python.stdout(Stdio::piped());
-            python
-        };
-        let mut hearer = other.namespace.run(|| words("hear").spawn())??;
-        let mut said = [0; 9];
-        hearer.stdout.as_mut().context("its output")?.read_exact(&mut said)?;
-        self.namespace.run(|| words("say").status())??;
-        let heard = wait::until(PATIENCE, "it is heard", || matches!(hearer.try_wait(), Ok(Some(_)))).is_ok();
-        // It may have ended.
-        let _ = hearer.kill();
-        hearer.wait()?;
-        Ok(heard)
     }
 }
 
