@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand};
 use meshd_api::{Exit, SOCKET_DEFAULT};
 
 use crate::command::{
-    admit, attach, completions, config, detach, endpoints, invite, join, leave, man, mesh, network, org,
+    admit, attach, completions, config, detach, endpoints, invite, join, key, leave, man, mesh, network, org,
     peer, peers, ping, status, wait, watch,
 };
 
@@ -66,6 +66,9 @@ pub enum Command {
     /// Serve plain WireGuard peers: phones, routers, servers without meshd.
     #[command(subcommand)]
     Peer(peer::Peer),
+    /// Show and replace the keys of the tunnels.
+    #[command(subcommand)]
+    Key(key::Key),
     /// Make and show the networks that endpoints of this host are attached to.
     #[command(subcommand)]
     Network(network::Network),

@@ -8,6 +8,7 @@ pub mod detach;
 pub mod endpoints;
 pub mod invite;
 pub mod join;
+pub mod key;
 pub mod leave;
 pub mod man;
 pub mod mesh;
@@ -52,6 +53,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Status(status) => online(status.run(&daemon)),
         Command::Peers(peers) => online(peers.run(&daemon)),
         Command::Peer(peer) => online(peer.run(&daemon)),
+        Command::Key(key) => online(key.run(&daemon)),
         Command::Network(network) => online(network.run(&daemon)),
         Command::Attach(attach) => online(attach.run(&daemon)),
         Command::Detach(detach) => online(detach.run(&daemon)),

@@ -5,7 +5,9 @@ mod suites;
 
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use meshd_wire::name::is_host_name;
 use serde::Deserialize;
@@ -25,6 +27,9 @@ pub const DEFAULT_TOML: &str = include_str!("config/default.toml");
 const DEVICE_NAME_MAX: usize = 15;
 /// Most shards of the data path: more cores than one tunnel endpoint can use.
 const SHARDS_MAX: u8 = 64;
+/// Shortest and longest time from one tunnel key to the next, in seconds: the longest is half of the age at which peers
+/// refuse a key, the shortest is for labs.
+const KEY_PERIODS_S: RangeInclusive<u32> = 1..=86_400;
 /// Smallest MTU that carries IPv6 (RFC 8200, section 5).
 const MTU_MIN: u16 = 1280;
 
@@ -101,6 +106,8 @@ pub struct Config {
     pub shards: Option<u8>,
     /// What the kernel may do for many packets at once.
     pub offloads: Offloads,
+    /// From one tunnel key to the next.
+    pub key_period: Duration,
     /// Where stewards and embedded registries listen.
     pub control_listen: SocketAddr,
     /// Which registry to use.
@@ -147,6 +154,7 @@ struct File {
     log: LogTable,
     node: NodeTable,
     tunnel: TunnelTable,
+    keys: KeysTable,
     control: ControlTable,
     registry: RegistryTable,
     dns: DnsTable,
@@ -180,6 +188,12 @@ struct TunnelTable {
     tun_tcp_gro: bool,
     tun_udp_gro: bool,
     never_gso_equal_tail: EqualTail,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KeysTable {
+    period_s: u32,
 }
 
 #[derive(Deserialize)]
@@ -232,8 +246,19 @@ impl Config {
     }
 
     fn validate(file: File, shown: toml::Table) -> Result<Self, ConfigError> {
-        let File { state_dir, socket, plugin_socket, log, node, tunnel, control, registry, dns, metrics } =
-            file;
+        let File {
+            state_dir,
+            socket,
+            plugin_socket,
+            log,
+            node,
+            tunnel,
+            keys,
+            control,
+            registry,
+            dns,
+            metrics,
+        } = file;
         Ok(Self {
             state_dir,
             plugin_socket: if plugin_socket.as_os_str().is_empty() {
@@ -258,6 +283,7 @@ impl Config {
                 tun_udp_gro: tunnel.tun_udp_gro,
                 never_gso_equal_tail: equal_tail(&tunnel.never_gso_equal_tail)?,
             },
+            key_period: key_period(keys.period_s)?,
             control_listen: socket_addr("control.listen", &control.listen)?,
             registry: registry_config(registry)?,
             dns: DnsConfig { serve: dns.serve, suffix: suffix(&dns.suffix)? },
@@ -281,6 +307,14 @@ fn merge(mut base: toml::Table, over: toml::Table) -> toml::Table {
         base.insert(key, merged);
     }
     base
+}
+
+fn key_period(seconds: u32) -> Result<Duration, ConfigError> {
+    if KEY_PERIODS_S.contains(&seconds) {
+        return Ok(Duration::from_secs(seconds.into()));
+    }
+    let why = format!("{seconds} is outside {} to {}", KEY_PERIODS_S.start(), KEY_PERIODS_S.end());
+    Err(ConfigError::Value { key: "keys.period_s", why })
 }
 
 fn node_name(text: &str) -> Result<String, ConfigError> {
@@ -440,6 +474,8 @@ mod tests {
             ("[tunnel]\nsuites = [\"wg\", \"wg\"]", "tunnel.suites"),
             ("[tunnel]\nsuites = [\"des\"]", "des"),
             ("[tunnel]\nshards = 65", "tunnel.shards"),
+            ("[keys]\nperiod_s = 0", "keys.period_s"),
+            ("[keys]\nperiod_s = 86401", "keys.period_s"),
             ("[tunnel]\nnever_gso_equal_tail = \"maybe\"", "tunnel.never_gso_equal_tail"),
             ("[tunnel]\ndevice = \"a/b\"", "tunnel.device"),
             ("[node]\nname = \"A\"", "node.name"),

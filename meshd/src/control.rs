@@ -16,11 +16,12 @@ use axum::routing::{get, post};
 use futures_util::stream;
 use meshd_api::{
     AddExternalRequest, AdmitRequest, ApiError, AttachRequest, Call, CheckRequest, ClaimRequest,
-    DescribeRequest, DetachRequest, Document, ErrorCode, Event, EventKind, GcRequest, GetConfig,
-    GetEndpoints, GetEvents, GetExternals, GetNetworks, GetPeers, GetReady, GetStatus, ImportRequest,
-    InviteRequest, JoinFileRequest, JoinRequest, KeepRequest, LeaveRequest, METRICS_PATH, MeshCreateRequest,
-    Method, POLICIES_BYTES_MAX, PingRequest, PutNetworkRequest, REQUEST_BYTES_MAX, ReleaseRequest,
-    RemoveExternalRequest, RemoveNetworkRequest, SetPoliciesRequest, StewardPrepareRequest,
+    CompromisedKeyRequest, DescribeRequest, DetachRequest, Document, ErrorCode, Event, EventKind, GcRequest,
+    GetConfig, GetEndpoints, GetEvents, GetExternals, GetKeys, GetNetworks, GetPeers, GetReady, GetStatus,
+    ImportRequest, InviteRequest, JoinFileRequest, JoinRequest, KeepRequest, LeaveRequest, METRICS_PATH,
+    MeshCreateRequest, Method, POLICIES_BYTES_MAX, PingRequest, PutNetworkRequest, REQUEST_BYTES_MAX,
+    ReleaseRequest, RemoveExternalRequest, RemoveNetworkRequest, RotateKeyRequest, SetPoliciesRequest,
+    StewardPrepareRequest,
 };
 use tokio::sync::{broadcast, mpsc, oneshot};
 
@@ -61,6 +62,9 @@ pub fn router(daemon: Daemon) -> Router {
     let router = route::<AddExternalRequest>(router);
     let router = route::<GetExternals>(router);
     let router = route::<RemoveExternalRequest>(router);
+    let router = route::<GetKeys>(router);
+    let router = route::<RotateKeyRequest>(router);
+    let router = route::<CompromisedKeyRequest>(router);
     bounded(router).with_state(daemon)
 }
 

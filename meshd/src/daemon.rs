@@ -26,7 +26,7 @@ use crate::endpoints::{forget_endpoints, forget_policies};
 use crate::enrol::EnrolCall;
 use crate::generations::Generations;
 use crate::membership::{MembershipFile, NodeSecrets};
-use crate::mesh::{Mesh, News, forget_clock_floor, forget_externals};
+use crate::mesh::{Mesh, News, forget_clock_floor, forget_externals, forget_keys};
 use crate::metrics::Counters;
 use crate::state_dir::StateDir;
 
@@ -158,7 +158,14 @@ impl Daemon {
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let addresses = crate::os::AddressWatch::open().context("watch the host's addresses")?;
         let links = crate::os::LinkWatch::open().context("watch the host's links")?;
-        let tables = crate::os::TableWatch::open().context("watch the packet filter")?;
+        let tables = crate::os::TableWatch::open();
+        // Who may not watch the packet filter may not write it either, and has nothing in it.
+        if let Err(error) = &tables {
+            tracing::warn!(
+                error = crate::chain::of(error),
+                "what others do to the packet filter is not seen"
+            );
+        }
         // Read after the watch began: a change in between is not missed.
         self.on_addresses();
         tell_systemd(&[sd_notify::NotifyState::Ready]);
@@ -183,7 +190,7 @@ impl Daemon {
                         mesh.on_links();
                     }
                 }
-                news = tables.next() => {
+                news = news_of_tables(tables.as_ref().ok()) => {
                     let news = news.context("watch the packet filter")?;
                     if let Some(mesh) = &mut self.mesh {
                         mesh.on_tables(news);
@@ -235,6 +242,11 @@ impl Daemon {
                     mesh.on_report(report);
                 }
             }
+            News::Keys => {
+                if let Some(mesh) = &mut self.mesh {
+                    mesh.rotate_keys(&mut self.counters);
+                }
+            }
             News::Registries(findings) => {
                 if let Some(mesh) = &mut self.mesh {
                     mesh.on_findings(findings, &mut self.counters);
@@ -273,6 +285,15 @@ impl Daemon {
 }
 
 /// Next news of tunnels and registries; never, as long as there is no mesh.
+async fn news_of_tables(
+    tables: Option<&crate::os::TableWatch>,
+) -> Result<crate::os::TableNews, crate::os::NetlinkError> {
+    match tables {
+        Some(tables) => tables.next().await,
+        None => std::future::pending().await,
+    }
+}
+
 async fn news_of(mesh: &mut Option<Mesh>) -> News {
     match mesh {
         Some(mesh) => mesh.news().await,
@@ -297,5 +318,6 @@ fn forget_membership(state: &StateDir) -> anyhow::Result<()> {
     forget_endpoints(state.path())?;
     forget_policies(state.path())?;
     forget_clock_floor(state.path())?;
+    forget_keys(state.path())?;
     Ok(())
 }

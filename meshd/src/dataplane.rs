@@ -388,12 +388,3 @@ fn routes(config: &DataPlaneConfig) -> Vec<IpNet> {
 fn overlay_mtu(underlay: u32) -> u16 {
     u16::try_from(underlay).unwrap_or(u16::MAX).saturating_sub(OVERHEAD).clamp(MTU_MIN, MTU_MAX)
 }
-
-/// A random number; it needs to be hard to guess from outside, not secret.
-fn random_u64() -> u64 {
-    let mut bytes = [0; 8];
-    if aws_lc_rs::rand::fill(&mut bytes).is_err() {
-        tracing::error!("no randomness from the system");
-    }
-    u64::from_le_bytes(bytes)
-}

@@ -29,6 +29,7 @@ pub mod metrics;
 pub mod names;
 pub mod os;
 mod places;
+mod random;
 pub mod role;
 pub mod state_dir;
 mod stored;

@@ -12,12 +12,14 @@ use minicbor::{Decode, Encode};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::config::Suites;
-use crate::dataplane::OwnKeys;
 use crate::generations::{Generations, GenerationsError};
 use crate::stored::{self, Stored, StoredError};
 
 /// Format of the file.
 const FORMAT: u8 = 1;
+
+/// In the place of a key that is kept elsewhere.
+const NONE: [u8; 32] = [0; 32];
 
 /// Secrets of a node, made before it is admitted.
 #[derive(Clone, Encode, Decode, Zeroize, ZeroizeOnDrop)]
@@ -41,8 +43,7 @@ impl NodeSecrets {
 
     /// Makes secrets of random bytes.
     pub fn new(random: &[u8; Self::RANDOM_LEN]) -> Self {
-        let none = [0; 32];
-        let mut secrets = Self { identity: none, transport: none, tunnel: none, epoch: 1, external: none };
+        let mut secrets = Self { identity: NONE, transport: NONE, tunnel: NONE, epoch: 1, external: NONE };
         let Self { identity, transport, tunnel, external, .. } = &mut secrets;
         for (key, bytes) in [identity, transport, tunnel, external].into_iter().zip(random.chunks_exact(32)) {
             key.copy_from_slice(bytes);
@@ -60,9 +61,16 @@ impl NodeSecrets {
         SigningKey::from_seed(self.transport)
     }
 
-    /// Keys of the tunnels.
-    pub fn tunnel_keys(&self) -> OwnKeys {
-        OwnKeys::single(Epoch(self.epoch), local(&self.tunnel), self.external())
+    /// The tunnel key that the node joins with, until it is kept where keys rotate.
+    pub fn first_tunnel(&self) -> Option<(Epoch, Zeroizing<[u8; 32]>)> {
+        (self.tunnel != NONE).then(|| (Epoch(self.epoch), Zeroizing::new(self.tunnel)))
+    }
+
+    /// Forgets the tunnel key that the node joined with; true if there was one. Stored here it would outlive its end.
+    pub fn forget_first_tunnel(&mut self) -> bool {
+        let was_there = self.tunnel != NONE;
+        self.tunnel.zeroize();
+        was_there
     }
 
     /// Key of the tunnels to plain WireGuard peers: they know no other, so it stays.
@@ -75,7 +83,7 @@ impl NodeSecrets {
         self.identity().public().key_id().into()
     }
 
-    /// Signs the node's tunnel keys.
+    /// Signs the tunnel key that the node joins with.
     pub fn sign_keys(
         &self,
         mesh: &MeshId,

@@ -17,6 +17,7 @@ mod links;
 mod naming;
 mod prefixes;
 mod publish;
+mod rotation;
 mod start;
 mod view;
 mod whereabouts;
@@ -29,6 +30,7 @@ use meshd_api::{Event, EventKind};
 use meshd_trust::{Accepted, Change, Roster};
 use meshd_wire::{NodeId, OrgId, Timestamp};
 use tokio::sync::{broadcast, mpsc, watch};
+use tokio::time::sleep;
 
 use crate::clock::NodeClock;
 use crate::config::Suites;
@@ -49,6 +51,7 @@ use endpoints::Endpoints;
 use external::ExternalsFile;
 use links::RegistryLink;
 use naming::Naming;
+use rotation::KeyRotation;
 
 pub use applied::MemberView;
 pub use claims::OwnClaims;
@@ -57,6 +60,7 @@ pub use duties::{Errand, Help, RenewalRequest};
 pub use entry::{Entry, Founding, forget_founding};
 pub use external::{Newcomer, Wanted, claim_error, forget_externals};
 pub use prefixes::refuse_conflicts;
+pub use rotation::forget_keys;
 
 /// Records that came before what proves them, kept until it comes; a flood beyond is refused.
 const EARLY_MAX: usize = 1024;
@@ -73,6 +77,8 @@ pub enum News {
     Registries(Vec<(usize, Finding)>),
     /// From the tasks of endpoints.
     Endpoints(Report),
+    /// The rotation of the tunnel key has something to do.
+    Keys,
 }
 
 /// A mesh in operation.
@@ -125,17 +131,20 @@ pub struct Mesh {
     clock_floor: ClockFloor,
     naming: Naming,
     endpoints: Endpoints,
+    rotation: KeyRotation,
 }
 
 impl Mesh {
     /// Waits for news of the tunnels and the registries. Cancel safe.
     pub async fn news(&mut self) -> News {
         let mut findings = Vec::new();
+        let wait = self.rotation.wait(self.keys_now());
         tokio::select! {
             biased;
             Some(event) = self.plane_events.recv() => News::Tunnels(event),
             Some(report) = self.endpoints.report() => News::Endpoints(report),
             1.. = self.findings.recv_many(&mut findings, FINDINGS_MAX) => News::Registries(findings),
+            () = sleep(wait.unwrap_or_default()), if wait.is_some() => News::Keys,
             else => std::future::pending().await,
         }
     }
@@ -143,14 +152,22 @@ impl Mesh {
     /// Takes in what registries told; all that has come by now is stored at once.
     pub fn on_findings(&mut self, findings: Vec<(usize, Finding)>, counters: &mut Counters) {
         let mut values = Vec::new();
+        let mut has_list = false;
         for (index, finding) in findings {
             match finding {
                 Finding::Values(more) => values.extend(more),
-                Finding::Connected => self.on_link(index, true, String::new()),
+                Finding::Connected => {
+                    has_list = true;
+                    self.on_link(index, true, String::new());
+                }
                 Finding::Disconnected { reason } => self.on_link(index, false, reason),
             }
         }
         self.absorb(values, counters);
+        // A registry tells all that it has before it counts as connected.
+        if has_list {
+            self.own_keys_sought(counters);
+        }
     }
 
     /// Verifies values in the order in which they prove each other, stores what is new, uses it.
@@ -178,12 +195,16 @@ impl Mesh {
             }
         }
         self.claims.note(&changes);
+        let has_own_keys = changes.contains(&Change::Keys(self.node));
         if changes.iter().any(|change| !matches!(change, Change::Paths(_) | Change::Endpoint(..))) {
             self.commit(counters);
         } else if !changes.is_empty() {
             // Paths are hints, endpoints come and go: both are stored once a second at most.
             self.unsaved_paths = true;
             self.apply();
+        }
+        if has_own_keys {
+            self.own_keys_seen(counters);
         }
     }
 

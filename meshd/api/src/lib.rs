@@ -20,6 +20,7 @@ mod exit;
 mod external;
 mod invite;
 mod join;
+mod key;
 mod leave;
 mod mesh;
 mod network;
@@ -47,6 +48,7 @@ pub use external::{
 };
 pub use invite::{InviteReply, InviteRequest};
 pub use join::{ImportRequest, JoinFileReply, JoinFileRequest, JoinRequest, MemberReply};
+pub use key::{CompromisedKeyRequest, GetKeys, Key, KeyRole, Keys, RotateKeyRequest, RotationState};
 pub use leave::{LeaveReply, LeaveRequest};
 pub use mesh::{MeshCreateRequest, StewardKeys, StewardPrepareRequest};
 pub use network::{

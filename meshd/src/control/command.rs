@@ -2,10 +2,11 @@
 
 use meshd_api::{
     AddExternalRequest, AdmitRequest, ApiError, AttachRequest, Call, CheckRequest, ClaimRequest,
-    DescribeRequest, DetachRequest, GcRequest, GetConfig, GetEndpoints, GetExternals, GetNetworks, GetPeers,
-    GetReady, GetStatus, ImportRequest, InviteRequest, JoinFileRequest, JoinRequest, KeepRequest,
-    LeaveRequest, MeshCreateRequest, PingRequest, PutNetworkRequest, ReleaseRequest, RemoveExternalRequest,
-    RemoveNetworkRequest, SetPoliciesRequest, StewardPrepareRequest,
+    CompromisedKeyRequest, DescribeRequest, DetachRequest, GcRequest, GetConfig, GetEndpoints, GetExternals,
+    GetKeys, GetNetworks, GetPeers, GetReady, GetStatus, ImportRequest, InviteRequest, JoinFileRequest,
+    JoinRequest, KeepRequest, LeaveRequest, MeshCreateRequest, PingRequest, PutNetworkRequest,
+    ReleaseRequest, RemoveExternalRequest, RemoveNetworkRequest, RotateKeyRequest, SetPoliciesRequest,
+    StewardPrepareRequest,
 };
 use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
@@ -109,6 +110,12 @@ commands! {
     Release(ReleaseRequest),
     /// What endpoints may do.
     SetPolicies(SetPoliciesRequest),
+    /// The tunnel keys in use.
+    Keys(GetKeys),
+    /// Replace this node's tunnel key.
+    RotateKey(RotateKeyRequest),
+    /// Replace it at once.
+    CompromisedKey(CompromisedKeyRequest),
     /// Whether an endpoint could be attached.
     Ready(GetReady),
 }

@@ -3,7 +3,7 @@
 use data_encoding::BASE64;
 use meshd_api::{
     AdmitReply, AdmitRequest, ApiError, ConfigReply, ErrorCode, Externals, ImportRequest, InviteReply,
-    InviteRequest, JoinFileReply, JoinFileRequest, JoinRequest, LeaveReply, LeaveRequest, MemberReply,
+    InviteRequest, JoinFileReply, JoinFileRequest, JoinRequest, Keys, LeaveReply, LeaveRequest, MemberReply,
     Membership, MeshCreateRequest, PeerCount, Peers, PingReply, PingRequest, RegistryKind, RegistryStatus,
     Secret, Signed, Status, StewardKeys,
 };
@@ -16,7 +16,7 @@ use crate::clock;
 use crate::control::{Answer, Command};
 use crate::membership::NodeSecrets;
 use crate::mesh::{Entry, Founding, Mesh, forget_founding};
-use crate::metrics::{Snapshot, render};
+use crate::metrics::{Counters, Snapshot, render};
 
 impl Daemon {
     pub(super) async fn on_command(&mut self, command: Command) {
@@ -55,6 +55,9 @@ impl Daemon {
             Command::Claim(request, answer) => self.claim(&request, answer),
             Command::Release(request, answer) => answer.send(self.release(&request)),
             Command::SetPolicies(request, answer) => self.set_policies(request, answer),
+            Command::Keys(_, answer) => answer.send(self.member().map(|mesh| mesh.keys())),
+            Command::RotateKey(_, answer) => answer.send(self.turn_key(Mesh::rotate_now)),
+            Command::CompromisedKey(_, answer) => answer.send(self.turn_key(Mesh::keys_are_compromised)),
             Command::Ready(_, answer) => answer.send(Ok(self.ready())),
             Command::StewardPrepare(_, answer) => answer.send(self.steward_keys()),
             Command::MeshCreate(request, answer) => {
@@ -407,6 +410,12 @@ impl Daemon {
         }
         Err(ApiError::new(ErrorCode::BadRequest, format!("`{name}` can't name a node"))
             .with_hint("give one of 1 to 63 letters a-z, digits and `-` with --name"))
+    }
+
+    fn turn_key(&mut self, turn: impl FnOnce(&mut Mesh, &mut Counters)) -> Result<Keys, ApiError> {
+        let mesh = self.mesh.as_mut().ok_or_else(not_member)?;
+        turn(mesh, &mut self.counters);
+        Ok(mesh.keys())
     }
 
     fn new_secrets(&self) -> Result<NodeSecrets, ApiError> {

@@ -10,7 +10,7 @@ use meshd_core::flow::{Flow, FlowCache, FlowTable, Verdict};
 use meshd_wire::{NodeId, OrgId};
 
 use super::peer::Peer;
-use super::random_u64;
+use crate::random;
 
 /// Who is at the other end of a tunnel, in the words that rules are written in. Its addresses need no word: that
 /// they are the peer's own is checked before a filter is asked.
@@ -55,7 +55,7 @@ impl Default for Rules {
         Self {
             filter: ArcSwap::from_pointee(Filter(Arc::new(AllowAll))),
             generation: AtomicU64::new(0),
-            table: Arc::new(FlowTable::new(random_u64())),
+            table: Arc::new(FlowTable::new(random::number())),
         }
     }
 }
@@ -88,7 +88,7 @@ pub(super) struct Verdicts<'a> {
 
 impl<'a> Verdicts<'a> {
     pub(super) fn new(rules: &'a Rules) -> Self {
-        Self { rules, known: FlowCache::new(random_u64(), Arc::clone(&rules.table)) }
+        Self { rules, known: FlowCache::new(random::number(), Arc::clone(&rules.table)) }
     }
 
     /// Whether packets of the flow with this peer pass.

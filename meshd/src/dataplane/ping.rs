@@ -17,8 +17,8 @@ use super::clock;
 use super::counters::Reason;
 use super::outbound::{note_sent, stage};
 use super::peer::{Peer, Reach};
-use super::random_u64;
 use super::shared::Shared;
+use crate::random;
 
 use pending::{NONCE_LEN, Pending};
 
@@ -84,7 +84,7 @@ pub(super) async fn ping(shared: &Shared, node: &NodeId, payload_len: u16) -> Re
     if payload.len() + HEADERS_LEN > usize::from(shared.mtu) {
         return Err(PingError::TooLong { mtu: shared.mtu });
     }
-    let nonce = random_u64().to_le_bytes();
+    let nonce = random::number().to_le_bytes();
     payload[..NONCE_LEN].copy_from_slice(&nonce);
 
     let (answered, answer) = oneshot::channel();

@@ -12,6 +12,7 @@ use meshd_wire::record::EpochKey;
 use meshd_wire::{NodeId, Timestamp};
 
 use super::Mesh;
+use super::rotation::is_accepted;
 use crate::config::Suites;
 use crate::dataplane::{PeerConfig, PeerKey, PeerKeys};
 
@@ -172,7 +173,7 @@ fn peer_config(view: &NodeView<'_>, own_suites: u8, now: Timestamp) -> Option<Pe
         keys: PeerKeys {
             cur: peer_key(keys.cur),
             next: keys.next.map(peer_key),
-            prev: keys.prev.map(peer_key),
+            prev: keys.prev.filter(|_| is_accepted(keys, now)).map(peer_key),
         },
         addrs: [host(cert.ipv4().into()), host(cert.ipv6().into())].into_iter().chain(claimed).collect(),
         candidates: candidates(view),

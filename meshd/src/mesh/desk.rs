@@ -94,7 +94,7 @@ impl Mesh {
 
     /// Renews the certificate of the steward's own host: there is no other steward it could ask.
     pub(super) fn renew_at_own_desk(&mut self, counters: &mut Counters) {
-        if self.clock.is_suspect() || !self.renewal_is_due() {
+        if self.clock.is_suspect() || self.rotation.signed().is_none() || !self.renewal_is_due() {
             return;
         }
         let (request, now) = (self.renewal_request().request, self.clock.now());

@@ -4,14 +4,13 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use meshd_trust::{Freshness, NodeView, Standing};
+use meshd_trust::{Freshness, Standing};
 use meshd_wire::enrol::RegistryHint;
 use meshd_wire::record::NodeCert;
 use meshd_wire::{PublicKey, Timestamp};
 
 use super::clock_floor::boot;
 use super::{Mesh, RegistryLink};
-use crate::config::Suites;
 use crate::enrol::{Claimed, Renewed};
 use crate::membership::Membership;
 use crate::metrics::Counters;
@@ -22,8 +21,6 @@ const STANDING_EVERY: Duration = Duration::from_secs(5);
 const STATE_EVERY: Duration = Duration::from_secs(60);
 /// Age at which a node signs its paths again; they are a mere hint after ten minutes.
 const PATHS_AGE_S: u64 = 5 * 60;
-/// Age at which a node signs its tunnel keys again; they expire after 48 h.
-const KEYS_AGE_S: u64 = 12 * 3600;
 /// Age of the own organisation's state at which a node asks the steward itself: half the soft limit.
 const STATE_AGE_ASK_S: u64 = 450;
 /// Wait between tries to reach a steward, doubled up to the longest.
@@ -152,6 +149,8 @@ impl Mesh {
         }
         self.heal_claim_at_own_desk(counters);
         self.look_after_endpoints(tick);
+        self.count_carried(counters);
+        self.rotate_keys(counters);
         self.renew_own(counters);
         self.errand(tick)
     }
@@ -170,15 +169,16 @@ impl Mesh {
     fn renew_own(&mut self, counters: &mut Counters) {
         let now = self.clock.now();
         let Some(view) = self.roster.node(&self.node) else { return };
-        let keys_are_old = !keys_are_fresh(&view, self.suites, now);
         // Nobody accepts a word of a node that is out, and the own roster refuses it each second.
         if !self.roster.standing(&self.node, now).may_speak() {
-            return;
+            // Registries tell it nothing either, and it needs signed keys to come in again.
+            return self.own_keys_sought(counters);
         }
+        let keys_are_behind = self.rotation.is_ahead_of(view.keys());
         let age = |issued_at: Option<Timestamp>| issued_at.map_or(u64::MAX, |at| now.since(at));
         let paths_age = age(view.paths().map(|paths| paths.issued_at));
-        if keys_are_old {
-            self.sign_keys(counters);
+        if keys_are_behind {
+            self.accept_own_keys(counters);
         }
         self.renew_claims(Instant::now());
         if paths_age >= PATHS_AGE_S && !self.duties.addresses.is_empty() {
@@ -200,7 +200,9 @@ impl Mesh {
 
     fn needs(&self, errand: Errand) -> bool {
         match errand {
-            Errand::Renew => self.steward.is_none() && self.renewal_is_due(),
+            Errand::Renew => {
+                self.steward.is_none() && self.renewal_is_due() && self.rotation.signed().is_some()
+            }
             Errand::Refresh => {
                 let now = self.clock.now();
                 let Some(org) = self.roster.org(&self.membership.org) else { return false };
@@ -265,11 +267,6 @@ fn half_of_life(cert: &NodeCert) -> Timestamp {
 /// Whether an embedded registry does not let this node in, or is gone.
 fn is_shut_out(link: &RegistryLink) -> bool {
     link.connected == Some(false) && link.url.starts_with("meshd://")
-}
-
-/// Whether a node's tunnel keys need no new signature: lately signed, with the suites it offers now.
-pub(super) fn keys_are_fresh(view: &NodeView<'_>, suites: Suites, now: Timestamp) -> bool {
-    view.keys().is_some_and(|keys| now.since(keys.issued_at) < KEYS_AGE_S && keys.suites == suites.bits())
 }
 
 #[cfg(test)]

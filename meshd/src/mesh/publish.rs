@@ -9,7 +9,6 @@ use meshd_wire::record::{OrgRoot, OrgState, Revocations};
 use meshd_wire::{Envelope, Kind};
 
 use super::Mesh;
-use super::duties::keys_are_fresh;
 use crate::clock::wall_ms;
 use crate::discovery::keyspace::Slot;
 use crate::discovery::{Life, Published};
@@ -121,26 +120,12 @@ impl Mesh {
         self.sign_own(&paths, &identity, counters);
     }
 
-    /// Signs the tunnel keys again, so that they do not expire.
-    pub(super) fn sign_keys(&mut self, counters: &mut Counters) {
-        let keys = self.signed_keys();
-        self.accept_own(&keys, counters);
-    }
-
-    /// Envelope of the tunnel keys that a steward accepts: a node that was away has old ones, and its own
-    /// roster takes no new ones before the certificate is renewed.
+    /// Envelope of the tunnel keys that a steward accepts: a node that was away has old ones in its roster, which takes
+    /// no new ones before the certificate is renewed.
     pub(super) fn keys_to_show(&self) -> Vec<u8> {
-        let view =
-            self.roster.node(&self.node).filter(|view| keys_are_fresh(view, self.suites, self.clock.now()));
-        view.and_then(|view| view.keys_envelope()).map_or_else(|| self.signed_keys(), <[u8]>::to_vec)
-    }
-
-    fn signed_keys(&self) -> Vec<u8> {
-        let now = self.clock.now();
-        let held = self.roster.node(&self.node).and_then(|view| view.keys().cloned());
-        let since = held.as_ref().map_or(now, |keys| keys.cur.since);
-        let seq = next_seq(held.map(|keys| keys.seq));
-        self.membership.secrets.sign_keys(&self.membership.mesh, self.suites, since, seq, now).to_bytes()
+        let view = self.roster.node(&self.node);
+        let held = || view.and_then(|view| view.keys_envelope().map(<[u8]>::to_vec)).unwrap_or_default();
+        self.rotation.signed().map_or_else(held, <[u8]>::to_vec)
     }
 
     fn sign_own<R: meshd_wire::Record>(&mut self, record: &R, key: &SigningKey, counters: &mut Counters) {

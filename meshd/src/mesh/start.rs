@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use ipnet::{IpNet, Ipv4Net};
 use meshd_api::{ApiError, ErrorCode, Event, StewardKeys};
+use meshd_core::rotation::{Bounds, Lengths, Periods};
 use meshd_trust::{Roster, address};
 use meshd_tunnel::Tai64n;
 use meshd_wire::record::NodeCert;
@@ -22,6 +23,7 @@ use super::entry::{Entry, open_steward};
 use super::external::ExternalsFile;
 use super::naming::Naming;
 use super::prefixes::{overlay_prefixes, refuse_conflicts};
+use super::rotation::KeyRotation;
 use super::{FINDINGS_MAX, Mesh};
 use crate::clock::{self, NodeClock};
 use crate::config::{Config, Offloads};
@@ -106,7 +108,7 @@ impl Mesh {
     async fn start(
         config: &Config,
         state: &StateDir,
-        membership: Membership,
+        mut membership: Membership,
         roster: Roster,
         roster_file: Generations,
         inlets: &Inlets,
@@ -116,7 +118,9 @@ impl Mesh {
         let externals = open_externals(state, node)?;
         let clock_floor = open_clock_floor(state)?;
         let endpoints = Endpoints::open(state.path(), node, inlets.messages.clone())?;
-        let (plane, plane_events) = start_plane(config, &membership, &roster, clock_floor.floor())?;
+        let rotation = open_keys(config, state, &mut membership, &roster)?;
+        let (plane, plane_events) =
+            start_plane(config, &membership, &roster, &rotation, clock_floor.floor())?;
         let naming = Naming::start(&config.dns, own_addresses(&membership, &roster)?);
         let steward = if membership.steward { Some(open_steward(state)?) } else { None };
         let (admission, holders) = (Admission::default(), Holders::default());
@@ -175,6 +179,7 @@ impl Mesh {
             naming,
             endpoints,
             claims,
+            rotation,
         };
         mesh.clock_floor.reserve(boot());
         mesh.apply();
@@ -221,10 +226,39 @@ fn open_clock_floor(state: &StateDir) -> Result<ClockFloor, ApiError> {
     })
 }
 
+/// The tunnel keys. The one that the node joined with is kept where they rotate from now on, and nowhere else.
+fn open_keys(
+    config: &Config,
+    state: &StateDir,
+    membership: &mut Membership,
+    roster: &Roster,
+) -> Result<KeyRotation, ApiError> {
+    let failed = |error: &dyn std::error::Error| {
+        ApiError::new(ErrorCode::StorageFailed, "the tunnel keys can't be read or stored")
+            .with_cause(crate::chain::of(error))
+    };
+    let is_lab = roster.genesis().is_some_and(|genesis| genesis.lab);
+    let bounds = if is_lab { Bounds::Lab } else { Bounds::Real };
+    let periods = Periods::new(Lengths::for_period(config.key_period, bounds), bounds).map_err(|error| {
+        ApiError::new(ErrorCode::BadRequest, "keys can't be replaced as often as `keys.period_s` says")
+            .with_cause(error.to_string())
+            .with_hint("leave it out, or set 480 to 86400; only a mesh made with --lab takes less")
+    })?;
+    let published = roster.node(&membership.secrets.node()).and_then(|view| view.keys().cloned());
+    let keys =
+        KeyRotation::open(state.path(), &membership.secrets, published.as_ref(), periods, clock::wall())
+            .map_err(|error| failed(&error))?;
+    if membership.secrets.forget_first_tunnel() {
+        membership.store(state.path()).map_err(|error| failed(&error))?;
+    }
+    Ok(keys)
+}
+
 fn start_plane(
     config: &Config,
     membership: &Membership,
     roster: &Roster,
+    rotation: &KeyRotation,
     clock_floor: Tai64n,
 ) -> Result<(DataPlane, tokio::sync::mpsc::Receiver<crate::dataplane::Event>), ApiError> {
     let cert = own_cert(membership, roster)?;
@@ -238,7 +272,9 @@ fn start_plane(
         device: config.device.clone(),
         mtu: config.mtu,
         udp_port: config.tunnel_port,
-        keys: membership.secrets.tunnel_keys(),
+        keys: rotation
+            .own_keys()
+            .ok_or_else(|| ApiError::new(ErrorCode::StorageFailed, "the tunnel keys are damaged"))?,
         addr4: (cert.ipv4(), len4),
         addr6: (cert.ipv6(), address::mesh_prefix6(&roster.mesh()).1),
         mesh_prefixes: prefixes,

@@ -69,9 +69,8 @@ pub struct Apart {
 #[derive(Debug)]
 pub struct PolicyTable {
     written: Table,
-    /// What the kernel calls the rules of each chain, as far as they were looked at: one that is changed gets another
-    /// name.
-    handles: BTreeMap<String, Vec<u64>>,
+    /// Fingerprints of the chains, as far as they were looked at.
+    seen: BTreeMap<String, u64>,
 }
 
 impl PolicyTable {
@@ -82,7 +81,7 @@ impl PolicyTable {
     ) -> Result<Self, FirewallError> {
         let written = bounded(Table::new(apart, restricted))?;
         run(&written.whole())?;
-        Ok(Self { written, handles: BTreeMap::new() })
+        Ok(Self { written, seen: BTreeMap::new() })
     }
 
     /// Whether a table is small enough to be written.
@@ -122,7 +121,7 @@ impl PolicyTable {
     ) -> Result<(), FirewallError> {
         let new = bounded(Table::new(apart, restricted))?;
         run(&self.written.change(&new))?;
-        self.handles.retain(|name, _| new.has_always(name));
+        self.seen.retain(|name, _| new.has_always(name));
         self.written = new;
         Ok(())
     }
@@ -136,11 +135,11 @@ impl PolicyTable {
     pub fn faults(&mut self) -> Result<Vec<String>, FirewallError> {
         let listed = listed(TABLE)?;
         let mut faults = self.written.faults(&listed);
-        let handles = table::handles(&listed);
-        let is_other = |(name, own): &(&String, &Vec<u64>)| handles.get(*name) != Some(*own);
-        faults.extend(self.handles.iter().filter(is_other).map(|(name, _)| format!("other rules in {name}")));
+        let now = table::fingerprints(&listed);
+        let is_other = |(name, seen): &(&String, &u64)| now.get(*name) != Some(*seen);
+        faults.extend(self.seen.iter().filter(is_other).map(|(name, _)| format!("other rules in {name}")));
         if faults.is_empty() {
-            self.handles = handles;
+            self.seen = now;
         }
         Ok(faults)
     }

@@ -162,6 +162,7 @@ fn endpoints_that_are_cut_off_are_isolated_until_they_are_attached_again() {
         assert!(faults.contains(&format!("missing: {} in attached", host_link(endpoint.id()))), "{faults:?}");
     }
     assert_eq!(said(&a.space, "ip", "-o address"), inside, "the container has what it had");
+    node.wiring.let_in();
     node.attach_all([&a, &b]);
     node.assert_reached(&a, &b);
 }
@@ -248,8 +249,9 @@ fn the_host_is_prepared_and_left_as_it_was() {
     // There is no way back from that one.
     space.inside(enable_forwarding).expect("the host forwards");
     let before = snapshot(&space);
-    let wiring =
-        space.inside(|| Wiring::start(wiring_settings(), &[], &[], Rulebook::default())).expect("wiring starts");
+    let wiring = space
+        .inside(|| Wiring::start(wiring_settings(), &[], &[], Rulebook::default()))
+        .expect("wiring starts");
     let node = Node { space, wiring };
     let routes = said(&node.space, "ip", "route") + &said(&node.space, "ip", "-6 route");
     for prefix in ["10.91.0.0/16", "fd91::/48"] {

@@ -130,7 +130,7 @@ impl Table {
             ("192.0.2.", format!("{v4}.146.")),
             ("192.0.3.", format!("{v4}.147.")),
             ("fd00::", format!("{v6}:d008:1::")),
-            ("fd01::", format!("{v6}:d009:1::")),
+            ("fd01::", format!("{v6}:d009::")),
             ("192.168.0.1", node.addr4.to_string()),
             ("fd99::1", node.addr6.to_string()),
         ];

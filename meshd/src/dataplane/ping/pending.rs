@@ -10,7 +10,7 @@ use meshd_core::IpPacket;
 use meshd_core::echo::{self, EchoId};
 use tokio::sync::oneshot;
 
-use super::super::random_u64;
+use crate::random;
 
 /// Pings in flight; each waits some seconds at most.
 const PENDING_MAX: usize = 1024;
@@ -41,7 +41,7 @@ pub(super) struct Place<'a> {
 
 impl Default for Pings {
     fn default() -> Self {
-        let random = random_u64();
+        let random = random::number();
         Self {
             id: (random >> 16) as u16,
             next: AtomicU16::new(random as u16),

@@ -119,6 +119,9 @@ impl Tunnels<'_> {
         }
         tracked.keys = config.keys;
         let agreed = Agreed { suite: config.suite, psk: config.psk.clone() };
+        if tracked.tunnels.agreed() != &agreed {
+            tracing::debug!(node = %config.node, name = config.name, suite = ?agreed.suite, "peer agrees to other tunnels");
+        }
         for gone in tracked.tunnels.agree(agreed) {
             self.drop_tunnel(gone);
         }

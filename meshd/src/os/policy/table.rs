@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -295,14 +296,19 @@ impl Table {
     }
 }
 
-/// What the kernel calls the rules of each chain.
-pub(super) fn handles(listed: &[Value]) -> BTreeMap<String, Vec<u64>> {
-    let mut handles: BTreeMap<String, Vec<u64>> = BTreeMap::new();
+/// A fingerprint of the rules of each chain, without what they have counted. The name that the kernel has for a rule
+/// does not tell enough: it stays when the rule is replaced.
+pub(super) fn fingerprints(listed: &[Value]) -> BTreeMap<String, u64> {
+    let mut chains: BTreeMap<String, DefaultHasher> = BTreeMap::new();
     for rule in listed.iter().filter_map(|item| item.get("rule")) {
-        let handle = rule.get("handle").and_then(Value::as_u64).unwrap_or_default();
-        handles.entry(text(rule, "chain").to_owned()).or_default().push(handle);
+        let hasher = chains.entry(text(rule, "chain").to_owned()).or_default();
+        rule.get("handle").and_then(Value::as_u64).hash(hasher);
+        for statement in rule.get("expr").and_then(Value::as_array).into_iter().flatten() {
+            let counts = statement.get("counter").is_some_and(Value::is_object);
+            (!counts).then(|| statement.to_string()).hash(hasher);
+        }
     }
-    handles
+    chains.into_iter().map(|(name, hasher)| (name, hasher.finish())).collect()
 }
 
 /// Where a chain stands, and what becomes of what it says nothing about.

@@ -1,0 +1,140 @@
+//! Tunnel keys that are replaced every few seconds while packets flow.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use mesh_lab::{Host, Mesh, story, wait};
+use serde_json::Value;
+
+/// Keys live two seconds.
+const STORM: &str = "[keys]\nperiod_s = 2\n";
+const DEADLINE: Duration = Duration::from_secs(60);
+/// Echo requests, a hundred a second each way.
+const ECHOES: &str = "1500";
+const ECHO_EVERY_S: &str = "0.01";
+/// Seconds of one TCP connection.
+const FLOW_S: &str = "15";
+/// Times that a daemon is killed.
+const KILLS: u32 = 8;
+/// The kills come at moments that differ, over all of a rotation.
+const KILL_STEP: Duration = Duration::from_millis(270);
+
+#[test]
+fn no_packet_is_lost_while_keys_are_replaced_every_two_seconds() {
+    story("rotation", |lab| {
+        let [a, b, c] = lab.hosts(["a", "b", "c"])?;
+        let mesh = lab.mesh_with("clinics", &[&a, &b, &c], STORM)?;
+        mesh.everyone_reaches_all()?;
+        let before = epochs(&a)?;
+        let addr = |name: &str| Ok::<_, anyhow::Error>(mesh.member(name)?.addr4.to_string());
+        let (at_a, at_b, at_c) = (addr("a")?, addr("b")?, addr("c")?);
+        let _server = b.start(&["iperf3", "--server", "--bind", &at_b])?;
+        wait::until(DEADLINE, "iperf3 listens", || {
+            b.run(&["ss", "-lnt"]).is_ok_and(|listening| listening.stdout.contains(":5201"))
+        })?;
+        let echo = |host: &Host, target: &str| {
+            host.start(&["ping", "-D", "-n", "-i", ECHO_EVERY_S, "-c", ECHOES, "-W", "5", target])
+        };
+        let mut echoes = [echo(&a, &at_c)?, echo(&b, &at_a)?, echo(&c, &at_b)?];
+        let flow = a.run(&["iperf3", "--client", &at_b, "--time", FLOW_S, "--json"])?;
+        let flow: Value = serde_json::from_str(&flow.ok()?).context("read what iperf3 measured")?;
+        let received = flow.pointer("/end/sum_received/bytes").and_then(Value::as_u64);
+        ensure!(received.is_some_and(|bytes| bytes > 1 << 20), "the connection lives: {}", flow["error"]);
+        for echo in &mut echoes {
+            // It ends with 1 if an answer is missing.
+            ensure!(echo.wait(DEADLINE)?.success(), "an echo request was not answered");
+        }
+        for host in [&a, &b, &c] {
+            let log = std::fs::read_to_string(host.log("ping"))?;
+            ensure!(log.contains(" 0% packet loss"), "{}: {log}", host.name());
+        }
+        for (name, epoch) in epochs(&a)? {
+            let times = epoch - before[&name];
+            println!("the key of {name} was replaced {times} times");
+            ensure!(times >= 4, "the key of {name} was replaced {times} times");
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn a_node_that_is_killed_at_any_moment_of_a_rotation_comes_back_and_uses_no_key_twice() {
+    story("rotation-kill", |lab| {
+        let [a, b] = lab.hosts(["a", "b"])?;
+        let mut mesh = lab.mesh_with("clinics", &[&a, &b], STORM)?;
+        mesh.everyone_reaches_all()?;
+        let mut seen = BTreeMap::new();
+        for kill in 0..KILLS {
+            note_keys(&mut seen, &a)?;
+            note_keys(&mut seen, &b)?;
+            std::thread::sleep(KILL_STEP * kill);
+            let member = mesh.member_mut("b")?;
+            member.daemon.kill()?;
+            member.daemon = b.meshd(STORM)?;
+            reach_each_other(&mesh)?;
+        }
+        let before = epochs(&a)?["b"];
+        wait::until(DEADLINE, "b goes on to replace its key", || {
+            note_keys(&mut seen, &a).is_ok() && epochs(&a).is_ok_and(|epochs| epochs["b"] > before + 1)
+        })?;
+        let log = std::fs::read_to_string(a.log("meshd"))?;
+        ensure!(!log.contains("equivocation"), "b has signed two records under one number");
+        Ok(())
+    });
+}
+
+#[test]
+fn a_key_is_replaced_when_somebody_says_so_and_at_once_when_it_was_stolen() {
+    story("rotation-now", |lab| {
+        let [a, b] = lab.hosts(["a", "b"])?;
+        // Half a minute: the rotation below is not one that was due.
+        let mesh = lab.mesh_with("clinics", &[&a, &b], "[keys]\nperiod_s = 30\n")?;
+        mesh.everyone_reaches_all()?;
+        for verb in ["rotate", "compromised"] {
+            let before = epochs(&a)?["b"];
+            let answer = b.ctl(&["key", verb])?.ok()?;
+            ensure!(answer["schema"] == "meshd.keys/1", "{answer}");
+            wait::until(DEADLINE, &format!("a knows the key of b after {verb}"), || {
+                epochs(&a).is_ok_and(|epochs| epochs["b"] > before)
+            })?;
+            reach_each_other(&mesh)?;
+        }
+        Ok(())
+    });
+}
+
+fn reach_each_other(mesh: &Mesh<'_>) -> Result<()> {
+    for from in &mesh.members {
+        for to in &mesh.members {
+            from.reaches(DEADLINE, &to.addr4.to_string())?;
+        }
+    }
+    Ok(())
+}
+
+/// The number of the key in use, by the name of its node.
+fn epochs(host: &Host) -> Result<BTreeMap<String, u64>> {
+    let keys = keys(host)?;
+    let current = keys.iter().filter(|key| key["role"] == "current");
+    let current = current.filter_map(|key| Some((key["node"].as_str()?.to_owned(), key["epoch"].as_u64()?)));
+    Ok(current.collect())
+}
+
+/// Remembers each key by node and number; one number is one key.
+fn note_keys(seen: &mut BTreeMap<(String, u64), String>, host: &Host) -> Result<()> {
+    for key in keys(host)? {
+        let node = key["node"].as_str().context("a node")?.to_owned();
+        let (epoch, public) = (key["epoch"].as_u64().context("an epoch")?, key["public_key"].to_string());
+        let used = seen.iter().any(|(known, other)| *other == public && *known != (node.clone(), epoch));
+        ensure!(!used, "{node} uses a key again under the number {epoch}");
+        let known = seen.entry((node.clone(), epoch)).or_insert_with(|| public.clone());
+        ensure!(*known == public, "{node} has two keys with the number {epoch}");
+    }
+    Ok(())
+}
+
+fn keys(host: &Host) -> Result<Vec<Value>> {
+    let answer = host.ctl(&["key", "list"])?.ok()?;
+    answer["keys"].as_array().cloned().context("keys")
+}
