@@ -310,6 +310,8 @@ fn tell_systemd(state: &[sd_notify::NotifyState<'_>]) {
 
 /// Removes the files of a membership that ended.
 fn forget_membership(state: &StateDir) -> anyhow::Result<()> {
+    // Keys first: without the membership nobody would look for them again.
+    forget_keys(state.path())?;
     let (file, _) = MembershipFile::open(state.path())?;
     file.remove()?;
     let (roster, _) = Generations::open(state.path(), "roster")?;
@@ -318,6 +320,5 @@ fn forget_membership(state: &StateDir) -> anyhow::Result<()> {
     forget_endpoints(state.path())?;
     forget_policies(state.path())?;
     forget_clock_floor(state.path())?;
-    forget_keys(state.path())?;
     Ok(())
 }

@@ -70,6 +70,11 @@ pub struct Generations {
 }
 
 impl Generations {
+    /// Removes a pair, whatever is in it.
+    pub fn forget(dir: &Path, name: &'static str) -> Result<(), GenerationsError> {
+        Self { dir: dir.to_owned(), name, generation: 0 }.remove()
+    }
+
     /// Opens the pair and reads the newest sound copy, if any copy exists.
     pub fn open(dir: &Path, name: &'static str) -> Result<(Self, Option<Content>), GenerationsError> {
         let mut this = Self { dir: dir.to_owned(), name, generation: 0 };

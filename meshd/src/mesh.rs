@@ -165,7 +165,7 @@ impl Mesh {
         }
         self.absorb(values, counters);
         // A registry tells all that it has before it counts as connected.
-        if has_list {
+        if has_list && self.links.iter().all(|link| link.connected == Some(true)) {
             self.own_keys_sought(counters);
         }
     }

@@ -154,7 +154,7 @@ fn what_ended_by_itself_is_removed_at_once_when_somebody_asks() {
         let gone = Place::attached(&a, "gone", &["--name", "gone"])?;
         ensure!(gc(&a, &[])?.is_empty(), "both live");
         let (path, addresses) = (gone.path.clone(), gone.addresses.clone());
-        drop(gone);
+        gone.namespace.remove()?;
         // As a daemon leaves it whose state was lost, and whose container gave the link back.
         let id = "c0ffee".repeat(10) + "c0de";
         let orphan = format!("msh{}", &id[..12]);
@@ -242,6 +242,13 @@ fn a_daemon_that_lost_its_state_takes_its_living_endpoints_over() {
         let one = Place::attached(&a, "one", &[])?;
         let two = Place::attached(&b, "two", &[])?;
         two.reaches_all(&[&one])?;
+        // What it has said to the mesh is stored within a second.
+        let id = endpoints(&a)?[0]["id"].as_str().context("an id")?.to_owned();
+        let id = data_encoding::HEXLOWER.decode(id.as_bytes())?;
+        wait::until(DEADLINE, "the claim of the endpoint is stored", || {
+            fs::read(a.state_dir().join("roster.a"))
+                .is_ok_and(|roster| roster.windows(id.len()).any(|part| part == id))
+        })?;
         mesh.member_mut("a")?.daemon.kill()?;
         for copy in ["endpoints.a", "endpoints.b"] {
             fs::remove_file(a.state_dir().join(copy))?;

@@ -42,6 +42,11 @@ fn operating_does_what_it_says() {
 }
 
 #[test]
+fn rotation_does_what_it_says() {
+    typed("docs/rotation.md");
+}
+
+#[test]
 fn names_does_what_it_says() {
     typed("docs/names.md");
 }
@@ -82,6 +87,7 @@ fn commands_on_hosts_stand_in_documents_that_are_typed() {
             "docs/kubernetes.md",
             "docs/names.md",
             "docs/operating.md",
+            "docs/rotation.md",
         ]
         .contains(&document.name.as_str());
         assert!(is_typed || document.host_commands().next().is_none(), "{}", document.name);

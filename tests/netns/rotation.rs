@@ -34,7 +34,7 @@ fn no_packet_is_lost_while_keys_are_replaced_every_two_seconds() {
             b.run(&["ss", "-lnt"]).is_ok_and(|listening| listening.stdout.contains(":5201"))
         })?;
         let echo = |host: &Host, target: &str| {
-            host.start(&["ping", "-D", "-n", "-i", ECHO_EVERY_S, "-c", ECHOES, "-W", "5", target])
+            host.start(&["ping", "-q", "-n", "-i", ECHO_EVERY_S, "-c", ECHOES, "-W", "5", target])
         };
         let mut echoes = [echo(&a, &at_c)?, echo(&b, &at_a)?, echo(&c, &at_b)?];
         let flow = a.run(&["iperf3", "--client", &at_b, "--time", FLOW_S, "--json"])?;
@@ -101,6 +101,26 @@ fn a_key_is_replaced_when_somebody_says_so_and_at_once_when_it_was_stolen() {
             reach_each_other(&mesh)?;
         }
         Ok(())
+    });
+}
+
+#[test]
+fn a_node_that_lost_its_tunnel_keys_makes_another_and_is_reached_again() {
+    story("rotation-lost", |lab| {
+        let [a, b] = lab.hosts(["a", "b"])?;
+        let mut mesh = lab.mesh("clinics", &[&a, &b])?;
+        mesh.everyone_reaches_all()?;
+        let before = epochs(&a)?["b"];
+        let member = mesh.member_mut("b")?;
+        member.daemon.kill()?;
+        for copy in ["keys.a", "keys.b"] {
+            std::fs::remove_file(b.state_dir().join(copy))?;
+        }
+        member.daemon = b.meshd("")?;
+        wait::until(DEADLINE, "a knows another key of b", || {
+            epochs(&a).is_ok_and(|epochs| epochs["b"] > before)
+        })?;
+        reach_each_other(&mesh)
     });
 }
 

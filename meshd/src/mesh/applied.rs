@@ -8,7 +8,7 @@ use meshd_api::EventKind;
 use meshd_core::rotation::Epoch;
 use meshd_trust::{Freshness, NodeView, Standing};
 use meshd_tunnel::Suite;
-use meshd_wire::record::EpochKey;
+use meshd_wire::record::{EpochKey, NodeKeys};
 use meshd_wire::{NodeId, Timestamp};
 
 use super::Mesh;
@@ -47,7 +47,9 @@ impl Mesh {
             }
             let peer = match self.peers.get(&view.id()) {
                 Some(stored) if self.unsaved => {
-                    PeerConfig { candidates: candidates(&view), ..stored.clone() }
+                    // Its keys follow as well: it would else be cut off when it has replaced the one that is stored.
+                    let keys = view.keys().map_or(stored.keys, |keys| peer_keys(keys, now));
+                    PeerConfig { candidates: candidates(&view), keys, ..stored.clone() }
                 }
                 None if self.unsaved => continue,
                 Some(_) | None => match peer_config(&view, own_suites, now) {
@@ -170,17 +172,21 @@ fn peer_config(view: &NodeView<'_>, own_suites: u8, now: Timestamp) -> Option<Pe
         node: view.id(),
         org: view.org(),
         name: cert.name.clone(),
-        keys: PeerKeys {
-            cur: peer_key(keys.cur),
-            next: keys.next.map(peer_key),
-            prev: keys.prev.filter(|_| is_accepted(keys, now)).map(peer_key),
-        },
+        keys: peer_keys(keys, now),
         addrs: [host(cert.ipv4().into()), host(cert.ipv6().into())].into_iter().chain(claimed).collect(),
         candidates: candidates(view),
         psk: None,
         suite: if Suites::both_have_aes(own_suites, keys.suites) { Suite::Aes } else { Suite::Wg },
         is_external: false,
     })
+}
+
+fn peer_keys(keys: &NodeKeys, now: Timestamp) -> PeerKeys {
+    PeerKeys {
+        cur: peer_key(keys.cur),
+        next: keys.next.map(peer_key),
+        prev: keys.prev.filter(|_| is_accepted(keys, now)).map(peer_key),
+    }
 }
 
 fn peer_key(key: EpochKey) -> PeerKey {

@@ -3,7 +3,7 @@
 mod file;
 mod table;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::time::Duration;
 
@@ -20,6 +20,7 @@ use zeroize::Zeroizing;
 use self::file::KeysFile;
 use super::Mesh;
 use super::clock_floor::boot;
+use crate::clock;
 use crate::dataplane::{OwnKey, OwnKeys, TunnelUse};
 use crate::generations::GenerationsError;
 use crate::membership::NodeSecrets;
@@ -55,6 +56,8 @@ pub struct KeyRotation {
     file: KeysFile,
     /// The newest record that was signed: under one sequence there is never another.
     signed: Option<Signed>,
+    /// What the rotation asked for before the tunnels ran.
+    waiting: VecDeque<Effect>,
     looked_at: Duration,
     /// Bytes and packets of all tunnels when they were counted last.
     carried: (u64, u64),
@@ -71,36 +74,77 @@ impl KeyRotation {
         periods: Periods,
         now: Timestamp,
     ) -> Result<Self, StoredError> {
-        let (mut file, stored) = KeysFile::open(dir)?;
+        let (mut file, stored) = KeysFile::open(dir, secrets.node())?;
         let (progress, private) = match stored {
             Some(stored) => stored,
             None => {
                 let since = published.map_or(now, |keys| keys.cur.since);
                 let seq = published.map_or(0, |keys| keys.seq);
                 let epoch = published.map_or(FIRST, |keys| Epoch(keys.cur.epoch));
+                let epoch_max = published.map_or(epoch, highest);
                 let private = PrivateKeys::from_iter(secrets.first_tunnel());
-                let progress = Progress::first(epoch, since.0, seq);
+                let progress = Progress { epoch_max, ..Progress::first(epoch, since.0, seq) };
                 file.store(&progress, &private)?;
                 (progress, private)
             }
         };
         let running = Now { running: boot(), date: Some(now.0) };
         let mut machine = Rotation::restore(running, periods, Logging::NoLogYet, progress, random::number());
-        // A damaged disk, or one that was restored in part.
-        for lost in progress.keys().filter(|epoch| !private.contains_key(epoch)) {
-            machine.key_lost(running, lost);
+        // What an old state signs must not have the number of what was signed since.
+        machine.never_below(clock::wall_ms());
+        if let Some(keys) = published {
+            machine.own_record_seen(running, keys.seq, Epoch(keys.cur.epoch), highest(keys));
         }
-        let external = secrets.external();
-        Ok(Self {
+        let mut this = Self {
             machine,
             periods,
             private,
-            external,
+            external: secrets.external(),
             file,
             signed: None,
+            waiting: VecDeque::new(),
             looked_at: Duration::ZERO,
             carried: (0, 0),
-        })
+        };
+        // A damaged disk, or one that was restored in part.
+        let lost: Vec<Epoch> = progress.keys().filter(|epoch| !this.is_whole(*epoch, published)).collect();
+        for epoch in lost {
+            this.machine.key_lost(running, epoch);
+        }
+        this.make_keys();
+        Ok(this)
+    }
+
+    /// Whether a private key is there, and is the one that was published under its number.
+    fn is_whole(&self, epoch: Epoch, published: Option<&NodeKeys>) -> bool {
+        let Some(own) = self.private.get(&epoch).and_then(|private| LocalKey::from_bytes(private).ok())
+        else {
+            return false;
+        };
+        let published = published.and_then(|keys| keys.all().find(|key| key.epoch == epoch.0));
+        published.is_none_or(|key| key.key.0 == own.public())
+    }
+
+    /// Makes and drops the keys that the rotation asks for before the tunnels start; the rest waits until they have.
+    fn make_keys(&mut self) {
+        while let Some(effect) = self.machine.poll() {
+            match effect {
+                Effect::MakeKey { epoch } => self.make_key(epoch),
+                Effect::Drop { epoch } => drop(self.private.remove(&epoch)),
+                other => self.waiting.push_back(other),
+            }
+        }
+    }
+
+    fn make_key(&mut self, epoch: Epoch) {
+        match random::private_key() {
+            Some(private) => drop(self.private.insert(epoch, private)),
+            None => tracing::error!(%epoch, "the system gives no random bytes for a tunnel key"),
+        }
+    }
+
+    fn next_effect(&mut self) -> Option<Effect> {
+        self.waiting.pop_front().or_else(|| self.machine.poll())
     }
 
     /// The keys as the tunnels take them.
@@ -110,11 +154,9 @@ impl KeyRotation {
             let key = LocalKey::from_bytes(self.private.get(&epoch)?).ok()?;
             Some(OwnKey { epoch, key, usage })
         };
-        let newer = match newer {
-            Some(newer) => Some(own(newer)?),
-            None => None,
-        };
-        Some(OwnKeys { older: own(older)?, newer, external: self.external.clone() })
+        // The one that peers know best may be lost.
+        let mut keys = [Some(older), newer].into_iter().flatten().filter_map(own);
+        Some(OwnKeys { older: keys.next()?, newer: keys.next(), external: self.external.clone() })
     }
 
     /// How long until [`Mesh::rotate_keys`] has something to do.
@@ -231,8 +273,7 @@ impl Mesh {
     pub(super) fn own_keys_seen(&mut self, counters: &mut Counters) {
         let Some(keys) = self.roster.node(&self.node).and_then(|view| view.keys().cloned()) else { return };
         let now = self.keys_now();
-        let highest = keys.all().map(|key| key.epoch).max().unwrap_or(keys.cur.epoch);
-        self.rotation.machine.own_record_seen(now, keys.seq, Epoch(keys.cur.epoch), Epoch(highest));
+        self.rotation.machine.own_record_seen(now, keys.seq, Epoch(keys.cur.epoch), highest(&keys));
         self.turn_keys(counters);
     }
 
@@ -244,13 +285,9 @@ impl Mesh {
 
     /// Does what the rotation asks for.
     fn turn_keys(&mut self, counters: &mut Counters) {
-        while let Some(effect) = self.rotation.machine.poll() {
+        while let Some(effect) = self.rotation.next_effect() {
             match effect {
-                Effect::MakeKey { epoch } => match random::private_key() {
-                    Some(private) => drop(self.rotation.private.insert(epoch, private)),
-                    // Without it nothing is announced: the key is lost before anybody heard of it.
-                    None => self.rotation.machine.key_lost(self.keys_now(), epoch),
-                },
+                Effect::MakeKey { epoch } => self.rotation.make_key(epoch),
                 Effect::Store { ticket, stored } => {
                     let KeyRotation { file, private, .. } = &mut self.rotation;
                     let result = file.store(&stored, private);
@@ -283,14 +320,13 @@ impl Mesh {
     /// Signs what peers must know of the keys.
     fn publish_keys(&mut self, content: &Content, counters: &mut Counters) {
         let Content { seq, cur, next, prev, compromised } = *content;
-        let of =
-            |key: Option<KeySince>| key.map(|key| self.rotation.public(key).ok_or(key.epoch)).transpose();
-        let keys = of(Some(cur)).and_then(|cur| Ok((cur, of(next)?, of(prev.map(|(prev, _)| prev))?)));
-        let (cur, next, prev_key) = match keys {
-            Ok((Some(cur), next, prev)) => (cur, next, prev),
-            Ok((None, ..)) => return,
+        let of = |key: KeySince| self.rotation.public(key).ok_or(key.epoch);
+        let (cur, next) = match of(cur).and_then(|cur| Ok((cur, next.map(of).transpose()?))) {
+            Ok(keys) => keys,
             Err(lost) => return self.rotation.machine.key_lost(self.keys_now(), lost),
         };
+        // One that is lost is accepted no more, whatever was promised.
+        let prev_key = prev.and_then(|(key, _)| of(key).ok());
         let record = NodeKeys {
             version: VERSION,
             node: self.node,
@@ -302,7 +338,7 @@ impl Mesh {
             cur,
             next,
             prev: prev_key,
-            accept_until: prev.map(|(_, until)| Timestamp(until)),
+            accept_until: prev.filter(|_| prev_key.is_some()).map(|(_, until)| Timestamp(until)),
         };
         tracing::debug!(seq, epoch = cur.epoch, suites = record.suites, "tunnel keys signed");
         let identity = self.membership.secrets.identity();
@@ -321,6 +357,11 @@ impl Mesh {
             self.accept_own(&envelope, counters);
         }
     }
+}
+
+/// The highest number in a record.
+fn highest(keys: &NodeKeys) -> Epoch {
+    Epoch(keys.all().map(|key| key.epoch).max().unwrap_or(keys.cur.epoch))
 }
 
 /// Whether a peer's key before the one in use may still be used: clocks may differ by some time.

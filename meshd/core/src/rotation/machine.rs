@@ -93,6 +93,8 @@ pub struct Rotation<P> {
     seed: u64,
     /// The highest sequence that may have been used, and so on: what is on disk.
     seq: u64,
+    /// The next record has at least this one.
+    seq_min: u64,
     epoch_max: Epoch,
     cur: KeySince,
     phase: Phase,
@@ -192,6 +194,7 @@ impl<P: Copy + Ord> Rotation<P> {
             logging,
             seed,
             seq: stored.seq,
+            seq_min: 0,
             epoch_max: stored.epoch_max,
             cur: stored.cur,
             phase: Phase::Steady { destroyed: None },
@@ -219,6 +222,12 @@ impl<P: Copy + Ord> Rotation<P> {
         machine.effects.push_back(Effect::Use(machine.own_epochs()));
         machine.advance(now);
         machine
+    }
+
+    /// Leaves out all sequences below this one, once own records were looked for: a state that is an old one has used
+    /// some that it does not know of.
+    pub fn never_below(&mut self, seq: u64) {
+        self.seq_min = seq;
     }
 
     /// The next thing to do; until there is none.

@@ -73,7 +73,16 @@ impl Tunnels<'_> {
         let Some(tracked) = self.tracked.get(&id) else { return false };
         let pairing = self.pairing(tracked.peer.is_external, &tracked.keys);
         let Some(tracked) = self.tracked.get_mut(&id) else { return false };
-        let gone = tracked.tunnels.pair(pairing);
+        let mut gone = tracked.tunnels.pair(pairing);
+        // One number is one key, but a node that lost its state may break that.
+        let keys = tracked.keys;
+        let has_other_key = |id: TunnelId, pair: Pair| {
+            let spec = self.engine.spec(id);
+            spec.is_some_and(|spec| {
+                keys.all().all(|key| key.epoch != pair.peer || key.public != spec.peer_key)
+            })
+        };
+        gone.extend(tracked.tunnels.remove_if(has_other_key));
         let missing = tracked.tunnels.missing();
         let has_lost = !gone.is_empty();
         for tunnel in gone {

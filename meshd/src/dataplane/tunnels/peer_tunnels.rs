@@ -66,6 +66,11 @@ impl PeerTunnels {
         self.remove(|held| !pairing.keeps(held.pair, None))
     }
 
+    /// Takes out the tunnels that somebody knows must go.
+    pub(super) fn remove_if(&mut self, goes: impl Fn(TunnelId, Pair) -> bool) -> Vec<TunnelId> {
+        self.remove(|held| goes(held.id, held.pair))
+    }
+
     /// The pairs of keys that have no tunnel of the agreement in force.
     pub(super) fn missing(&self) -> Vec<Pair> {
         let has = |pair: &Pair| self.held.iter().any(|held| held.is_agreed && held.pair == *pair);

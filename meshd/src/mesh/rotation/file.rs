@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use meshd_core::rotation::{Epoch, KeySince, Step, Stored as Progress, Why};
+use meshd_wire::NodeId;
 use minicbor::{Decode, Encode};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
@@ -29,6 +30,9 @@ struct Content {
     step: StoredStep,
     #[n(5)]
     keys: Vec<StoredPrivate>,
+    /// Whose they are: what an earlier membership left is nothing to this one.
+    #[n(6)]
+    node: NodeId,
 }
 
 /// A key and since when it is what it is.
@@ -107,19 +111,25 @@ impl Stored for Content {
 
 /// The file.
 #[derive(Debug)]
-pub(super) struct KeysFile(Generations);
+pub(super) struct KeysFile {
+    file: Generations,
+    node: NodeId,
+}
 
 impl KeysFile {
-    /// Opens it and reads what is there.
-    pub(super) fn open(dir: &Path) -> Result<(Self, Option<(Progress, PrivateKeys)>), StoredError> {
+    /// Opens it and reads what is there of a node.
+    pub(super) fn open(
+        dir: &Path,
+        node: NodeId,
+    ) -> Result<(Self, Option<(Progress, PrivateKeys)>), StoredError> {
         let (file, content) = stored::open::<Content>(dir)?;
-        let content = content.map(|content| {
-            let Content { format: _, seq, epoch_max, cur, step, keys } = content;
+        let content = content.filter(|content| content.node == node).map(|content| {
+            let Content { format: _, seq, epoch_max, cur, step, keys, node: _ } = content;
             let progress = Progress { seq, epoch_max: Epoch(epoch_max), cur: cur.into(), step: step.into() };
             let keys = keys.iter().map(|key| (Epoch(key.epoch), key.private.into())).collect();
             (progress, keys)
         });
-        Ok((Self(file), content))
+        Ok((Self { file, node }, content))
     }
 
     /// Replaces what is there; when this returns, it is on disk.
@@ -128,15 +138,16 @@ impl KeysFile {
         let kept = progress.keys().filter_map(|epoch| keys.get(&epoch).map(|private| (epoch, private)));
         let keys =
             kept.map(|(epoch, private)| StoredPrivate { epoch: epoch.0, private: **private }).collect();
+        let (cur, step) = (cur.into(), step.into());
         let content =
-            Content { format: FORMAT, seq, epoch_max: epoch_max.0, cur: cur.into(), step: step.into(), keys };
-        stored::write(&mut self.0, &content)
+            Content { format: FORMAT, seq, epoch_max: epoch_max.0, cur, step, keys, node: self.node };
+        stored::write(&mut self.file, &content)
     }
 }
 
 /// Removes the files.
 pub(super) fn forget(dir: &Path) -> Result<(), GenerationsError> {
-    Generations::open(dir, Content::NAME)?.0.remove()
+    Generations::forget(dir, Content::NAME)
 }
 
 impl From<KeySince> for StoredKey {
@@ -198,5 +209,84 @@ impl From<StoredWhy> for Why {
             StoredWhy::Lost => Self::Lost,
             StoredWhy::RolledBack => Self::RolledBack,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use zeroize::Zeroizing;
+
+    use super::*;
+
+    const OLD: [u8; 32] = [0xa5; 32];
+    const NEW: [u8; 32] = [0x5a; 32];
+    const NODE: NodeId = NodeId([7; 32]);
+
+    fn key(epoch: u32, since: u64) -> KeySince {
+        KeySince { epoch: Epoch(epoch), since }
+    }
+
+    fn progress(step: Step) -> Progress {
+        Progress { seq: 9, epoch_max: Epoch(4), cur: key(3, 100), step }
+    }
+
+    fn keys() -> PrivateKeys {
+        PrivateKeys::from([(Epoch(2), Zeroizing::new(OLD)), (Epoch(3), Zeroizing::new(NEW))])
+    }
+
+    #[test]
+    fn what_is_stored_is_read_at_every_step() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (mut file, nothing) = KeysFile::open(dir.path(), NODE).expect("opens");
+        assert!(nothing.is_none());
+        let steps = [
+            Step::Steady { destroyed: None },
+            Step::Steady { destroyed: Some(Epoch(2)) },
+            Step::Prepared { next: key(4, 150) },
+            Step::Proving { next: key(4, 150) },
+            Step::Committed { prev: key(2, 50), accept_until: 1000 },
+            Step::Replaced { old: Epoch(2), other: Some(Epoch(4)), why: Why::Compromised },
+            Step::Replaced { old: Epoch(2), other: None, why: Why::Lost },
+            Step::Replaced { old: Epoch(2), other: None, why: Why::RolledBack },
+        ];
+        for step in steps {
+            file.store(&progress(step), &keys()).expect("stored");
+            let (_, read) = KeysFile::open(dir.path(), NODE).expect("opens again");
+            let (read, private) = read.expect("something is there");
+            assert_eq!(read, progress(step));
+            assert_eq!(private.get(&Epoch(3)), Some(&Zeroizing::new(NEW)));
+        }
+    }
+
+    #[test]
+    fn what_an_earlier_membership_left_is_nothing_to_the_next_one() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (mut file, _) = KeysFile::open(dir.path(), NODE).expect("opens");
+        file.store(&progress(Step::Steady { destroyed: None }), &keys()).expect("stored");
+        let (_, read) = KeysFile::open(dir.path(), NodeId([8; 32])).expect("opens");
+        assert!(read.is_none());
+        fs::write(dir.path().join("keys.a"), b"damaged").expect("written");
+        fs::write(dir.path().join("keys.b"), b"damaged").expect("written");
+        forget(dir.path()).expect("removed unread");
+        assert_eq!(fs::read_dir(dir.path()).expect("a directory").count(), 0);
+    }
+
+    #[test]
+    fn a_key_that_is_not_in_use_any_more_is_in_no_file() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (mut file, _) = KeysFile::open(dir.path(), NODE).expect("opens");
+        let holds = |key: [u8; 32]| {
+            let files =
+                fs::read_dir(dir.path()).expect("a directory").map(|file| file.expect("a file").path());
+            files.filter(|path| fs::read(path).expect("a file").windows(32).any(|part| part == key)).count()
+        };
+        file.store(&progress(Step::Committed { prev: key(2, 50), accept_until: 1000 }), &keys())
+            .expect("stored");
+        assert_eq!((holds(OLD), holds(NEW)), (2, 2));
+        // Though memory still has it.
+        file.store(&progress(Step::Steady { destroyed: Some(Epoch(2)) }), &keys()).expect("stored");
+        assert_eq!((holds(OLD), holds(NEW)), (0, 2));
     }
 }

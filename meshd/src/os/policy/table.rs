@@ -2,7 +2,7 @@
 //!
 //! A chain is named after what is in it, so one that is there never changes. Names of users stand nowhere.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write as _;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
@@ -60,6 +60,8 @@ const V6: Family =
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Rules {
     exprs: Vec<Vec<Value>>,
+    /// The same as text: looking through all of them for each would take long for many.
+    known: HashSet<String>,
     /// Rules, and elements in them.
     weight: usize,
 }
@@ -67,7 +69,7 @@ pub(super) struct Rules {
 impl Rules {
     /// Adds a rule, with as many elements as are in it; one that is there already would say nothing.
     pub(super) fn push(&mut self, expr: Vec<Value>, weight: usize) {
-        if !self.exprs.contains(&expr) {
+        if self.known.insert(json!(expr).to_string()) {
             self.exprs.push(expr);
             self.weight += weight + 1;
         }

@@ -17,6 +17,7 @@ impl<P: Copy + Ord> Rotation<P> {
             if now.date.is_none() || !(self.has_looked || has_waited) {
                 return;
             }
+            self.seq = self.seq.max(self.seq_min);
             if !matches!(self.phase, Phase::Replacing(_)) {
                 return self.store(self.durable(self.step()), Then::Resume);
             }
