@@ -4,11 +4,17 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::Duration;
 
 use nix::fcntl::{Flock, FlockArg};
 
 /// Bits of a mode that let others in.
 const OTHERS: u32 = 0o077;
+/// A daemon that was killed while it started a program leaves the lock to a child that has not become that program yet:
+/// so many looks, this far apart, until it has.
+const LOOKS: u32 = 40;
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// Reports a state directory that can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -70,9 +76,8 @@ impl StateDir {
             .map_err(io("open the lock of"))?;
         let mut holder = String::new();
         Read::by_ref(&mut file).take(256).read_to_string(&mut holder).map_err(io("read the lock of"))?;
-        let mut lock = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, _)| {
-            StateDirError::Held { path: path.to_owned(), holder: holder.trim().to_owned() }
-        })?;
+        let mut lock = locked(file)
+            .ok_or_else(|| StateDirError::Held { path: path.to_owned(), holder: holder.trim().to_owned() })?;
         // Over the old line, and cut afterwards: a file that was cut first may find no room on a full disk.
         let line = format!("pid {}\n", std::process::id());
         let written = lock.rewind().and_then(|()| lock.write_all(line.as_bytes()));
@@ -89,6 +94,18 @@ impl StateDir {
     pub fn join(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
+}
+
+/// Takes the lock, unless another daemon has it.
+fn locked(mut file: File) -> Option<Flock<File>> {
+    for _ in 0..LOOKS {
+        file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => return Some(lock),
+            Err((file, _)) => file,
+        };
+        sleep(LOOK_AGAIN);
+    }
+    None
 }
 
 /// Refuses when the directory, or anything right below it, lets others in.

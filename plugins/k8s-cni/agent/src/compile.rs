@@ -82,20 +82,27 @@ pub fn compile(cluster: &Cluster, network: &str, node: Option<&str>, weight_max:
     }
 }
 
+/// What the policies of a namespace weigh: together, and each.
+#[derive(Default)]
+struct Weights<'a> {
+    sum: usize,
+    policies: Vec<(usize, &'a Name)>,
+}
+
 /// Policies that weigh at least so much together: the heaviest of the namespace that weighs most, again and again.
 fn heaviest<'a>(weights: &BTreeMap<&'a Name, usize>, mut over: usize) -> Vec<&'a Name> {
-    let mut namespaces: BTreeMap<&str, (usize, Vec<(usize, &'a Name)>)> = BTreeMap::new();
+    let mut namespaces: BTreeMap<&str, Weights<'a>> = BTreeMap::new();
     for (name, weight) in weights.iter().filter(|(_, weight)| **weight > 0) {
-        let (sum, policies) = namespaces.entry(&name.namespace).or_default();
-        *sum += weight;
-        policies.push((*weight, *name));
+        let of = namespaces.entry(&name.namespace).or_default();
+        of.sum += weight;
+        of.policies.push((*weight, *name));
     }
-    namespaces.values_mut().for_each(|(_, policies)| policies.sort_unstable());
+    namespaces.values_mut().for_each(|of| of.policies.sort_unstable());
     let mut heaviest = Vec::new();
     while over > 0 {
-        let Some((sum, policies)) = namespaces.values_mut().max_by_key(|(sum, _)| *sum) else { break };
-        let Some((weight, name)) = policies.pop() else { break };
-        *sum -= weight;
+        let Some(of) = namespaces.values_mut().max_by_key(|of| of.sum) else { break };
+        let Some((weight, name)) = of.policies.pop() else { break };
+        of.sum -= weight;
         over = over.saturating_sub(weight);
         heaviest.push(name);
     }
