@@ -248,11 +248,8 @@ fn open_keys(
     let keys =
         KeyRotation::open(state.path(), &membership.secrets, published.as_ref(), periods, clock::wall())
             .map_err(|error| failed(&error))?;
-    let had_one = membership.secrets.forget_first_tunnel();
-    // Also if there was none: an end in the middle of the last write may have left it in the second copy.
-    match membership.store(state.path()) {
-        Err(error) if had_one => return Err(failed(&error)),
-        Ok(()) | Err(_) => {}
+    if membership.secrets.forget_first_tunnel() {
+        membership.store(state.path()).map_err(|error| failed(&error))?;
     }
     Ok(keys)
 }
