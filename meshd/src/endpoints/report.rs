@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use meshd_api::{ApiError, CheckReply, ClaimReply, Labels};
+use meshd_api::{ApiError, CheckReply, ClaimReply};
 use meshd_wire::EndpointId;
 
 use super::claimant::TakeError;
@@ -27,8 +27,6 @@ pub enum Report {
     Wired {
         /// Which one.
         id: EndpointId,
-        /// What it was judged by.
-        labels: Labels,
         /// What was made.
         result: Result<(), WiringError>,
     },

@@ -5,7 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
@@ -114,6 +115,8 @@ pub struct Wiring {
     settings: WiringSettings,
     policies: Enforcement,
     firewall: Batcher<Filter, (EndpointId, Option<Admission>), Result<(), WiringError>>,
+    /// Whether nobody is to be admitted: said by the event loop, which never waits for the packet filter.
+    is_cut_off: Arc<AtomicBool>,
     /// Removes pairs of links.
     pairs: Batcher<(), EndpointId, Result<(), VethError>>,
     /// Forgets tracked connections of addresses.
@@ -125,7 +128,7 @@ pub struct Wiring {
 /// The packet filter, and whether it admits anybody.
 struct Filter {
     firewall: Firewall,
-    is_cut_off: bool,
+    is_cut_off: Arc<AtomicBool>,
 }
 
 impl Wiring {
@@ -152,10 +155,12 @@ impl Wiring {
                 tell(None, &error);
             }
         }
+        let is_cut_off = Arc::default();
         Ok(Self {
             settings,
             policies,
-            firewall: Batcher::new(Filter { firewall: firewall?, is_cut_off: false }),
+            firewall: Batcher::new(Filter { firewall: firewall?, is_cut_off: Arc::clone(&is_cut_off) }),
+            is_cut_off,
             pairs: Batcher::new(()),
             connections: Batcher::new(()),
             passage: Mutex::new(None),
@@ -178,7 +183,7 @@ impl Wiring {
         let undone = match (&wired, entry.stage) {
             (Ok(_), _) => Ok(()),
             // Its container lives. What was admitted when this began is not any more.
-            (Err(WiringError::CutOff), Stage::Attached) => self.take_down(entry.id),
+            (Err(_), Stage::Attached) if self.is_cut_off.load(Ordering::Acquire) => self.take_down(entry.id),
             (Err(_), _) if was_admitted => Ok(()),
             // It is isolated, and looked at again.
             (Err(_), Stage::Attached) => self.judge(entry.id, None),
@@ -200,22 +205,25 @@ impl Wiring {
         expelled.and(unrouted).and(removed).and_then(|()| self.release(entry.id))
     }
 
-    /// Isolates all endpoints and takes their links down, which ends their routes. Until [`Wiring::let_in`] none is
-    /// attached: whoever is being attached meanwhile is not admitted, and takes its own link down.
+    /// Says whether endpoints may be attached. If not, whoever is being attached is not admitted any more, and takes
+    /// its own link down; [`Wiring::cut_off`] does the same for the others.
+    pub fn set_cut_off(&self, is_cut_off: bool) {
+        self.is_cut_off.store(is_cut_off, Ordering::Release);
+    }
+
+    /// Isolates all endpoints and takes their links down, which ends their routes, unless they may be attached again by
+    /// now.
     pub fn cut_off(&self) -> Result<(), WiringError> {
         let mut filter = self.firewall.state();
-        filter.is_cut_off = true;
+        if !filter.is_cut_off.load(Ordering::Acquire) {
+            return Ok(());
+        }
         let all = filter.firewall.admitted().keys().map(|id| (*id, None)).collect();
         let expelled = filter.firewall.change(&all).map_err(WiringError::Firewall);
         drop(filter);
         let pairs = Veth::list().map_err(WiringError::Pairs)?;
         let down = pairs.iter().map(Veth::take_down).fold(Ok(()), Result::and).map_err(WiringError::Pair);
         expelled.and(down)
-    }
-
-    /// Lets endpoints be attached again.
-    pub fn let_in(&self) {
-        self.firewall.state().is_cut_off = false;
     }
 
     /// Removes what is left of an endpoint that nobody knows.
@@ -375,7 +383,8 @@ fn judge_all(
     wanted: Vec<(EndpointId, Option<Admission>)>,
 ) -> Vec<Result<(), WiringError>> {
     let Filter { firewall, is_cut_off } = filter;
-    let is_refused = |admission: &Option<Admission>| *is_cut_off && admission.is_some();
+    let is_cut_off = is_cut_off.load(Ordering::Acquire);
+    let is_refused = |admission: &Option<Admission>| is_cut_off && admission.is_some();
     let together: BTreeMap<EndpointId, Option<Admission>> = wanted.iter().cloned().collect();
     let is_any_refused = wanted.iter().any(|(_, admission)| is_refused(admission));
     if together.len() == wanted.len() && !is_any_refused && firewall.change(&together).is_ok() {

@@ -239,6 +239,7 @@ impl Mesh {
         let may_be_admitted = if self.is_revoked() { &[][..] } else { entries };
         let started = Wiring::start(settings, entries, may_be_admitted, self.rulebook());
         let wiring = Arc::new(started.map_err(|error| wiring_failed(&error))?);
+        wiring.set_cut_off(self.is_revoked());
         self.endpoints.wiring = Some(Arc::clone(&wiring));
         Ok(wiring)
     }
@@ -276,7 +277,7 @@ impl Mesh {
     pub fn on_report(&mut self, report: Report) {
         match report {
             Report::Addressed { id, taken, missing } => self.on_addressed(id, &taken, missing),
-            Report::Wired { id, labels, result } => self.on_wired(id, &labels, result),
+            Report::Wired { id, result } => self.on_wired(id, result),
             Report::Unwired { id, result } => self.on_unwired(id, result),
             Report::Checked { result, answer } => {
                 let result = result.map_err(|error| wiring_failed(&error));

@@ -152,6 +152,7 @@ fn endpoints_that_are_cut_off_are_isolated_until_they_are_attached_again() {
     node.attach_all([&a, &b]);
     node.assert_reached(&a, &b);
     let inside = said(&a.space, "ip", "-o address");
+    node.wiring.set_cut_off(true);
     node.space.inside(|| node.wiring.cut_off()).expect("the endpoints are cut off");
     let survey = node.survey(&[]);
     assert!(survey.pairs.len() == 2 && survey.pairs.values().all(|pair| !pair.is_up), "{:?}", survey.pairs);
@@ -162,7 +163,7 @@ fn endpoints_that_are_cut_off_are_isolated_until_they_are_attached_again() {
         assert!(faults.contains(&format!("missing: {} in attached", host_link(endpoint.id()))), "{faults:?}");
     }
     assert_eq!(said(&a.space, "ip", "-o address"), inside, "the container has what it had");
-    node.wiring.let_in();
+    node.wiring.set_cut_off(false);
     node.attach_all([&a, &b]);
     node.assert_reached(&a, &b);
 }
@@ -306,6 +307,7 @@ fn who_is_wired_while_all_are_cut_off_is_not_let_in_again() {
     let [a, b] = [1, 2].map(Endpoint::new);
     let entries = [a.entry(), Entry { stage: Stage::Wiring, ..b.entry() }];
     node.attach(&entries[0]).expect("the endpoint is attached");
+    node.wiring.set_cut_off(true);
     node.space.inside(|| node.wiring.cut_off()).expect("all are cut off");
     // These were begun before, and come to their end only now.
     for entry in &entries {
@@ -320,7 +322,7 @@ fn who_is_wired_while_all_are_cut_off_is_not_let_in_again() {
     let faults = node.faults(&entries[0]).join("\n");
     assert!(faults.contains("missing: "), "{faults}");
 
-    node.wiring.let_in();
+    node.wiring.set_cut_off(false);
     for entry in &entries {
         node.attach(entry).expect("the endpoint is attached");
     }

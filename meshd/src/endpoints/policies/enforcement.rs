@@ -17,6 +17,8 @@ pub struct Enforcement {
     rulebook: ArcSwap<Rulebook>,
     /// Endpoints whose policies are too heavy: they have none, and do nothing.
     isolated: ArcSwap<BTreeSet<EndpointId>>,
+    /// What endpoints are judged by, as it was said last. Effects may overtake each other, so each takes this.
+    said: Mutex<BTreeMap<EndpointId, Held>>,
     enforced: Mutex<Enforced>,
 }
 
@@ -32,6 +34,7 @@ struct Enforced {
 }
 
 /// What an endpoint is judged by.
+#[derive(Clone)]
 struct Held {
     attachment: Attachment,
     labels: Labels,
@@ -54,7 +57,8 @@ impl Enforcement {
         let enforced =
             Enforced { table, held, rulebook: Arc::clone(&rulebook), restrictions, is_behind: false };
         let isolated = ArcSwap::from_pointee(isolated);
-        Ok(Self { rulebook: ArcSwap::new(rulebook), isolated, enforced: Mutex::new(enforced) })
+        let (said, enforced) = (Mutex::default(), Mutex::new(enforced));
+        Ok(Self { rulebook: ArcSwap::new(rulebook), isolated, said, enforced })
     }
 
     /// The rulebook that holds.
@@ -87,11 +91,17 @@ impl Enforcement {
         self.change(|_| {})
     }
 
+    /// Notes what an endpoint is judged by from now on, without waiting for the packet filter: in force with
+    /// [`Enforcement::hold`], or with [`Enforcement::regard`] if it is held already.
+    pub fn say(&self, entry: &Entry) {
+        self.said().insert(entry.id, Held::of(entry));
+    }
+
     /// Restricts an endpoint, before its first packet. One that is new must not be too heavy, nor make another one so.
     pub fn hold(&self, entry: &Entry) -> Result<(), FirewallError> {
         let mut enforced = self.enforced();
         enforced.follow(self.rulebook.load_full());
-        enforced.held.insert(entry.id, Held::of(entry));
+        enforced.held.insert(entry.id, self.newest(entry));
         enforced.judge(entry.id);
         let may_be = |heavy: &BTreeSet<EndpointId>| {
             entry.stage != Stage::Wiring || heavy.is_subset(&self.isolated.load())
@@ -110,7 +120,7 @@ impl Enforcement {
         self.change(|enforced| {
             for entry in entries {
                 if let Some(held) = enforced.held.get_mut(&entry.id) {
-                    *held = Held::of(entry);
+                    *held = self.newest(entry);
                     enforced.judge(entry.id);
                 }
             }
@@ -119,6 +129,7 @@ impl Enforcement {
 
     /// Forgets one whose link is gone.
     pub fn release(&self, id: EndpointId) -> Result<(), FirewallError> {
+        self.said().remove(&id);
         self.change(|enforced| enforced.forget(id))
     }
 
@@ -181,6 +192,15 @@ impl Enforcement {
             tell(&before, &isolated);
             self.isolated.store(Arc::new(isolated));
         }
+    }
+
+    fn newest(&self, entry: &Entry) -> Held {
+        self.said().get(&entry.id).cloned().unwrap_or_else(|| Held::of(entry))
+    }
+
+    /// Held for a look alone, never over a run of nft.
+    fn said(&self) -> MutexGuard<'_, BTreeMap<EndpointId, Held>> {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A panic between two changes leaves nothing that the next change could not cope with.

@@ -309,14 +309,11 @@ impl Mesh {
             }
         };
         self.endpoints.attaching.insert(id, attaching);
-        let labels = entry.labels.clone();
+        wiring.policies().say(&entry);
         self.endpoints.run(
             &wiring,
-            move |wiring| {
-                let result = wiring.attach(&entry).map(drop);
-                Report::Wired { id, labels: entry.labels, result }
-            },
-            Some(Report::Wired { id, labels, result: Err(WiringError::BrokenOff) }),
+            move |wiring| Report::Wired { id, result: wiring.attach(&entry).map(drop) },
+            Some(Report::Wired { id, result: Err(WiringError::BrokenOff) }),
         );
         true
     }
@@ -332,7 +329,7 @@ impl Mesh {
     }
 
     /// Says that an endpoint is there, to the mesh and to who asked.
-    pub(super) fn on_wired(&mut self, id: EndpointId, labels: &Labels, result: Result<(), WiringError>) {
+    pub(super) fn on_wired(&mut self, id: EndpointId, result: Result<(), WiringError>) {
         let Some(attaching) = self.endpoints.attaching.remove(&id) else { return self.finish(id) };
         let was_attached = self.endpoints.entry(id).is_some_and(|entry| entry.stage == Stage::Attached);
         let said = result.map_err(|error| wiring_failed(&error)).and_then(|()| {
@@ -342,12 +339,7 @@ impl Mesh {
             }
             let gone = || ApiError::new(ErrorCode::Internal, "the endpoint is gone");
             let entry = self.endpoints.entry(id).cloned().ok_or_else(gone)?;
-            self.claim_entry(&entry)?;
-            if entry.labels != *labels {
-                // It was told others meanwhile.
-                self.repair(move |wiring| wiring.policies().regard(&[entry]).map_err(WiringError::Policies));
-            }
-            Ok(())
+            self.claim_entry(&entry)
         });
         match said {
             Ok(()) if was_attached => {

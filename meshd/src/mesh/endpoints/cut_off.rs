@@ -16,7 +16,9 @@ impl Mesh {
     /// Lets the links of endpoints follow the standing of this node.
     pub(super) fn heed_standing(&mut self) {
         let is_revoked = self.is_revoked();
-        if self.endpoints.wiring.is_none() || is_revoked == self.endpoints.is_cut_off {
+        let Some(wiring) = &self.endpoints.wiring else { return };
+        wiring.set_cut_off(is_revoked);
+        if is_revoked == self.endpoints.is_cut_off {
             return;
         }
         if is_revoked {
@@ -25,9 +27,6 @@ impl Mesh {
         } else {
             // The next look wires again what is not as it shall be.
             self.endpoints.is_cut_off = false;
-            if let Some(wiring) = &self.endpoints.wiring {
-                wiring.let_in();
-            }
             self.look_soon(Instant::now());
         }
     }
@@ -36,6 +35,7 @@ impl Mesh {
     pub(super) fn cut_off(&mut self) {
         let Some(wiring) = self.endpoints.wiring.clone() else { return };
         self.endpoints.is_cut_off = true;
+        wiring.set_cut_off(true);
         let effect = |wiring: &Wiring| Report::CutOff { result: wiring.cut_off() };
         self.endpoints.run(&wiring, effect, Some(Report::CutOff { result: Err(WiringError::BrokenOff) }));
     }

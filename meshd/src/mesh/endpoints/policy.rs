@@ -68,6 +68,7 @@ impl Mesh {
         if !rulebook.is_as(&wiring.policies().rulebook()) {
             wiring.policies().replace(rulebook);
         }
+        changed.iter().for_each(|entry| wiring.policies().say(entry));
         let effect = move |wiring: &Wiring| {
             let result = wiring.policies().regard(&changed).map_err(WiringError::Policies);
             Report::Ruled { result, tell: Box::new(tell) }
