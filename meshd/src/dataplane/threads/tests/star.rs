@@ -32,6 +32,11 @@ pub(super) const FLOWS: usize = 16;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Time between two datagrams of a flow.
 const PACE: Duration = Duration::from_millis(4);
+/// Datagrams of a flow under way at once: all flows together fit into every queue, so that a machine with other
+/// work slows them down and loses none.
+const WINDOW: u32 = 4;
+/// A flow with no room goes on after so long: what was under way may be lost.
+const STALLED: Duration = Duration::from_millis(100);
 /// Room for what comes while a busy machine lets nobody read.
 const BUFFER_LEN: usize = 8 << 20;
 const DATAGRAM_LEN: usize = 200;
@@ -118,15 +123,22 @@ impl Star {
         let pairs = (1..self.spaces.len()).flat_map(|spoke| [(0, spoke), (spoke, 0)]);
         self.sources = pairs
             .flat_map(|(from, to)| (0..FLOWS).map(move |_| (from, to)))
-            .map(|(from, to)| Source::new(&self.spaces[from], from, to))
+            .map(|(from, to)| Source::new(&self.spaces[from], from, to, &self.sinks[to]))
             .collect();
         for node in 0..self.spaces.len() {
             let own: Vec<Source> =
                 self.sources.iter().filter(|source| source.from == node).cloned().collect();
             let stop = Arc::clone(&self.stop);
             self.senders.push(std::thread::spawn(move || {
+                let mut flows: Vec<(Source, Instant)> =
+                    own.into_iter().map(|source| (source, Instant::now())).collect();
                 while !stop.load(Ordering::Relaxed) {
-                    own.iter().for_each(Source::send);
+                    for (source, last) in &mut flows {
+                        if source.under_way() < WINDOW || last.elapsed() > STALLED {
+                            source.send();
+                            *last = Instant::now();
+                        }
+                    }
                     std::thread::sleep(PACE);
                 }
             }));
@@ -236,8 +248,8 @@ impl Star {
     }
 
     fn received(&self, source: &Source) -> Vec<Received> {
-        let received = self.sinks[source.to].received.lock().unwrap();
-        received.get(&SocketAddr::V4(source.address)).cloned().unwrap_or_default()
+        let arrivals = source.arrivals.lock().unwrap();
+        arrivals.get(&SocketAddr::V4(source.address)).cloned().unwrap_or_default()
     }
 }
 
@@ -337,14 +349,17 @@ struct Source {
     from: usize,
     to: usize,
     sent: Arc<AtomicU32>,
+    /// What its sink took, of this flow and others.
+    arrivals: Arc<Mutex<Arrivals>>,
 }
 
 impl Source {
-    fn new(space: &Space, from: usize, to: usize) -> Self {
+    fn new(space: &Space, from: usize, to: usize, sink: &Sink) -> Self {
         let socket = space.inside(|| UdpSocket::bind((addr4(from), 0))).expect("a socket is bound");
         socket.connect((addr4(to), SINK_PORT)).expect("a socket is connected");
         let SocketAddr::V4(address) = socket.local_addr().expect("it is bound") else { unreachable!() };
-        Self { socket: Arc::new(socket), address, from, to, sent: Arc::default() }
+        let arrivals = Arc::clone(&sink.arrivals);
+        Self { socket: Arc::new(socket), address, from, to, sent: Arc::default(), arrivals }
     }
 
     /// Sends the next number. What the host refuses, because the node is away, was not sent.
@@ -359,11 +374,21 @@ impl Source {
     fn sent(&self) -> u32 {
         self.sent.load(Ordering::Relaxed)
     }
+
+    /// Datagrams after the last one that came.
+    fn under_way(&self) -> u32 {
+        let arrivals = self.arrivals.lock().unwrap();
+        let last = arrivals.get(&SocketAddr::V4(self.address)).and_then(|received| received.last());
+        self.sent().saturating_sub(last.map_or(0, |last| last.number + 1))
+    }
 }
+
+/// What came of each flow, in the order of arrival.
+type Arrivals = HashMap<SocketAddr, Vec<Received>>;
 
 /// Takes all datagrams of one namespace.
 struct Sink {
-    received: Arc<Mutex<HashMap<SocketAddr, Vec<Received>>>>,
+    arrivals: Arc<Mutex<Arrivals>>,
     stop: Arc<AtomicBool>,
     reader: Option<JoinHandle<()>>,
 }
@@ -375,9 +400,9 @@ impl Sink {
             space.inside(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, SINK_PORT))).expect("it is free");
         setsockopt(&socket, sockopt::RcvBufForce, &BUFFER_LEN).expect("there is memory");
         socket.set_read_timeout(Some(Duration::from_millis(20))).expect("a timeout is set");
-        let received: Arc<Mutex<HashMap<SocketAddr, Vec<Received>>>> = Arc::default();
+        let arrivals: Arc<Mutex<Arrivals>> = Arc::default();
         let stop: Arc<AtomicBool> = Arc::default();
-        let (into, until) = (Arc::clone(&received), Arc::clone(&stop));
+        let (into, until) = (Arc::clone(&arrivals), Arc::clone(&stop));
         let reader = std::thread::Builder::new().name(format!("sink-{node}")).spawn(move || {
             let mut buffer = [0; DATAGRAM_LEN];
             while !until.load(Ordering::Relaxed) {
@@ -387,7 +412,7 @@ impl Sink {
                 into.lock().unwrap().entry(source).or_default().push(one);
             }
         });
-        Self { received, stop, reader: Some(reader.expect("a thread starts")) }
+        Self { arrivals, stop, reader: Some(reader.expect("a thread starts")) }
     }
 }
 
