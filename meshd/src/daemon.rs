@@ -247,6 +247,13 @@ impl Daemon {
                     mesh.rotate_keys(&mut self.counters);
                 }
             }
+            News::Log => {
+                if let Some(mesh) = &mut self.mesh
+                    && let Some(statements) = mesh.log_keys(&mut self.counters)
+                {
+                    errand::log(mesh, statements, self.inlets.messages.clone());
+                }
+            }
             News::Registries(findings) => {
                 if let Some(mesh) = &mut self.mesh {
                     mesh.on_findings(findings, &mut self.counters);

@@ -13,6 +13,7 @@ mod entry;
 mod external;
 #[cfg(test)]
 pub(crate) mod fixture;
+mod key_log;
 mod links;
 mod naming;
 mod prefixes;
@@ -49,6 +50,7 @@ use crate::tls::Admission;
 use clock_floor::ClockFloor;
 use endpoints::Endpoints;
 use external::ExternalsFile;
+use key_log::KeyLog;
 use links::RegistryLink;
 use naming::Naming;
 use rotation::KeyRotation;
@@ -79,6 +81,8 @@ pub enum News {
     Endpoints(Report),
     /// The rotation of the tunnel key has something to do.
     Keys,
+    /// Something is to be logged.
+    Log,
 }
 
 /// A mesh in operation.
@@ -132,6 +136,7 @@ pub struct Mesh {
     naming: Naming,
     endpoints: Endpoints,
     rotation: KeyRotation,
+    key_log: KeyLog,
 }
 
 impl Mesh {
@@ -139,12 +144,14 @@ impl Mesh {
     pub async fn news(&mut self) -> News {
         let mut findings = Vec::new();
         let wait = self.rotation.wait(self.keys_now());
+        let log_wait = self.key_log.wait();
         tokio::select! {
             biased;
             Some(event) = self.plane_events.recv() => News::Tunnels(event),
             Some(report) = self.endpoints.report() => News::Endpoints(report),
             1.. = self.findings.recv_many(&mut findings, FINDINGS_MAX) => News::Registries(findings),
             () = sleep(wait.unwrap_or_default()), if wait.is_some() => News::Keys,
+            () = sleep(log_wait.unwrap_or_default()), if log_wait.is_some() => News::Log,
             else => std::future::pending().await,
         }
     }

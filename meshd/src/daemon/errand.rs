@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 
 use meshd_api::{AddExternalReply, ApiError, ErrorCode, LeaveReply, MemberReply};
 use meshd_trust::Roster;
-use meshd_wire::enrol::RegistryHint;
+use meshd_wire::enrol::{KeyStatement, RegistryHint};
 use meshd_wire::{JoinToken, OrgId, PublicKey};
 use tokio::sync::mpsc;
 
@@ -113,6 +113,21 @@ pub fn start(mesh: &mut Mesh, errand: Errand, messages: mpsc::Sender<Message>) {
             }
         };
         say(&messages, Message::Errand { node, errand, help }).await;
+    });
+}
+
+/// Asks a steward to log what became of this node's keys.
+pub fn log(mesh: &Mesh, statements: Vec<KeyStatement>, messages: mpsc::Sender<Message>) {
+    let (call, node) = (StewardCall::new(mesh), mesh.node);
+    tokio::spawn(async move {
+        let result = match call {
+            Ok(call) => enrol::log(&call.at, &call.key, |key| call.is_steward(key), statements).await,
+            Err(error) => Err(error),
+        };
+        let logged = result.map_err(|error| {
+            tracing::warn!(error = crate::chain::of(&error), "no steward logged the keys of this node");
+        });
+        say(&messages, Message::Logged { node, logged: logged.ok() }).await;
     });
 }
 

@@ -99,6 +99,11 @@ impl Daemon {
                     mesh.on_errand(errand, help, &self.state, &mut self.counters);
                 }
             }
+            Message::Logged { node, logged } => {
+                if let Some(mesh) = self.mesh.as_mut().filter(|mesh| mesh.node == node) {
+                    mesh.on_logged(logged, &mut self.counters);
+                }
+            }
             // Who asks for a mesh that was left finds the answer missing, and may have stopped waiting.
             Message::Learn { node, values, net, reply } => {
                 if let Some(mesh) = self.mesh.as_mut().filter(|mesh| mesh.node == node) {

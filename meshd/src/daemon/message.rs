@@ -4,6 +4,7 @@ use ipnet::IpNet;
 use meshd_api::{AddExternalReply, LeaveReply, MemberReply};
 use meshd_core::pool::Claimed as ClaimedNet;
 use meshd_trust::Refusal;
+use meshd_wire::enrol::LoggedLeaf;
 use meshd_wire::{NodeId, TokenId};
 use tokio::sync::oneshot;
 
@@ -55,6 +56,13 @@ pub enum Message {
         errand: Errand,
         /// What the steward gave; none when no steward helped.
         help: Option<Help>,
+    },
+    /// A steward has logged what became of this node's keys, or did not.
+    Logged {
+        /// Node that asked: this host may have left that mesh meanwhile.
+        node: NodeId,
+        /// What it has logged; none when no steward answered.
+        logged: Option<Vec<LoggedLeaf>>,
     },
     /// A claimant has read values in a registry.
     Learn {

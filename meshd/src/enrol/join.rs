@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use meshd_api::ApiError;
 use meshd_trust::{Floor, Freshness, Refusal, Roster, join as proof};
-use meshd_wire::enrol::{EnrolReply, EnrolRequest, ExternalAddress, Refused, RegistryHint};
+use meshd_wire::enrol::{
+    EnrolReply, EnrolRequest, ExternalAddress, KeyStatement, LoggedLeaf, Refused, RegistryHint,
+};
 use meshd_wire::{JoinToken, MeshId, OrgId, PublicKey, Timestamp};
 use minicbor::bytes::ByteVec;
 
@@ -165,9 +167,10 @@ impl Claimed {
         match reply {
             EnrolReply::Claimed { cert, externals } => Ok(Self { cert, externals }),
             EnrolReply::Refused { why } => Err(StewardCallError::Refused(why)),
-            EnrolReply::Chain { .. } | EnrolReply::Admitted { .. } | EnrolReply::Done => {
-                Err(StewardCallError::OutOfTurn)
-            }
+            EnrolReply::Chain { .. }
+            | EnrolReply::Admitted { .. }
+            | EnrolReply::Done
+            | EnrolReply::Logged { .. } => Err(StewardCallError::OutOfTurn),
         }
     }
 }
@@ -230,9 +233,10 @@ async fn attempt_join(
                 (cert, records, registries, stewards)
             }
             EnrolReply::Refused { why } => return Err(refusal(why, name)),
-            EnrolReply::Chain { .. } | EnrolReply::Done | EnrolReply::Claimed { .. } => {
-                return Err(JoinError::OutOfTurn);
-            }
+            EnrolReply::Chain { .. }
+            | EnrolReply::Done
+            | EnrolReply::Claimed { .. }
+            | EnrolReply::Logged { .. } => return Err(JoinError::OutOfTurn),
         };
     let arrived_at = now();
     roster.accept_all(&envelopes(records), arrived_at);
@@ -261,9 +265,10 @@ async fn prove_steward(
         EnrolReply::Chain { now, records } => (now, envelopes(records)),
         EnrolReply::Refused { why: Refused::WrongMesh } => return Err(JoinError::OtherMesh),
         EnrolReply::Refused { why } => return Err(JoinError::Refused(describe(why))),
-        EnrolReply::Admitted { .. } | EnrolReply::Done | EnrolReply::Claimed { .. } => {
-            return Err(JoinError::OutOfTurn);
-        }
+        EnrolReply::Admitted { .. }
+        | EnrolReply::Done
+        | EnrolReply::Claimed { .. }
+        | EnrolReply::Logged { .. } => return Err(JoinError::OutOfTurn),
     };
     let own_now = now();
     let mut roster = Roster::new(token.mesh, Floor::from(token));
@@ -295,7 +300,8 @@ pub async fn renew(
         EnrolReply::Chain { .. }
         | EnrolReply::Refused { .. }
         | EnrolReply::Done
-        | EnrolReply::Claimed { .. } => Err(StewardCallError::OutOfTurn),
+        | EnrolReply::Claimed { .. }
+        | EnrolReply::Logged { .. } => Err(StewardCallError::OutOfTurn),
     }
 }
 
@@ -309,6 +315,29 @@ pub async fn claim(
     claim: Vec<u8>,
 ) -> Result<Claimed, StewardCallError> {
     Claimed::of(ask(at, key, is_steward, &EnrolRequest::Claim { claim }).await?)
+}
+
+/// Asks for leaves about the node's own keys, on one connection; gives those that were logged until one was not.
+pub async fn log(
+    at: &[SocketAddr],
+    key: &RawKey,
+    is_steward: impl Fn(&PublicKey) -> bool,
+    statements: Vec<KeyStatement>,
+) -> Result<Vec<LoggedLeaf>, StewardCallError> {
+    let mut client = connect_steward(at, key, is_steward).await?;
+    let mut leaves = Vec::with_capacity(statements.len());
+    for statement in statements {
+        match client.call(&EnrolRequest::Log { statement }).await.map_err(StewardCallError::NoAnswer)? {
+            EnrolReply::Logged { leaf } => leaves.push(leaf),
+            EnrolReply::Refused { why } if leaves.is_empty() => return Err(StewardCallError::Refused(why)),
+            EnrolReply::Refused { .. } => break,
+            EnrolReply::Chain { .. }
+            | EnrolReply::Admitted { .. }
+            | EnrolReply::Done
+            | EnrolReply::Claimed { .. } => return Err(StewardCallError::OutOfTurn),
+        }
+    }
+    Ok(leaves)
 }
 
 /// Says farewell; `leave` is the envelope of a NodeLeave.
@@ -333,7 +362,8 @@ pub async fn refresh(
         EnrolReply::Admitted { .. }
         | EnrolReply::Refused { .. }
         | EnrolReply::Done
-        | EnrolReply::Claimed { .. } => Err(StewardCallError::OutOfTurn),
+        | EnrolReply::Claimed { .. }
+        | EnrolReply::Logged { .. } => Err(StewardCallError::OutOfTurn),
     }
 }
 
@@ -354,7 +384,8 @@ fn done(reply: EnrolReply) -> Result<(), StewardCallError> {
         EnrolReply::Chain { .. }
         | EnrolReply::Admitted { .. }
         | EnrolReply::Refused { .. }
-        | EnrolReply::Claimed { .. } => Err(StewardCallError::OutOfTurn),
+        | EnrolReply::Claimed { .. }
+        | EnrolReply::Logged { .. } => Err(StewardCallError::OutOfTurn),
     }
 }
 

@@ -24,6 +24,10 @@ impl Mesh {
         let EnrolCall { peer_key, peer_addr, exporter, request, reply } = call;
         self.advertise();
         let now = self.clock.now();
+        let request = match request {
+            EnrolRequest::Log { statement } => return self.gather(peer_key, statement, reply),
+            request => request,
+        };
         let answer = match &mut self.steward {
             _ if self.clock.is_suspect() => None,
             Some(steward) => Some(steward.answer(&peer_key, &exporter, &request, now)),
@@ -134,7 +138,7 @@ impl Mesh {
             let code = match &error {
                 InviteError::Ttl | InviteError::Name(_) | InviteError::Labels => ErrorCode::BadRequest,
                 InviteError::NoStation | InviteError::NoHint | InviteError::TooMany => ErrorCode::Unavailable,
-                InviteError::Book(_) => ErrorCode::StorageFailed,
+                InviteError::Book(_) | InviteError::Log(_) => ErrorCode::StorageFailed,
             };
             ApiError::new(code, "no token can be made").with_cause(crate::chain::of(&error))
         })
@@ -235,7 +239,8 @@ pub fn declined(reply: &EnrolReply) -> ApiError {
         EnrolReply::Chain { .. }
         | EnrolReply::Admitted { .. }
         | EnrolReply::Done
-        | EnrolReply::Claimed { .. } => {
+        | EnrolReply::Claimed { .. }
+        | EnrolReply::Logged { .. } => {
             ApiError::new(ErrorCode::Internal, "the steward answered something else than was asked")
         }
     }
@@ -304,5 +309,6 @@ fn outcome(request: &EnrolRequest, answer: &EnrolReply) -> &'static str {
         (EnrolRequest::Leave { .. }, _) => "left",
         (EnrolRequest::Introduce { .. }, _) => "introduced",
         (EnrolRequest::Claim { .. }, _) => "claimed",
+        (EnrolRequest::Log { .. }, _) => "logged",
     }
 }

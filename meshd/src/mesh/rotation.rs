@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use meshd_core::rotation::pairing::SKEW_S;
 use meshd_core::rotation::{
-    Alarm, Channel, Content, Effect, Epoch, KeySince, Leaf, Logging, Now, OwnEpochs, Periods, Rotation,
-    State, Stored as Progress, Use,
+    Alarm, Channel, Content, Effect, Epoch, KeySince, Logging, Now, OwnEpochs, Periods, Rotation, State,
+    Stored as Progress, Use,
 };
 use meshd_tunnel::LocalKey;
 use meshd_wire::record::{EpochKey, NodeKeys, VERSION};
@@ -48,7 +48,7 @@ struct Signed {
 
 /// The tunnel keys of this node and their rotation.
 pub struct KeyRotation {
-    machine: Rotation<NodeId>,
+    pub(super) machine: Rotation<NodeId>,
     periods: Periods,
     private: PrivateKeys,
     /// The key that plain WireGuard peers know.
@@ -89,7 +89,7 @@ impl KeyRotation {
             }
         };
         let running = Now { running: boot(), date: Some(now.0) };
-        let mut machine = Rotation::restore(running, periods, Logging::NoLogYet, progress, random::number());
+        let mut machine = Rotation::restore(running, periods, Logging::Required, progress, random::number());
         // What an old state signs must not have the number of what was signed since.
         machine.never_below(clock::wall_ms());
         if let Some(keys) = published {
@@ -284,7 +284,7 @@ impl Mesh {
     }
 
     /// Does what the rotation asks for.
-    fn turn_keys(&mut self, counters: &mut Counters) {
+    pub(super) fn turn_keys(&mut self, counters: &mut Counters) {
         while let Some(effect) = self.rotation.next_effect() {
             match effect {
                 Effect::MakeKey { epoch } => self.rotation.make_key(epoch),
@@ -309,8 +309,8 @@ impl Mesh {
                 }
                 Effect::Drop { epoch } => drop(self.rotation.private.remove(&epoch)),
                 Effect::Publish(content) => self.publish_keys(&content, counters),
-                Effect::Append(leaf) => tell_leaf(leaf),
-                // Nothing is logged yet, so there is no proof to show.
+                Effect::Append(leaf) => self.log_key(leaf),
+                // Peers do not ask for it.
                 Effect::ShowProof { epoch: _ } => {}
                 Effect::Alarm(alarm) => tell_alarm(alarm),
             }
@@ -372,17 +372,6 @@ pub(super) fn is_accepted(keys: &NodeKeys, now: Timestamp) -> bool {
 /// Removes the files: a new membership has new keys.
 pub fn forget_keys(dir: &Path) -> Result<(), GenerationsError> {
     file::forget(dir)
-}
-
-/// What the log of the organisation will hold stands in the log of this node.
-fn tell_leaf(leaf: Leaf) {
-    match leaf {
-        Leaf::Announce(epoch) => tracing::info!(%epoch, "tunnel key announced"),
-        Leaf::Activate(epoch) => tracing::info!(%epoch, "tunnel key in use"),
-        Leaf::Destroy(epoch) => tracing::info!(%epoch, "tunnel key destroyed"),
-        Leaf::Compromised(epoch) => tracing::warn!(%epoch, "tunnel key compromised"),
-        Leaf::Rollback(epoch) => tracing::warn!(%epoch, "this node came back with an old state"),
-    }
 }
 
 fn tell_alarm(alarm: Alarm) {

@@ -21,6 +21,7 @@ use super::duties::Duties;
 use super::endpoints::Endpoints;
 use super::entry::{Entry, open_steward};
 use super::external::ExternalsFile;
+use super::key_log::KeyLog;
 use super::naming::Naming;
 use super::prefixes::{overlay_prefixes, refuse_conflicts};
 use super::rotation::KeyRotation;
@@ -180,6 +181,7 @@ impl Mesh {
             endpoints,
             claims,
             rotation,
+            key_log: KeyLog::default(),
         };
         mesh.clock_floor.reserve(boot());
         mesh.apply();

@@ -14,6 +14,8 @@ pub(crate) mod fixture;
 mod introduce;
 mod issue;
 mod keys;
+mod log;
+mod logging;
 #[cfg(test)]
 mod tests;
 
@@ -21,7 +23,7 @@ use std::fs::DirBuilder;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::DirBuilderExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use meshd_trust::founding::StewardPublicKeys;
 use meshd_trust::{Accepted, Change, Floor, Roster, join};
@@ -29,18 +31,20 @@ use meshd_wire::enrol::{EnrolReply, EnrolRequest, Refused, RegistryHint};
 use meshd_wire::name::is_host_name;
 use meshd_wire::record::{Label, StewardDelegation};
 use meshd_wire::token::TokenSecret;
-use meshd_wire::{Envelope, JoinToken, Kind, MeshId, OrgId, PublicKey, Timestamp, TokenId};
+use meshd_wire::{Envelope, JoinToken, Kind, LeafKind, MeshId, OrgId, PublicKey, Timestamp, TokenId};
 use zeroize::Zeroizing;
 
 use self::book::Book;
 use self::decide::DAY_S;
 use self::entry::{Station, Token};
+use self::log::{Log, LogError};
 use crate::generations::GenerationsError;
 use crate::stored::StoredError;
 use crate::tls::{RawKey, TlsSetupError};
 
 pub use self::book::BookError;
 pub use self::keys::StewardSeeds;
+pub use self::logging::KeyCall;
 
 /// Age at which the organisation's state is signed anew.
 pub const STATE_INTERVAL_S: u64 = 60;
@@ -124,6 +128,9 @@ pub enum InviteError {
     /// The book failed.
     #[error(transparent)]
     Book(#[from] BookError),
+    /// The audit log failed.
+    #[error("log the token")]
+    Log(#[source] Box<Declined>),
 }
 
 /// What a token admits to.
@@ -154,9 +161,12 @@ impl Answer {
 
 /// An open steward.
 pub struct Steward {
+    dir: PathBuf,
     seeds: StewardSeeds,
     book: Book,
     station: Option<Station>,
+    /// None without a station, and while it can't be opened.
+    log: Option<Log>,
     /// The chain of trust as verified; none before its first use.
     roster: Option<Roster>,
     registries: Vec<RegistryHint>,
@@ -175,7 +185,7 @@ impl Steward {
         }
         let book = Book::open(&dir.join("book.redb"))?;
         seeds.store(dir)?;
-        Ok(Self::new(seeds, book, None))
+        Ok(Self::new(dir, seeds, book, None))
     }
 
     /// Opens what [`Self::create`] has made.
@@ -184,12 +194,16 @@ impl Steward {
         let seeds = seeds.ok_or(StewardError::Missing)?;
         let book = Book::open(&dir.join("book.redb"))?;
         let station = book.station()?;
-        Ok(Self::new(seeds, book, station))
+        Ok(Self::new(dir, seeds, book, station))
     }
 
-    fn new(seeds: StewardSeeds, book: Book, station: Option<Station>) -> Self {
+    fn new(dir: &Path, seeds: StewardSeeds, book: Book, station: Option<Station>) -> Self {
         let (registries, stewards) = (Vec::new(), Vec::new());
-        Self { seeds, book, station, roster: None, registries, stewards, swept_at: Timestamp(0) }
+        let dir = dir.to_owned();
+        let (log, roster, swept_at) = (None, None, Timestamp(0));
+        let mut this = Self { dir, seeds, book, station, log, roster, registries, stewards, swept_at };
+        this.open_log();
+        this
     }
 
     /// Takes up the station that a root has given to these keys, or a newer one.
@@ -217,6 +231,8 @@ impl Steward {
         })?;
         self.station = Some(station);
         self.restore_chain(now)?;
+        // It can be logged later; what is signed until then can't.
+        self.open_log();
         Ok(())
     }
 
@@ -285,7 +301,7 @@ impl Steward {
             }
             Ok(page.put_token(&id, &token)?)
         })?;
-        Ok(JoinToken {
+        let token = JoinToken {
             mesh: station.mesh,
             org: station.org,
             id,
@@ -294,7 +310,9 @@ impl Steward {
             agreement_version_min: station.agreement_version,
             not_after,
             stewards: hints,
-        })
+        };
+        self.log_token(LeafKind::TokenIssue, id, now).map_err(|error| InviteError::Log(Box::new(error)))?;
+        Ok(token)
     }
 
     /// Answers a request that came over TLS from the holder of a transport key.
@@ -317,6 +335,11 @@ impl Steward {
             EnrolRequest::Leave { leave } => self.release(leave, now),
             EnrolRequest::Introduce { records } => self.meet(peer, records, now),
             EnrolRequest::Claim { claim } => self.claim(peer, claim, now),
+            EnrolRequest::Log { statement } => {
+                let mut replies = self.log_keys(&[KeyCall { peer: *peer, statement }], now);
+                let reply = replies.pop().ok_or(Declined::Refused(Refused::Unavailable));
+                reply.map(Answer::silent)
+            }
         };
         self.settle(answered)
     }
@@ -334,6 +357,9 @@ impl Steward {
         if now.since(self.swept_at) >= SWEEP_INTERVAL_S {
             self.sweep(now)?;
             self.swept_at = now;
+        }
+        if let Err(error) = self.catch_up(now) {
+            tracing::error!(error = crate::chain::of(&error), "the audit log is behind");
         }
         let signed = self.book.write(|page| self.sign_state(page, now))?;
         self.take_own(&[&signed], now);
@@ -379,8 +405,8 @@ impl Steward {
         let why = match answered {
             Ok(answer) => return answer,
             Err(Declined::Refused(why)) => why,
-            Err(Declined::Book(error)) => {
-                tracing::error!(error = &error as &dyn std::error::Error, "steward can't serve");
+            Err(error @ (Declined::Book(_) | Declined::Log(_))) => {
+                tracing::error!(error = crate::chain::of(&error), "steward can't serve");
                 Refused::Unavailable
             }
         };
@@ -425,6 +451,9 @@ pub enum Declined {
     /// It could not.
     #[error(transparent)]
     Book(#[from] BookError),
+    /// It could not log it.
+    #[error(transparent)]
+    Log(LogError),
 }
 
 impl From<Refused> for Declined {

@@ -1,4 +1,5 @@
-//! Frames between a node and a steward: fetch the chain of trust, enrol, renew, claim, leave, hand over records.
+//! Frames between a node and a steward: fetch the chain of trust, enrol, renew, claim, leave, hand over
+//! records, log.
 
 use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
@@ -60,6 +61,43 @@ pub enum EnrolRequest {
         #[cbor(n(0), with = "minicbor::bytes")]
         claim: Vec<u8>,
     },
+    /// Asks for a leaf about the node's own key in the audit log.
+    #[n(6)]
+    Log {
+        /// What it shall say.
+        #[n(0)]
+        statement: KeyStatement,
+    },
+}
+
+/// What a node wants the audit log to say of its key.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub struct KeyStatement {
+    /// Number of what happened (see [`crate::LeafKind`]).
+    #[n(0)]
+    pub kind: u16,
+    /// Epoch of the key.
+    #[n(1)]
+    pub epoch: u32,
+    /// Envelope of the NodeKeys that say so.
+    #[cbor(n(2), with = "minicbor::bytes")]
+    pub record: Vec<u8>,
+}
+
+/// A leaf of the audit log.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub struct LoggedLeaf {
+    /// Its bytes.
+    #[cbor(n(0), with = "minicbor::bytes")]
+    pub leaf: Vec<u8>,
+    /// Envelope of the record that it names.
+    #[cbor(n(1), with = "minicbor::bytes")]
+    pub record: Vec<u8>,
+    /// Proof that the log has it (docs/audit.md).
+    #[cbor(n(2), with = "minicbor::bytes")]
+    pub proof: Vec<u8>,
 }
 
 /// Where a registry is.
@@ -174,6 +212,13 @@ pub enum EnrolReply {
         /// Each name asked for, in that order.
         #[n(1)]
         externals: Vec<ExternalAddress>,
+    },
+    /// The audit log has the leaf.
+    #[n(5)]
+    Logged {
+        /// The leaf and its proof.
+        #[n(0)]
+        leaf: LoggedLeaf,
     },
 }
 

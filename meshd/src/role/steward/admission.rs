@@ -7,7 +7,7 @@ use meshd_trust::join::{self, RequestRefusal, VerifiedRequest};
 use meshd_wire::enrol::{EnrolReply, Refused};
 use meshd_wire::name::is_host_name;
 use meshd_wire::record::{Label, NodeCert, NodeLeave, VERSION};
-use meshd_wire::{Envelope, MeshId, PublicKey, Timestamp, TokenId};
+use meshd_wire::{Envelope, LeafKind, MeshId, PublicKey, Timestamp, TokenId};
 use minicbor::bytes::ByteVec;
 
 use super::book::Page;
@@ -71,6 +71,7 @@ impl Steward {
                 }
             }
         })?;
+        self.log_token(LeafKind::TokenUse, *id, now)?;
         tracing::info!(node = %admitted.cert.node.short(), name = admitted.cert.name, "node admitted");
         self.admitted(admitted, verified.keys_envelope, now)
     }
@@ -134,6 +135,10 @@ impl Steward {
             Ok::<_, Declined>(vec![revocations, self.sign_state(page, now)?])
         })?;
         tracing::info!(node = %farewell.node.short(), "node left");
+        // It is gone in any case; what can't be logged now is logged later.
+        if let Err(error) = self.log_farewell(farewell.node, leave, now) {
+            tracing::error!(error = crate::chain::of(&error), "a farewell can't be logged");
+        }
         self.take_own(&published.iter().map(Vec::as_slice).collect::<Vec<_>>(), now);
         Ok(Answer { reply: EnrolReply::Done, publish: published })
     }
@@ -241,6 +246,7 @@ impl Steward {
     }
 
     fn admitted(&mut self, node: Admitted, keys: Vec<u8>, now: Timestamp) -> Result<Answer, Declined> {
+        self.log_admitted(&node, &keys, now)?;
         let mut publish = self.freshen(now)?;
         publish.extend([node.envelope.clone(), keys]);
         let reply = EnrolReply::Admitted {

@@ -131,6 +131,22 @@ impl Book {
         value_of(&read.open_table(META).map_err(store)?, STATE)
     }
 
+    /// A node.
+    pub(super) fn node(&self, node: &NodeId) -> Result<Option<Admitted>, BookError> {
+        let read = self.begin_read()?;
+        value_of(&read.open_table(NODES).map_err(store)?, &node.0[..])
+    }
+
+    /// All nodes.
+    pub(super) fn nodes(&self) -> Result<Vec<Admitted>, BookError> {
+        let read = self.begin_read()?;
+        let mut nodes = Vec::new();
+        for row in read.open_table(NODES).map_err(store)?.iter().map_err(store)? {
+            nodes.push(cbor::decode(row.map_err(store)?.1.value())?);
+        }
+        Ok(nodes)
+    }
+
     /// Envelopes of the chain of trust, the steward's own included.
     pub(super) fn chain(&self) -> Result<Vec<Vec<u8>>, BookError> {
         let read = self.begin_read()?;

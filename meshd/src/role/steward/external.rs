@@ -33,6 +33,7 @@ impl Steward {
             ExternalAddress { name, addr4, addr6 }
         });
         let reply = EnrolReply::Claimed { cert: node.envelope.clone(), externals: addresses.collect() };
+        self.catch_up(now)?;
         let mut publish = self.freshen(now)?;
         publish.push(node.envelope);
         Ok(Answer { reply, publish })

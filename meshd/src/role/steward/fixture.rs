@@ -145,6 +145,7 @@ pub(crate) fn refusal_of(answer: &Answer) -> Option<Refused> {
         EnrolReply::Admitted { .. }
         | EnrolReply::Chain { .. }
         | EnrolReply::Done
-        | EnrolReply::Claimed { .. } => None,
+        | EnrolReply::Claimed { .. }
+        | EnrolReply::Logged { .. } => None,
     }
 }

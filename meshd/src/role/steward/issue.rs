@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use meshd_wire::enrol::Refused;
 use meshd_wire::record::{OrgState, Revocations, VERSION, Versioned};
-use meshd_wire::{Envelope, NodeId, Record, Timestamp};
+use meshd_wire::{Envelope, NodeId, Record, RecordId, Timestamp};
 
 use super::book::Page;
 use super::decide;
@@ -34,7 +34,7 @@ impl Steward {
             agreement_version: station.agreement_version,
             policy: None,
             revocations,
-            checkpoint: None,
+            checkpoint: self.log_head().map(|head| Versioned { n: head.size, id: RecordId(head.root.0) }),
         };
         let signed = self.signed(station, &state, seq, now)?;
         page.put_state(&signed)?;

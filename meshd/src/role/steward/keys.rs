@@ -46,11 +46,16 @@ impl StewardSeeds {
         SigningKey::from_seed(self.record)
     }
 
+    /// Key that signs checkpoints of the log.
+    pub(super) fn log(&self) -> SigningKey {
+        SigningKey::from_seed(self.log)
+    }
+
     /// Public halves, for the root to delegate to.
     pub(super) fn public_keys(&self) -> StewardPublicKeys {
         StewardPublicKeys {
             record: self.record().public(),
-            log: SigningKey::from_seed(self.log).public(),
+            log: self.log().public(),
             witness: SigningKey::from_seed(self.witness).public(),
             tls: SigningKey::from_seed(self.tls).public(),
         }

@@ -385,7 +385,8 @@ fn the_book_and_the_keys_are_private() {
     assert_eq!(std::fs::metadata(&path).expect("directory").mode() & 0o777, 0o700);
     for entry in std::fs::read_dir(path).expect("list") {
         let entry = entry.expect("entry");
-        assert_eq!(entry.metadata().expect("metadata").mode() & 0o777, 0o600, "{:?}", entry.file_name());
+        let mode = if entry.path().is_dir() { 0o700 } else { 0o600 };
+        assert_eq!(entry.metadata().expect("metadata").mode() & 0o777, mode, "{:?}", entry.file_name());
     }
 }
 
@@ -444,11 +445,20 @@ proptest! {
 /// What a steward's directory holds at this moment.
 fn copy_of(dir: &Path) -> tempfile::TempDir {
     let copy = tempfile::tempdir().expect("directory");
-    for entry in std::fs::read_dir(dir).expect("list") {
-        let entry = entry.expect("entry");
-        std::fs::copy(entry.path(), copy.path().join(entry.file_name())).expect("copy");
-    }
+    copy_into(dir, copy.path());
     copy
+}
+
+fn copy_into(dir: &Path, copy: &Path) {
+    for entry in std::fs::read_dir(dir).expect("list").flatten() {
+        let (from, to) = (entry.path(), copy.join(entry.file_name()));
+        if from.is_dir() {
+            std::fs::create_dir(&to).expect("directory");
+            copy_into(&from, &to);
+        } else {
+            std::fs::copy(from, to).expect("copy");
+        }
+    }
 }
 
 fn leave(home: &mut Home, number: u16, now: Timestamp) -> Answer {

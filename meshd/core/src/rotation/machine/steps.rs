@@ -223,22 +223,33 @@ impl<P: Copy + Ord> Rotation<P> {
     /// have left.
     fn show(&mut self, now: Now) {
         self.effects.push_back(Effect::Use(self.own_epochs()));
+        // Before the end of the run before, the log may not have heard of it.
+        let is_first = self.renew_at == Duration::MAX;
         match self.phase {
             Phase::Steady { destroyed } => {
+                // Whose key is gone says so itself: the leaf names the record.
+                if destroyed.is_some() || is_first {
+                    self.publish(now);
+                }
+                if is_first {
+                    self.append(Leaf::Activate(self.cur.epoch));
+                }
                 if let Some(epoch) = destroyed {
                     self.append(Leaf::Destroy(epoch));
-                }
-                if self.renew_at == Duration::MAX {
-                    self.publish(now);
                 }
             }
             Phase::Announced { next, .. } => {
                 self.publish(now);
+                if is_first {
+                    self.append(Leaf::Activate(self.cur.epoch));
+                }
                 self.append(Leaf::Announce(next.epoch));
             }
             Phase::Proving { next, .. } => {
-                if self.renew_at == Duration::MAX {
+                if is_first {
                     self.publish(now);
+                    self.append(Leaf::Activate(self.cur.epoch));
+                    self.append(Leaf::Announce(next.epoch));
                 }
                 self.effects.push_back(Effect::ShowProof { epoch: next.epoch });
             }

@@ -1,0 +1,216 @@
+//! The audit log as a node meets it: its own keys are logged before they are used, and a steward logs those of others.
+//!
+//! A node says what became of its keys in the order in which it became so, and repeats it until the log has it. The
+//! steward gathers what many nodes say for a moment, because each append ends on the disk.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use meshd_core::rotation::{Cosigned, Epoch, Leaf as KeyLeaf};
+use meshd_trust::log::{CheckpointKeys, LogOrigin, LogProof, LogProofError, LogProofRefusal, TreeHash};
+use meshd_wire::enrol::{EnrolReply, KeyStatement, LoggedLeaf, Refused};
+use meshd_wire::{Leaf, LeafError, LeafKind, PublicKey};
+use tokio::sync::oneshot;
+
+use super::Mesh;
+use crate::metrics::Counters;
+use crate::role::steward::KeyCall;
+
+/// Statements of one call; what is left is said in the next one.
+const STATEMENTS_MAX: usize = 64;
+/// Wait after a call that failed, doubled up to the longest.
+const WAIT_FIRST: Duration = Duration::from_millis(500);
+const WAIT_LONGEST: Duration = Duration::from_secs(60);
+/// A steward gathers statements for so long …
+const GATHER: Duration = Duration::from_millis(20);
+/// … or for so many times as long as the append before took, so that the disk does not stop everything else.
+const GATHER_APPENDS: u32 = 4;
+/// Statements that wait for a steward's append; who comes beyond asks again.
+const WAITING_MAX: usize = 16_384;
+
+/// What waits for the log.
+#[derive(Default)]
+pub(super) struct KeyLog {
+    /// Of this node, the oldest first.
+    own: VecDeque<KeyStatement>,
+    /// A steward is asked.
+    is_asking: bool,
+    /// When a steward may be asked again, and how long that was waited for.
+    again: Option<(Instant, Duration)>,
+    /// Of all nodes, at their steward.
+    waiting: Vec<(PublicKey, KeyStatement, oneshot::Sender<EnrolReply>)>,
+    append_at: Option<Instant>,
+    append_took: Duration,
+}
+
+/// Says why a steward's answer is not believed.
+#[derive(Debug, thiserror::Error)]
+enum Unproven {
+    #[error("malformed leaf")]
+    Leaf(#[from] LeafError),
+    #[error("the leaf says something else")]
+    Other,
+    #[error("malformed proof")]
+    Proof(#[from] LogProofError),
+    #[error("the proof does not hold")]
+    Refused(#[from] LogProofRefusal),
+}
+
+impl KeyLog {
+    /// How long until [`Mesh::log_keys`] has something to do.
+    pub(super) fn wait(&self) -> Option<Duration> {
+        let ask_at = self.has_to_ask().then(|| self.again.map_or_else(Instant::now, |(at, _)| at));
+        let at = ask_at.into_iter().chain(self.append_at).min()?;
+        Some(at.saturating_duration_since(Instant::now()))
+    }
+
+    fn has_to_ask(&self) -> bool {
+        !self.own.is_empty() && !self.is_asking
+    }
+
+    fn may_ask(&self) -> bool {
+        self.has_to_ask() && self.again.is_none_or(|(at, _)| at <= Instant::now())
+    }
+}
+
+impl Mesh {
+    /// Notes what became of a key of this node, as the record that was signed last says it.
+    pub(super) fn log_key(&mut self, leaf: KeyLeaf) {
+        let (kind, epoch) = match leaf {
+            KeyLeaf::Announce(epoch) => (LeafKind::RotateAnnounce, epoch),
+            KeyLeaf::Activate(epoch) => (LeafKind::RotateActivate, epoch),
+            KeyLeaf::Destroy(epoch) => (LeafKind::KeyDestroy, epoch),
+            KeyLeaf::Compromised(epoch) => (LeafKind::KeyCompromised, epoch),
+            KeyLeaf::Rollback(epoch) => (LeafKind::StateRollback, epoch),
+        };
+        tracing::info!(%epoch, what = kind.name(), "tunnel key");
+        let Some(record) = self.rotation.signed().map(<[u8]>::to_vec) else { return };
+        self.key_log.own.push_back(KeyStatement { kind: kind.number(), epoch: epoch.0, record });
+    }
+
+    /// Appends what has waited at this steward, and gives what a node has to tell its own.
+    #[must_use]
+    pub fn log_keys(&mut self, counters: &mut Counters) -> Option<Vec<KeyStatement>> {
+        if self.key_log.append_at.is_some_and(|at| at <= Instant::now()) {
+            self.append_keys();
+        }
+        if !self.key_log.may_ask() {
+            return None;
+        }
+        let statements: Vec<KeyStatement> = self.key_log.own.iter().take(STATEMENTS_MAX).cloned().collect();
+        let Some(steward) = &mut self.steward else {
+            self.key_log.is_asking = true;
+            return Some(statements);
+        };
+        let (peer, now) = (self.membership.secrets.transport().public(), self.clock.now());
+        let calls: Vec<KeyCall<'_>> =
+            statements.iter().map(|statement| KeyCall { peer, statement }).collect();
+        let logged = match self.clock.is_suspect() {
+            true => Vec::new(),
+            false => steward.log_keys(&calls, now).into_iter().map_while(logged).collect(),
+        };
+        self.on_logged(Some(logged), counters);
+        None
+    }
+
+    /// Takes in what the log has by now; none if no steward answered.
+    pub fn on_logged(&mut self, logged: Option<Vec<LoggedLeaf>>, counters: &mut Counters) {
+        self.key_log.is_asking = false;
+        let now = self.keys_now();
+        self.rotation.machine.log_answers(now, logged.is_some());
+        let (mut is_stuck, logged) = (true, logged.unwrap_or_default());
+        for leaf in logged {
+            let Some(asked) = self.key_log.own.front() else { break };
+            if let Err(error) = self.check_logged(asked, &leaf) {
+                let error = crate::chain::of(&error);
+                tracing::error!(error, "the steward does not prove that it has logged a key");
+                is_stuck = true;
+                break;
+            }
+            let epoch = Epoch(asked.epoch);
+            let may_be_used = [LeafKind::RotateAnnounce, LeafKind::RotateActivate]
+                .contains(&LeafKind::from_number(asked.kind).unwrap_or(LeafKind::KeyDestroy));
+            if may_be_used {
+                self.rotation.machine.proven(now, epoch, Cosigned::All);
+            }
+            self.key_log.own.pop_front();
+            is_stuck = false;
+        }
+        self.key_log.again = is_stuck.then(|| {
+            let wait = self.key_log.again.map_or(WAIT_FIRST, |(_, wait)| (wait * 2).min(WAIT_LONGEST));
+            (Instant::now() + wait, wait)
+        });
+        self.turn_keys(counters);
+    }
+
+    /// Believes an answer: it is the leaf that was asked for, and the log's keys prove it.
+    fn check_logged(&self, asked: &KeyStatement, logged: &LoggedLeaf) -> Result<(), Unproven> {
+        let leaf = Leaf::from_bytes(&logged.leaf)?;
+        let is_asked = (leaf.kind, leaf.epoch) == (asked.kind, Some(asked.epoch))
+            && leaf.subject == self.node.into()
+            && leaf.org == self.membership.org;
+        if !is_asked {
+            return Err(Unproven::Other);
+        }
+        let proof = LogProof::from_bytes(&logged.proof)?;
+        let origin = LogOrigin { mesh: self.membership.mesh, org: self.membership.org };
+        let org = self.roster.org(&self.membership.org);
+        let log = org.map_or_else(Vec::new, |org| org.delegations().map(|steward| steward.log_key).collect());
+        let keys = CheckpointKeys { log, witnesses: Vec::new() };
+        proof.verify(&TreeHash::leaf(&logged.leaf), &origin, &keys)?;
+        Ok(())
+    }
+
+    /// Lets a node's statement wait for the next append of this steward.
+    pub(super) fn gather(
+        &mut self,
+        peer: PublicKey,
+        asked: KeyStatement,
+        reply: oneshot::Sender<EnrolReply>,
+    ) {
+        let log = &mut self.key_log;
+        if self.steward.is_none() || log.waiting.len() >= WAITING_MAX {
+            // Who has gone meanwhile asks again.
+            let _ = reply.send(EnrolReply::Refused { why: Refused::Unavailable });
+            return;
+        }
+        log.waiting.push((peer, asked, reply));
+        let gathering = GATHER.max(log.append_took * GATHER_APPENDS);
+        log.append_at.get_or_insert_with(|| Instant::now() + gathering);
+    }
+
+    fn append_keys(&mut self) {
+        self.key_log.append_at = None;
+        let waiting = std::mem::take(&mut self.key_log.waiting);
+        let now = self.clock.now();
+        let Some(steward) = self.steward.as_mut().filter(|_| !self.clock.is_suspect()) else {
+            return waiting.into_iter().for_each(|(_, _, reply)| {
+                let _ = reply.send(EnrolReply::Refused { why: Refused::Unavailable });
+            });
+        };
+        let began = Instant::now();
+        let calls: Vec<KeyCall<'_>> =
+            waiting.iter().map(|(peer, statement, _)| KeyCall { peer: *peer, statement }).collect();
+        let replies = steward.log_keys(&calls, now);
+        self.key_log.append_took = began.elapsed();
+        for ((_, _, reply), answer) in waiting.into_iter().zip(replies) {
+            if reply.send(answer).is_err() {
+                tracing::debug!("a node left before its leaf was appended");
+            }
+        }
+    }
+}
+
+fn logged(reply: EnrolReply) -> Option<LoggedLeaf> {
+    match reply {
+        EnrolReply::Logged { leaf } => Some(leaf),
+        EnrolReply::Refused { why } => {
+            tracing::error!(?why, "the steward can't log the key of its own host");
+            None
+        }
+        EnrolReply::Chain { .. }
+        | EnrolReply::Admitted { .. }
+        | EnrolReply::Done
+        | EnrolReply::Claimed { .. } => None,
+    }
+}

@@ -1,0 +1,301 @@
+//! The audit log that a steward keeps: what it says is logged is on disk, and signed.
+//!
+//! An append writes the tiles, leaves and records first and the checkpoint last. What an end in between leaves behind
+//! the checkpoint was promised to nobody, and the next append writes over it.
+
+mod files;
+mod subjects;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use meshd_trust::SigningKey;
+use meshd_trust::log::{
+    Checkpoint, CheckpointKeys, CheckpointRefusal, Edge, EntriesError, LogOrigin, LogProof, Note, NoteError,
+    TILE_WIDTH, TileAddress, TileError, TileSource as _, TreeHash, TreeHead, prove_inclusion,
+};
+use meshd_wire::enrol::LoggedLeaf;
+use meshd_wire::{KeyId, Leaf, LeafKind, RecordId, Subject, Timestamp};
+
+use self::files::{LogFiles, Row};
+use self::subjects::{Said, Subjects};
+
+/// Reports a log that can't be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// An operation on a file failed.
+    #[error("{what} {}", path.display())]
+    Io {
+        /// Verb of the operation.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The checkpoint is no note.
+    #[error("read {}", path.display())]
+    Note {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: NoteError,
+    },
+    /// The checkpoint is not this steward's.
+    #[error("the checkpoint of the log is not signed by this steward")]
+    Checkpoint(#[source] CheckpointRefusal),
+    /// Leaves of a tile can't be read or written.
+    #[error("leaves in {}", path.display())]
+    Entries {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: EntriesError,
+    },
+    /// Records of a tile can't be read.
+    #[error("{} ends within a record", path.display())]
+    Records {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A tile can't be read.
+    #[error("read a tile of the log")]
+    Tile(#[from] TileError<io::Error>),
+    /// Leaves or tiles are not those that were signed. Nothing may be appended: it would hide that.
+    #[error("{} is not the log that was signed: {signed} leaves with another root", dir.display())]
+    Damaged {
+        /// Its directory.
+        dir: PathBuf,
+        /// Leaves that were signed.
+        signed: u64,
+    },
+    /// There are leaves and no checkpoint.
+    #[error("{} has no checkpoint", dir.display())]
+    Headless {
+        /// Its directory.
+        dir: PathBuf,
+    },
+    /// The mesh has seen a longer log of this steward.
+    #[error(
+        "the mesh knows {known} leaves of this log, and only {held} are here: it was restored from a backup"
+    )]
+    Behind {
+        /// Leaves that the mesh knows of.
+        known: u64,
+        /// Leaves that are here.
+        held: u64,
+    },
+}
+
+/// What a leaf shall say; the log adds when, and which leaf was before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Statement {
+    pub(super) kind: LeafKind,
+    pub(super) subject: Subject,
+    pub(super) epoch: Option<u32>,
+    pub(super) actor: KeyId,
+    /// Id and envelope of the record that says so.
+    pub(super) record: Option<(RecordId, Vec<u8>)>,
+}
+
+/// An open log.
+#[derive(Debug)]
+pub(super) struct Log {
+    files: LogFiles,
+    origin: LogOrigin,
+    key: SigningKey,
+    edge: Edge,
+    /// Leaves of the last tile, as long as it is not full.
+    rows: Vec<Row>,
+    subjects: Subjects,
+    note: Note,
+}
+
+impl Log {
+    /// Opens a log and holds all its leaves against its checkpoint, or begins one.
+    pub(super) fn open(dir: &Path, origin: LogOrigin, key: SigningKey) -> Result<Self, LogError> {
+        let files = LogFiles::open(dir)?;
+        let note = match files.note()? {
+            Some(note) => note,
+            None if files.has_any() => return Err(LogError::Headless { dir: dir.to_owned() }),
+            None => {
+                let first = Checkpoint { origin, head: Edge::new().head() }.sign(&key);
+                files.put_note(&first)?;
+                first
+            }
+        };
+        let keys = CheckpointKeys { log: vec![key.public()], witnesses: Vec::new() };
+        let signed = keys.verify(&note, &origin).map_err(LogError::Checkpoint)?.checkpoint.head;
+        if files.has_behind(signed.size) {
+            tracing::warn!(
+                dir = %dir.display(),
+                leaves = signed.size,
+                "the audit log has leaves behind its checkpoint: a write was broken off before anybody heard of it"
+            );
+        }
+        let (edge, rows, subjects) = (Edge::new(), Vec::new(), Subjects::default());
+        let mut log = Self { files, origin, key, edge, rows, subjects, note };
+        log.read(signed.size)?;
+        if log.head() != signed {
+            return Err(LogError::Damaged { dir: dir.to_owned(), signed: signed.size });
+        }
+        log.mend(signed.size)?;
+        Ok(log)
+    }
+
+    /// Reads so many leaves.
+    fn read(&mut self, size: u64) -> Result<(), LogError> {
+        for tile in (0..).map_while(|index| TileAddress::within(size, 0, index)) {
+            let rows = self.files.rows(tile)?;
+            for (index, Row { leaf, record }) in (self.edge.size()..).zip(&rows) {
+                // What a newer release has written is about somebody whom this one does not know.
+                if let Ok(leaf) = Leaf::from_bytes(leaf) {
+                    self.subjects.note(&leaf, record, index);
+                }
+            }
+            self.edge.append(rows.iter().map(|row| TreeHash::leaf(&row.leaf)));
+            self.rows = if u64::from(tile.width()) < TILE_WIDTH { rows } else { Vec::new() };
+        }
+        Ok(())
+    }
+
+    /// Writes tiles again that are missing or damaged: they follow from the leaves, which are what was signed.
+    fn mend(&self, size: u64) -> Result<(), LogError> {
+        let mut edge = Edge::new();
+        for tile in (0..).map_while(|index| TileAddress::within(size, 0, index)) {
+            let leaves = self.files.rows(tile)?;
+            for tile in edge.append(leaves.iter().map(|row| TreeHash::leaf(&row.leaf))) {
+                let address = tile.address;
+                let is_kept = TileAddress::within(size, address.level(), address.index()) == Some(address);
+                if is_kept && !self.files.read(address).is_ok_and(|bytes| bytes == tile.bytes) {
+                    tracing::warn!(tile = %address, "a tile of the audit log is damaged, writing it again");
+                    self.files.put_tile(&tile)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether any leaf is about a subject.
+    pub(super) fn knows(&self, subject: &Subject) -> bool {
+        self.subjects.of(subject).is_some()
+    }
+
+    /// Whether this is the certificate of its subject that was logged last.
+    pub(super) fn has_certificate(&self, subject: &Subject, record: &RecordId) -> bool {
+        self.subjects.of(subject).is_some_and(|said| said.certified == Some(*record))
+    }
+
+    /// Whether any key of a subject is logged.
+    pub(super) fn has_key(&self, subject: &Subject) -> bool {
+        self.subjects.of(subject).is_some_and(Said::has_key)
+    }
+
+    /// Whether the revocation of a subject is logged.
+    pub(super) fn has_revoked(&self, subject: &Subject) -> bool {
+        self.subjects.of(subject).is_some_and(|said| said.is_revoked)
+    }
+
+    /// Refuses to go on behind a tree that the mesh knows of: two of one size would be signed.
+    pub(super) fn follows(&self, known: u64) -> Result<(), LogError> {
+        let held = self.edge.size();
+        if known > held { Err(LogError::Behind { known, held }) } else { Ok(()) }
+    }
+
+    /// Puts the records that prove the log's keys beside it.
+    pub(super) fn put_chain(&self, chain: &[Vec<u8>]) -> Result<(), LogError> {
+        self.files.put_chain(chain)
+    }
+
+    /// Size and root.
+    pub(super) fn head(&self) -> TreeHead {
+        self.edge.head()
+    }
+
+    /// Appends what was not said lately. When this returns, all of it is on disk and signed, or nothing of it is.
+    ///
+    /// Gives back the index of each.
+    pub(super) fn append(&mut self, statements: &[Statement], now: Timestamp) -> Result<Vec<u64>, LogError> {
+        let before = self.edge.size();
+        let (mut fresh, mut noted, mut rows) = (Subjects::default(), Vec::new(), Vec::new());
+        let mut indices = Vec::with_capacity(statements.len());
+        for statement in statements {
+            let leaf = self.leaf(statement, now);
+            let record = statement.record.as_ref().map_or(&[][..], |(_, envelope)| envelope);
+            let said = fresh.find(&leaf, record).or_else(|| self.subjects.find(&leaf, record));
+            if let Some(index) = said {
+                indices.push(index);
+                continue;
+            }
+            let index = before + rows.len() as u64;
+            let prev = fresh.last(&leaf.subject).or_else(|| self.subjects.last(&leaf.subject));
+            let leaf = Leaf { prev, ..leaf };
+            rows.push(Row { leaf: leaf.to_bytes(), record: record.to_vec() });
+            fresh.note(&leaf, record, index);
+            noted.push((leaf, record, index));
+            indices.push(index);
+        }
+        if !rows.is_empty() {
+            self.write(rows)?;
+            noted.iter().for_each(|(leaf, record, index)| self.subjects.note(leaf, record, *index));
+        }
+        Ok(indices)
+    }
+
+    fn leaf(&self, statement: &Statement, now: Timestamp) -> Leaf {
+        let Statement { kind, subject, epoch, actor, record } = statement;
+        Leaf {
+            epoch: *epoch,
+            record: record.as_ref().map(|(id, _)| *id),
+            ..Leaf::new(now, *kind, self.origin.org, *subject, *actor)
+        }
+    }
+
+    fn write(&mut self, rows: Vec<Row>) -> Result<(), LogError> {
+        let (before, mut edge, mut last) = (self.edge.size(), self.edge.clone(), self.rows.clone());
+        let tiles = edge.append(rows.iter().map(|row| TreeHash::leaf(&row.leaf)));
+        let mut index = before / TILE_WIDTH;
+        for row in rows {
+            last.push(row);
+            if last.len() as u64 == TILE_WIDTH {
+                self.put_rows(edge.size(), index, &last)?;
+                last.clear();
+                index += 1;
+            }
+        }
+        self.put_rows(edge.size(), index, &last)?;
+        for tile in &tiles {
+            self.files.put_tile(tile)?;
+        }
+        let note = Checkpoint { origin: self.origin, head: edge.head() }.sign(&self.key);
+        self.files.put_note(&note)?;
+        self.files.remove_narrower(before, edge.size());
+        (self.edge, self.rows, self.note) = (edge, last, note);
+        Ok(())
+    }
+
+    fn put_rows(&self, size: u64, index: u64, rows: &[Row]) -> Result<(), LogError> {
+        match TileAddress::within(size, 0, index).filter(|_| !rows.is_empty()) {
+            Some(tile) => self.files.put_rows(tile, rows),
+            None => Ok(()),
+        }
+    }
+
+    /// A leaf with its record, and the proof that the newest tree has it.
+    pub(super) fn prove(&self, index: u64) -> Result<Option<LoggedLeaf>, LogError> {
+        let size = self.edge.size();
+        let tile = TileAddress::within(size, 0, index / TILE_WIDTH).filter(|_| index < size);
+        let Some(tile) = tile else { return Ok(None) };
+        let rows = if u64::from(tile.width()) < TILE_WIDTH { &self.rows } else { &self.files.rows(tile)? };
+        let at = usize::try_from(index % TILE_WIDTH).ok();
+        let Some(row) = at.and_then(|at| rows.get(at)) else { return Ok(None) };
+        let inclusion = prove_inclusion(&self.files, index, size)?;
+        let proof = LogProof { inclusion, note: self.note.clone() }.to_string().into_bytes();
+        Ok(Some(LoggedLeaf { leaf: row.leaf.clone(), record: row.record.clone(), proof }))
+    }
+}

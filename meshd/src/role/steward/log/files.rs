@@ -1,0 +1,222 @@
+//! The files of a log, as `docs/audit.md` has them below one directory.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use meshd_trust::log::{
+    ENTRIES_BYTES_MAX, NOTE_BYTES_MAX, Note, TILE_WIDTH, Tile, TileAddress, TileSource, write_entries,
+};
+use meshd_wire::limits::RECORD_BYTES_MAX;
+
+use super::LogError;
+
+const CHECKPOINT: &str = "checkpoint";
+const CHAIN: &str = "chain";
+/// Bytes of the length before each record.
+const LENGTH_LEN: usize = 4;
+/// Largest file of records: as many as a tile has hashes.
+const RECORDS_BYTES_MAX: usize = TILE_WIDTH as usize * (LENGTH_LEN + RECORD_BYTES_MAX);
+
+/// A leaf and the record it names, both as bytes; no bytes if it names none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Row {
+    pub(super) leaf: Vec<u8>,
+    pub(super) record: Vec<u8>,
+}
+
+/// A directory with one log.
+#[derive(Debug)]
+pub(super) struct LogFiles {
+    dir: PathBuf,
+}
+
+impl LogFiles {
+    /// Opens the directory, or makes it; nobody else may read it, for it names who talks to whom.
+    pub(super) fn open(dir: &Path) -> Result<Self, LogError> {
+        if !dir.exists() {
+            let made = DirBuilder::new().mode(0o700).create(dir);
+            made.map_err(|source| failed("make", dir, source))?;
+        }
+        Ok(Self { dir: dir.to_owned() })
+    }
+
+    /// The newest checkpoint, if one was ever written.
+    pub(super) fn note(&self) -> Result<Option<Note>, LogError> {
+        let path = self.dir.join(CHECKPOINT);
+        if !path.exists() {
+            return Ok(None);
+        }
+        let bytes = read(&path, NOTE_BYTES_MAX).map_err(|source| failed("read", &path, source))?;
+        Note::from_bytes(&bytes).map(Some).map_err(|error| LogError::Note { path, source: error })
+    }
+
+    /// Replaces the newest checkpoint: from here on all that it counts is logged.
+    pub(super) fn put_note(&self, note: &Note) -> Result<(), LogError> {
+        self.replace(CHECKPOINT, note.to_string().as_bytes())
+    }
+
+    /// Replaces the records that prove the mesh and the log's keys.
+    pub(super) fn put_chain(&self, chain: &[Vec<u8>]) -> Result<(), LogError> {
+        self.replace(CHAIN, &framed(chain.iter().map(Vec::as_slice)))
+    }
+
+    fn replace(&self, name: &str, bytes: &[u8]) -> Result<(), LogError> {
+        let (path, beside) = (self.dir.join(name), self.dir.join(format!("{name}.new")));
+        write(&beside, bytes)?;
+        fs::rename(&beside, &path).map_err(|source| failed("replace", &path, source))?;
+        sync_dir(&self.dir)
+    }
+
+    /// Writes a tile.
+    pub(super) fn put_tile(&self, tile: &Tile) -> Result<(), LogError> {
+        self.put(&tile.address.path(), &tile.bytes)
+    }
+
+    /// Writes the leaves and records of a tile of level 0.
+    pub(super) fn put_rows(&self, tile: TileAddress, rows: &[Row]) -> Result<(), LogError> {
+        let path = tile.entries_path();
+        let leaves = write_entries(rows.iter().map(|row| row.leaf.as_slice()))
+            .map_err(|source| LogError::Entries { path: self.dir.join(&path), source })?;
+        self.put(&path, &leaves)?;
+        self.put(&records_path(tile), &framed(rows.iter().map(|row| row.record.as_slice())))
+    }
+
+    /// Reads the leaves and records of a tile of level 0.
+    pub(super) fn rows(&self, tile: TileAddress) -> Result<Vec<Row>, LogError> {
+        let path = self.dir.join(tile.entries_path());
+        let bytes = read(&path, ENTRIES_BYTES_MAX).map_err(|source| failed("read", &path, source))?;
+        let leaves = meshd_trust::log::read_entries(&bytes, tile)
+            .map_err(|source| LogError::Entries { path: path.clone(), source })?;
+        let path = self.dir.join(records_path(tile));
+        let bytes = read(&path, RECORDS_BYTES_MAX).map_err(|source| failed("read", &path, source))?;
+        let mut rest = bytes.as_slice();
+        let mut rows = Vec::with_capacity(leaves.len());
+        for leaf in leaves {
+            let record = next_record(&mut rest).ok_or_else(|| LogError::Records { path: path.clone() })?;
+            rows.push(Row { leaf: leaf.to_vec(), record: record.to_vec() });
+        }
+        Ok(rows)
+    }
+
+    /// Removes partial files that wider ones have replaced. What can't be removed is in nobody's way.
+    pub(super) fn remove_narrower(&self, before: u64, after: u64) {
+        for level in 0u8.. {
+            let shift = u32::from(level) * 8;
+            let (Some(old), Some(new)) = (before.checked_shr(shift), after.checked_shr(shift)) else {
+                return;
+            };
+            if old == 0 && new == 0 {
+                return;
+            }
+            let last = |hashes: u64, size| TileAddress::within(size, level, hashes / TILE_WIDTH);
+            let Some(tile) = last(old, before).filter(|_| old != new) else { continue };
+            let mut paths = vec![tile.path()];
+            if level == 0 {
+                paths.extend([tile.entries_path(), records_path(tile)]);
+            }
+            for path in paths.iter().map(|path| self.dir.join(path)) {
+                let _is_gone = fs::remove_file(&path);
+                // The directory of a tile that is full by now is empty.
+                let _is_gone = path.parent().map(fs::remove_dir);
+            }
+        }
+    }
+
+    /// Whether there are leaves behind a size: a write that was broken off before anybody heard of it.
+    pub(super) fn has_behind(&self, size: u64) -> bool {
+        let tile = TileAddress::within(u64::MAX >> 1, 0, size / TILE_WIDTH);
+        let Some(full) = tile.map(|tile| self.dir.join(tile.entries_path())) else { return false };
+        let partial = PathBuf::from(format!("{}.p", full.display()));
+        let is_wider = |name: &str| name.parse().is_ok_and(|width: u64| width > size % TILE_WIDTH);
+        let widths = fs::read_dir(partial).into_iter().flatten().flatten();
+        full.exists() || widths.into_iter().any(|file| file.file_name().to_str().is_some_and(is_wider))
+    }
+
+    /// Whether any leaf was ever written.
+    pub(super) fn has_any(&self) -> bool {
+        self.dir.join("tile").exists()
+    }
+
+    fn put(&self, path: &str, bytes: &[u8]) -> Result<(), LogError> {
+        let path = self.dir.join(path);
+        let Some(dir) = path.parent() else { return Ok(()) };
+        make_dirs(&self.dir, dir)?;
+        write(&path, bytes)?;
+        sync_dir(dir)
+    }
+}
+
+impl TileSource for LogFiles {
+    type Error = io::Error;
+
+    fn read(&self, address: TileAddress) -> io::Result<Vec<u8>> {
+        read(&self.dir.join(address.path()), TILE_WIDTH as usize * 32)
+    }
+}
+
+/// Records are numbered as the leaves are.
+fn records_path(tile: TileAddress) -> String {
+    tile.entries_path().replacen("tile/entries/", "record/", 1)
+}
+
+/// Records, each behind its length.
+fn framed<'r>(records: impl Iterator<Item = &'r [u8]>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for record in records {
+        let length = u32::try_from(record.len()).unwrap_or_else(|_| unreachable!("a record has a limit"));
+        bytes.extend(length.to_be_bytes());
+        bytes.extend(record);
+    }
+    bytes
+}
+
+fn next_record<'r>(rest: &mut &'r [u8]) -> Option<&'r [u8]> {
+    let (length, after) = rest.split_first_chunk::<LENGTH_LEN>()?;
+    let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
+    let (record, after) = after.split_at_checked(length)?;
+    *rest = after;
+    Some(record)
+}
+
+/// Reads a file that has no more bytes than this.
+fn read(path: &Path, bytes_max: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(bytes_max as u64 + 1).read_to_end(&mut bytes)?;
+    if bytes.len() > bytes_max {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("more than {bytes_max} bytes")));
+    }
+    Ok(bytes)
+}
+
+/// Writes a file to the disk itself. A tile that is written again was never signed.
+fn write(path: &Path, bytes: &[u8]) -> Result<(), LogError> {
+    let written = || {
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+        file.write_all(bytes)?;
+        file.sync_all()
+    };
+    written().map_err(|source| failed("write", path, source))
+}
+
+/// Makes a directory below another one, and what is between them, to the disk itself.
+fn make_dirs(top: &Path, dir: &Path) -> Result<(), LogError> {
+    if dir.exists() {
+        return Ok(());
+    }
+    let Some(above) = dir.parent().filter(|_| dir != top) else { return Ok(()) };
+    make_dirs(top, above)?;
+    match DirBuilder::new().mode(0o700).create(dir) {
+        Ok(()) => sync_dir(above),
+        Err(source) => Err(failed("make", dir, source)),
+    }
+}
+
+fn sync_dir(dir: &Path) -> Result<(), LogError> {
+    File::open(dir).and_then(|dir| dir.sync_all()).map_err(|source| failed("sync", dir, source))
+}
+
+fn failed(what: &'static str, path: &Path, source: io::Error) -> LogError {
+    LogError::Io { what, path: path.to_owned(), source }
+}
