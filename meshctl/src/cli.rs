@@ -7,7 +7,7 @@ use meshd_api::{Exit, SOCKET_DEFAULT};
 
 use crate::command::{
     admit, attach, completions, config, detach, endpoints, invite, join, key, leave, man, mesh, network, org,
-    peer, peers, ping, status, wait, watch,
+    peer, peers, ping, revoke, status, wait, watch,
 };
 
 /// Talk to meshd, the mesh VPN of this host.
@@ -59,6 +59,11 @@ pub enum Command {
     Admit(admit::Admit),
     /// Leave the mesh and forget its keys.
     Leave(leave::Leave),
+    /// Cut a node off for good (on the steward of its organisation).
+    ///
+    /// Every other node drops its tunnels with it at once, established connections included, and its address rests. It
+    /// can't come back: a host that was stolen and is found again joins as a new node. The revocation is logged.
+    Revoke(revoke::Revoke),
     /// Show this node and its mesh.
     Status(status::Status),
     /// Show the other nodes.

@@ -17,6 +17,7 @@ pub mod org;
 pub mod peer;
 pub mod peers;
 pub mod ping;
+pub mod revoke;
 pub mod status;
 pub mod wait;
 pub mod watch;
@@ -50,6 +51,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Join(join) => online(join.run(&daemon)),
         Command::Admit(admit) => online(admit.run(&daemon)),
         Command::Leave(leave) => online(leave.run(&daemon)),
+        Command::Revoke(revoke) => online(revoke.run(&daemon)),
         Command::Status(status) => online(status.run(&daemon)),
         Command::Peers(peers) => online(peers.run(&daemon)),
         Command::Peer(peer) => online(peer.run(&daemon)),

@@ -20,8 +20,8 @@ use meshd_api::{
     GetConfig, GetEndpoints, GetEvents, GetExternals, GetKeys, GetNetworks, GetPeers, GetReady, GetStatus,
     ImportRequest, InviteRequest, JoinFileRequest, JoinRequest, KeepRequest, LeaveRequest, METRICS_PATH,
     MeshCreateRequest, Method, POLICIES_BYTES_MAX, PingRequest, PutNetworkRequest, REQUEST_BYTES_MAX,
-    ReleaseRequest, RemoveExternalRequest, RemoveNetworkRequest, RotateKeyRequest, SetPoliciesRequest,
-    StewardPrepareRequest,
+    ReleaseRequest, RemoveExternalRequest, RemoveNetworkRequest, RevokeRequest, RotateKeyRequest,
+    SetPoliciesRequest, StewardPrepareRequest,
 };
 use tokio::sync::{broadcast, mpsc, oneshot};
 
@@ -57,6 +57,7 @@ pub fn router(daemon: Daemon) -> Router {
     let router = route::<ImportRequest>(router);
     let router = route::<AdmitRequest>(router);
     let router = route::<LeaveRequest>(router);
+    let router = route::<RevokeRequest>(router);
     let router = route::<StewardPrepareRequest>(router);
     let router = route::<MeshCreateRequest>(router);
     let router = route::<AddExternalRequest>(router);

@@ -27,6 +27,7 @@ mod network;
 mod peers;
 mod ping;
 mod policy;
+mod revoke;
 mod status;
 mod text;
 
@@ -63,6 +64,7 @@ pub use policy::{
     POLICY_PORTS_MAX, POLICY_RULES_MAX, PoliciesReply, PolicyPeer, PolicyPorts, PolicyProtocol, PolicyRule,
     SetPoliciesRequest,
 };
+pub use revoke::{RevokeReply, RevokeRequest};
 pub use status::{
     Freshness, GetStatus, Membership, MeshStatus, NodeStatus, OrganisationStatus, PeerCount, RegistryKind,
     RegistryStatus, Status, Warning,

@@ -5,8 +5,8 @@ use meshd_api::{
     CompromisedKeyRequest, DescribeRequest, DetachRequest, GcRequest, GetConfig, GetEndpoints, GetExternals,
     GetKeys, GetNetworks, GetPeers, GetReady, GetStatus, ImportRequest, InviteRequest, JoinFileRequest,
     JoinRequest, KeepRequest, LeaveRequest, MeshCreateRequest, PingRequest, PutNetworkRequest,
-    ReleaseRequest, RemoveExternalRequest, RemoveNetworkRequest, RotateKeyRequest, SetPoliciesRequest,
-    StewardPrepareRequest,
+    ReleaseRequest, RemoveExternalRequest, RemoveNetworkRequest, RevokeRequest, RotateKeyRequest,
+    SetPoliciesRequest, StewardPrepareRequest,
 };
 use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
@@ -74,6 +74,8 @@ commands! {
     Admit(AdmitRequest),
     /// Leave the mesh.
     Leave(LeaveRequest),
+    /// Cut off a node.
+    Revoke(RevokeRequest),
     /// Keys of the steward role.
     StewardPrepare(StewardPrepareRequest),
     /// Found a mesh.

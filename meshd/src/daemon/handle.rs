@@ -5,7 +5,7 @@ use meshd_api::{
     AdmitReply, AdmitRequest, ApiError, ConfigReply, ErrorCode, Externals, ImportRequest, InviteReply,
     InviteRequest, JoinFileReply, JoinFileRequest, JoinRequest, Keys, LeaveReply, LeaveRequest, MemberReply,
     Membership, MeshCreateRequest, PeerCount, Peers, PingReply, PingRequest, RegistryKind, RegistryStatus,
-    Secret, Signed, Status, StewardKeys,
+    RevokeReply, RevokeRequest, Secret, Signed, Status, StewardKeys,
 };
 use meshd_wire::JoinToken;
 use meshd_wire::name::is_host_name;
@@ -30,6 +30,7 @@ impl Daemon {
             Command::Ping(request, answer) => self.ping(&request, answer),
             Command::Invite(request, answer) => answer.send(self.invite(request)),
             Command::Admit(request, answer) => answer.send(self.admit(&request)),
+            Command::Revoke(request, answer) => answer.send(self.revoke(&request)),
             Command::Join(request, answer) => self.join(request, answer),
             Command::JoinFile(request, answer) => answer.send(self.join_file(request)),
             Command::Import(request, answer) => {
@@ -224,6 +225,11 @@ impl Daemon {
         let bytes = unsign(&request.request)?;
         let mesh = self.mesh.as_mut().ok_or_else(not_member)?;
         mesh.admit(&bytes, &request.labels, &mut self.counters)
+    }
+
+    fn revoke(&mut self, request: &RevokeRequest) -> Result<RevokeReply, ApiError> {
+        let mesh = self.mesh.as_mut().ok_or_else(not_member)?;
+        mesh.revoke(&request.node, &mut self.counters)
     }
 
     fn join(&mut self, request: JoinRequest, answer: Answer<MemberReply>) {

@@ -1,7 +1,7 @@
 //! The steward's desk: requests of other hosts, invitations, admissions by file.
 
 use data_encoding::BASE64;
-use meshd_api::{AdmitReply, ApiError, ErrorCode, InviteRequest, Labels, Signed};
+use meshd_api::{AdmitReply, ApiError, ErrorCode, InviteRequest, Labels, RevokeReply, Signed};
 use meshd_wire::enrol::{EnrolReply, EnrolRequest, Refused, RegistryHint};
 use meshd_wire::record::{Label, NodeCert};
 use meshd_wire::{Envelope, JoinToken};
@@ -178,6 +178,35 @@ impl Mesh {
         })
     }
 
+    /// Cuts off a node of the own organisation: this host acts at once, and others as soon as they hear of it.
+    pub fn revoke(&mut self, node: &str, counters: &mut Counters) -> Result<RevokeReply, ApiError> {
+        if self.steward.is_none() {
+            return Err(not_steward());
+        }
+        let (id, name, org) = {
+            let view = self.find(node)?;
+            (view.id(), view.cert().name.clone(), view.org())
+        };
+        if id == self.node {
+            let error = ApiError::new(ErrorCode::BadRequest, "this host is the steward itself");
+            return Err(error.with_hint("`meshctl leave --force` ends its membership"));
+        }
+        if org != self.membership.org {
+            let error = ApiError::new(ErrorCode::BadRequest, format!("{name} is of another organisation"));
+            return Err(error.with_hint("only the steward of its own organisation can revoke it"));
+        }
+        let now = self.clock.now();
+        let Some(steward) = self.steward.as_mut().filter(|_| !self.clock.is_suspect()) else {
+            return Err(refused(Refused::Unavailable));
+        };
+        let published = steward.revoke(&id, now).map_err(|error| {
+            ApiError::new(ErrorCode::StorageFailed, format!("{name} can't be revoked"))
+                .with_cause(crate::chain::of(&error))
+        })?;
+        self.take_records(&published, counters);
+        Ok(RevokeReply { name, id: id.to_string() })
+    }
+
     /// Takes in what an errand brought.
     pub fn on_errand(
         &mut self,
@@ -289,7 +318,7 @@ fn labels(given: &Labels) -> Vec<Label> {
 }
 
 /// Label of an answered request for the counters.
-fn outcome(request: &EnrolRequest, answer: &EnrolReply) -> &'static str {
+pub(super) fn outcome(request: &EnrolRequest, answer: &EnrolReply) -> &'static str {
     match (request, answer) {
         (_, EnrolReply::Refused { why }) => match why {
             Refused::Malformed => "refused-malformed",

@@ -8,16 +8,17 @@ use std::time::{Duration, Instant};
 
 use meshd_core::rotation::{Cosigned, Epoch, Leaf as KeyLeaf};
 use meshd_trust::log::{CheckpointKeys, LogOrigin, LogProof, LogProofError, LogProofRefusal, TreeHash};
-use meshd_wire::enrol::{EnrolReply, KeyStatement, LoggedLeaf, Refused};
+use meshd_wire::enrol::{EnrolReply, EnrolRequest, KeyStatement, LoggedLeaf, Refused};
 use meshd_wire::{Leaf, LeafError, LeafKind, PublicKey};
 use tokio::sync::oneshot;
 
 use super::Mesh;
+use super::desk::outcome;
 use crate::metrics::Counters;
 use crate::role::steward::KeyCall;
 
-/// Statements of one call; what is left is said in the next one.
-const STATEMENTS_MAX: usize = 64;
+/// Statements of one call, as many as one connection takes; what is left is said in the next one.
+const STATEMENTS_MAX: usize = 8;
 /// Wait after a call that failed, doubled up to the longest.
 const WAIT_FIRST: Duration = Duration::from_millis(500);
 const WAIT_LONGEST: Duration = Duration::from_secs(60);
@@ -92,7 +93,7 @@ impl Mesh {
     #[must_use]
     pub fn log_keys(&mut self, counters: &mut Counters) -> Option<Vec<KeyStatement>> {
         if self.key_log.append_at.is_some_and(|at| at <= Instant::now()) {
-            self.append_keys();
+            self.append_keys(counters);
         }
         if !self.key_log.may_ask() {
             return None;
@@ -179,7 +180,7 @@ impl Mesh {
         log.append_at.get_or_insert_with(|| Instant::now() + gathering);
     }
 
-    fn append_keys(&mut self) {
+    fn append_keys(&mut self, counters: &mut Counters) {
         self.key_log.append_at = None;
         let waiting = std::mem::take(&mut self.key_log.waiting);
         let now = self.clock.now();
@@ -193,7 +194,8 @@ impl Mesh {
             waiting.iter().map(|(peer, statement, _)| KeyCall { peer: *peer, statement }).collect();
         let replies = steward.log_keys(&calls, now);
         self.key_log.append_took = began.elapsed();
-        for ((_, _, reply), answer) in waiting.into_iter().zip(replies) {
+        for ((_, statement, reply), answer) in waiting.into_iter().zip(replies) {
+            *counters.enrolments.entry(outcome(&EnrolRequest::Log { statement }, &answer)).or_default() += 1;
             if reply.send(answer).is_err() {
                 tracing::debug!("a node left before its leaf was appended");
             }

@@ -7,7 +7,7 @@ use meshd_trust::join::{self, RequestRefusal, VerifiedRequest};
 use meshd_wire::enrol::{EnrolReply, Refused};
 use meshd_wire::name::is_host_name;
 use meshd_wire::record::{Label, NodeCert, NodeLeave, VERSION};
-use meshd_wire::{Envelope, LeafKind, MeshId, PublicKey, Timestamp, TokenId};
+use meshd_wire::{Envelope, KeyId, LeafKind, MeshId, NodeId, PublicKey, Timestamp, TokenId};
 use minicbor::bytes::ByteVec;
 
 use super::book::Page;
@@ -122,25 +122,57 @@ impl Steward {
             let Some(mut node) = page.node(&farewell.node)? else { return Err(Refused::NotMember.into()) };
             join::verify_leave(leave, &station.mesh, |_| Some(node.cert.identity))
                 .map_err(|_| Refused::Malformed)?;
-            if node.revoked_at.is_some() {
-                return Ok(Vec::new());
-            }
-            node.revoked_at = Some(now);
-            page.put_node(&node)?;
-            let hold = Hold { node: node.cert.node, until: now.plus(ADDRESS_REST_S) };
-            page.put_address(u32::from(node.cert.ipv4()), &hold)?;
-            page.remove_name(&node.cert.name)?;
-            release_externals(page, &node.cert.node, now)?;
-            let revocations = self.sign_revocations(page, station, now)?;
-            Ok::<_, Declined>(vec![revocations, self.sign_state(page, now)?])
+            self.take_back(page, station, &mut node, now)
         })?;
         tracing::info!(node = %farewell.node.short(), "node left");
         // It is gone in any case; what can't be logged now is logged later.
-        if let Err(error) = self.log_farewell(farewell.node, leave, now) {
+        if let Err(error) = self.log_taken_back(farewell.node, KeyId(farewell.node.0), leave, now) {
             tracing::error!(error = crate::chain::of(&error), "a farewell can't be logged");
         }
         self.take_own(&published.iter().map(Vec::as_slice).collect::<Vec<_>>(), now);
         Ok(Answer { reply: EnrolReply::Done, publish: published })
+    }
+
+    /// Takes back a node that does not say farewell itself, and gives what the mesh must hear; nothing if it was taken
+    /// back before.
+    pub fn revoke(&mut self, node: &NodeId, now: Timestamp) -> Result<Vec<Vec<u8>>, Declined> {
+        self.wake(now)?;
+        let station = self.station.as_ref().ok_or(Refused::Unavailable)?;
+        let published = self.book.write(|page| {
+            let mut node = page.node(node)?.ok_or(Refused::NotMember)?;
+            self.take_back(page, station, &mut node, now)
+        })?;
+        tracing::warn!(node = %node.short(), "node revoked");
+        self.take_own(&published.iter().map(Vec::as_slice).collect::<Vec<_>>(), now);
+        let actor = self.seeds.record().key_id();
+        if let Some(revocations) = published.first()
+            && let Err(error) = self.log_taken_back(*node, actor, revocations, now)
+        {
+            // It acts before it is logged; what can't be logged now is logged later.
+            tracing::error!(error = crate::chain::of(&error), "a revocation can't be logged");
+        }
+        Ok(published)
+    }
+
+    /// Counts a node as no member any more; its address rests.
+    fn take_back(
+        &self,
+        page: &Page,
+        station: &Station,
+        node: &mut Admitted,
+        now: Timestamp,
+    ) -> Result<Vec<Vec<u8>>, Declined> {
+        if node.revoked_at.is_some() {
+            return Ok(Vec::new());
+        }
+        node.revoked_at = Some(now);
+        page.put_node(node)?;
+        let hold = Hold { node: node.cert.node, until: now.plus(ADDRESS_REST_S) };
+        page.put_address(u32::from(node.cert.ipv4()), &hold)?;
+        page.remove_name(&node.cert.name)?;
+        release_externals(page, &node.cert.node, now)?;
+        let revocations = self.sign_revocations(page, station, now)?;
+        Ok(vec![revocations, self.sign_state(page, now)?])
     }
 
     /// Gives a node a certificate, or the one it has if nothing would change.

@@ -80,16 +80,6 @@ pub enum LogError {
         /// Its directory.
         dir: PathBuf,
     },
-    /// The mesh has seen a longer log of this steward.
-    #[error(
-        "the mesh knows {known} leaves of this log, and only {held} are here: it was restored from a backup"
-    )]
-    Behind {
-        /// Leaves that the mesh knows of.
-        known: u64,
-        /// Leaves that are here.
-        held: u64,
-    },
 }
 
 /// What a leaf shall say; the log adds when, and which leaf was before.
@@ -199,12 +189,6 @@ impl Log {
     /// Whether the revocation of a subject is logged.
     pub(super) fn has_revoked(&self, subject: &Subject) -> bool {
         self.subjects.of(subject).is_some_and(|said| said.is_revoked)
-    }
-
-    /// Refuses to go on behind a tree that the mesh knows of: two of one size would be signed.
-    pub(super) fn follows(&self, known: u64) -> Result<(), LogError> {
-        let held = self.edge.size();
-        if known > held { Err(LogError::Behind { known, held }) } else { Ok(()) }
     }
 
     /// Puts the records that prove the log's keys beside it.

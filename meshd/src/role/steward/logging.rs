@@ -42,14 +42,34 @@ impl Steward {
         }
     }
 
-    /// The log, if this host may append to it.
     fn log(&mut self) -> Result<&mut Log, Declined> {
-        let org = self.station.as_ref().map(|station| station.org).ok_or(Refused::Unavailable)?;
-        let state = self.roster.as_ref().and_then(|roster| roster.org(&org)).and_then(|org| org.state());
-        let known = state.and_then(|state| state.checkpoint).map_or(0, |checkpoint| checkpoint.n);
-        let log = self.log.as_mut().ok_or(Refused::Unavailable)?;
-        log.follows(known)?;
-        Ok(log)
+        Ok(self.log.as_mut().ok_or(Refused::Unavailable)?)
+    }
+
+    /// Says in the log itself that it was restored from a backup, if the mesh knows of more leaves than are here.
+    ///
+    /// An auditor who has an older checkpoint finds two trees of one size, and this leaf tells why.
+    fn confess(&mut self, now: Timestamp) -> Result<(), Declined> {
+        let station = self.station.as_ref().ok_or(Refused::Unavailable)?;
+        let org = self.roster.as_ref().and_then(|roster| roster.org(&station.org));
+        let known = org.and_then(|org| org.state()?.checkpoint).map_or(0, |checkpoint| checkpoint.n);
+        let (mesh, subject) = (station.mesh, Subject::from(station.org));
+        let state = org.and_then(|org| recorded(&mesh, org.state_envelope()?));
+        let (log, actor) = (self.log.as_mut().ok_or(Refused::Unavailable)?, self.seeds.record().key_id());
+        let held = log.head().size;
+        if known <= held {
+            return Ok(());
+        }
+        tracing::error!(
+            known,
+            held,
+            "the audit log was restored from a backup: leaves that the mesh knows of are lost"
+        );
+        log.append(
+            &[Statement { kind: LeafKind::StateRollback, subject, epoch: None, actor, record: state }],
+            now,
+        )?;
+        Ok(())
     }
 
     /// Logs what the book and the chain say and the log does not yet: what an end in between has kept from it.
@@ -61,6 +81,7 @@ impl Steward {
             chain.iter().filter_map(|envelope| of_chain(&station, envelope)).collect();
         let actor = self.seeds.record().key_id();
         let nodes = self.book.nodes()?;
+        self.confess(now)?;
         let log = self.log()?;
         for node in &nodes {
             let subject = Subject::from(node.cert.node);
@@ -101,21 +122,20 @@ impl Steward {
         Ok(())
     }
 
-    /// Logs that a node has left, by its own word.
-    pub(super) fn log_farewell(
+    /// Logs that a node was taken back: by its own farewell, or by the revocations that name it.
+    pub(super) fn log_taken_back(
         &mut self,
         node: NodeId,
-        farewell: &[u8],
+        actor: KeyId,
+        record: &[u8],
         now: Timestamp,
     ) -> Result<(), Declined> {
         let mesh = self.station.as_ref().ok_or(Refused::Unavailable)?.mesh;
-        let log = self.log()?;
-        if log.has_revoked(&node.into()) {
-            return Ok(());
+        let (log, subject) = (self.log()?, Subject::from(node));
+        if !log.has_revoked(&subject) {
+            let record = recorded(&mesh, record);
+            log.append(&[Statement { kind: LeafKind::Revoke, subject, epoch: None, actor, record }], now)?;
         }
-        let record = recorded(&mesh, farewell);
-        let (kind, subject, actor) = (LeafKind::Revoke, node.into(), KeyId(node.0));
-        log.append(&[Statement { kind, subject, epoch: None, actor, record }], now)?;
         Ok(())
     }
 

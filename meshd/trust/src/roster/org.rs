@@ -204,6 +204,11 @@ impl<'a> OrgView<'a> {
         self.org.state.as_ref().map(|held| &held.record)
     }
 
+    /// Envelope of its newest state.
+    pub fn state_envelope(&self) -> Option<&'a [u8]> {
+        self.org.state.as_ref().map(|held| held.bytes.as_slice())
+    }
+
     /// Age in seconds of the newest state whose components are all held.
     pub fn state_age(&self, now: Timestamp) -> Option<u64> {
         self.org.state_in_force().map(|held| now.since(held.record.issued_at))

@@ -191,15 +191,6 @@ fn a_checkpoint_of_another_log_or_key_is_not_taken_up() {
 }
 
 #[test]
-fn behind_what_the_mesh_knows_nothing_is_signed() {
-    let dir = tempfile::tempdir().expect("directory");
-    let mut log = open(dir.path()).expect("opens");
-    log.append(&statements(0..3), NOW).expect("appends");
-    assert!(log.follows(3).is_ok());
-    assert!(matches!(log.follows(4), Err(LogError::Behind { known: 4, held: 3 })));
-}
-
-#[test]
 fn the_newest_checkpoint_is_a_note_that_others_can_read() {
     let dir = tempfile::tempdir().expect("directory");
     let mut log = open(dir.path()).expect("opens");
