@@ -26,7 +26,7 @@ pub mod stored;
 pub use acks::Channel;
 pub use effect::{Alarm, Content, Effect, Leaf};
 pub use epoch::{Epoch, Pair};
-pub use machine::{Cosigned, Logging, Now, Rotation, State};
+pub use machine::{Cosigned, Now, Rotation, State};
 pub use pairing::{OwnEpochs, Pairing, PeerEpoch, PeerEpochs, Use};
 pub use periods::{BadLengths, Bounds, Lengths, Periods};
 pub use stored::{KeySince, Step, Stored, Why};

@@ -57,7 +57,12 @@ impl Daemon {
             Command::Release(request, answer) => answer.send(self.release(&request)),
             Command::SetPolicies(request, answer) => self.set_policies(request, answer),
             Command::Keys(_, answer) => answer.send(self.member().map(|mesh| mesh.keys())),
-            Command::RotateKey(_, answer) => answer.send(self.turn_key(Mesh::rotate_now)),
+            Command::RotateKey(_, answer) => {
+                answer.send(self.turn_key(|mesh, counters| {
+                    mesh.rotate_now(counters);
+                    Ok(())
+                }));
+            }
             Command::CompromisedKey(_, answer) => answer.send(self.turn_key(Mesh::keys_are_compromised)),
             Command::Ready(_, answer) => answer.send(Ok(self.ready())),
             Command::StewardPrepare(_, answer) => answer.send(self.steward_keys()),
@@ -423,9 +428,12 @@ impl Daemon {
             .with_hint("give one of 1 to 63 letters a-z, digits and `-` with --name"))
     }
 
-    fn turn_key(&mut self, turn: impl FnOnce(&mut Mesh, &mut Counters)) -> Result<Keys, ApiError> {
+    fn turn_key(
+        &mut self,
+        turn: impl FnOnce(&mut Mesh, &mut Counters) -> Result<(), ApiError>,
+    ) -> Result<Keys, ApiError> {
         let mesh = self.mesh.as_mut().ok_or_else(not_member)?;
-        turn(mesh, &mut self.counters);
+        turn(mesh, &mut self.counters)?;
         Ok(mesh.keys())
     }
 

@@ -4,7 +4,7 @@ use ipnet::IpNet;
 use meshd_api::{AddExternalReply, LeaveReply, MemberReply};
 use meshd_core::pool::Claimed as ClaimedNet;
 use meshd_trust::Refusal;
-use meshd_wire::enrol::LoggedLeaf;
+use meshd_wire::enrol::{LoggedLeaf, Refused};
 use meshd_wire::{NodeId, TokenId};
 use tokio::sync::oneshot;
 
@@ -61,8 +61,8 @@ pub enum Message {
     Logged {
         /// Node that asked: this host may have left that mesh meanwhile.
         node: NodeId,
-        /// What it has logged; none when no steward answered.
-        logged: Option<Vec<LoggedLeaf>>,
+        /// What it has logged, or why not; none when no steward answered.
+        logged: Option<Vec<Result<LoggedLeaf, Refused>>>,
     },
     /// A claimant has read values in a registry.
     Learn {

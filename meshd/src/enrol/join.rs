@@ -317,27 +317,29 @@ pub async fn claim(
     Claimed::of(ask(at, key, is_steward, &EnrolRequest::Claim { claim }).await?)
 }
 
-/// Asks for leaves about the node's own keys, on one connection; gives those that were logged until one was not.
+/// Asks for leaves about the node's own keys, on one connection, up to the first that is refused.
 pub async fn log(
     at: &[SocketAddr],
     key: &RawKey,
     is_steward: impl Fn(&PublicKey) -> bool,
     statements: Vec<KeyStatement>,
-) -> Result<Vec<LoggedLeaf>, StewardCallError> {
+) -> Result<Vec<Result<LoggedLeaf, Refused>>, StewardCallError> {
     let mut client = connect_steward(at, key, is_steward).await?;
-    let mut leaves = Vec::with_capacity(statements.len());
+    let mut answers = Vec::with_capacity(statements.len());
     for statement in statements {
         match client.call(&EnrolRequest::Log { statement }).await.map_err(StewardCallError::NoAnswer)? {
-            EnrolReply::Logged { leaf } => leaves.push(leaf),
-            EnrolReply::Refused { why } if leaves.is_empty() => return Err(StewardCallError::Refused(why)),
-            EnrolReply::Refused { .. } => break,
+            EnrolReply::Logged { leaf } => answers.push(Ok(leaf)),
+            EnrolReply::Refused { why } => {
+                answers.push(Err(why));
+                break;
+            }
             EnrolReply::Chain { .. }
             | EnrolReply::Admitted { .. }
             | EnrolReply::Done
             | EnrolReply::Claimed { .. } => return Err(StewardCallError::OutOfTurn),
         }
     }
-    Ok(leaves)
+    Ok(answers)
 }
 
 /// Says farewell; `leave` is the envelope of a NodeLeave.

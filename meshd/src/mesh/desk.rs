@@ -2,6 +2,7 @@
 
 use data_encoding::BASE64;
 use meshd_api::{AdmitReply, ApiError, ErrorCode, InviteRequest, Labels, RevokeReply, Signed};
+use meshd_trust::Standing;
 use meshd_wire::enrol::{EnrolReply, EnrolRequest, Refused, RegistryHint};
 use meshd_wire::record::{Label, NodeCert};
 use meshd_wire::{Envelope, JoinToken};
@@ -85,8 +86,13 @@ impl Mesh {
             tracing::warn!("the clock is suspect: no state is signed");
             return;
         }
+        let revocations = steward.revocations();
         match steward.state(now) {
             Ok(state) => {
+                // They come first: a state is in force when what it names is there.
+                if let Ok(Some(revocations)) = revocations {
+                    self.accept_own(&revocations, counters);
+                }
                 self.accept_own(&state, counters);
             }
             Err(error) => {
@@ -125,7 +131,11 @@ impl Mesh {
         self.advertise();
         let hints = self.control_addresses();
         let now = self.clock.now();
+        let clock_is_suspect = self.clock.is_suspect();
         let steward = self.steward.as_mut().ok_or_else(not_steward)?;
+        if clock_is_suspect {
+            return Err(refused(Refused::Unavailable));
+        }
         let spec = InviteSpec {
             ttl_s: request.ttl_s.unwrap_or(TOKEN_TTL_S),
             name: request.name,
@@ -183,15 +193,16 @@ impl Mesh {
         if self.steward.is_none() {
             return Err(not_steward());
         }
-        let (id, name, org) = {
-            let view = self.find(node)?;
-            (view.id(), view.cert().name.clone(), view.org())
+        let (cert, envelope) = {
+            let view = self.find_any(node)?;
+            (view.cert().clone(), view.cert_envelope().to_vec())
         };
+        let (id, name) = (cert.node, cert.name.clone());
         if id == self.node {
             let error = ApiError::new(ErrorCode::BadRequest, "this host is the steward itself");
             return Err(error.with_hint("`meshctl leave --force` ends its membership"));
         }
-        if org != self.membership.org {
+        if cert.org != self.membership.org {
             let error = ApiError::new(ErrorCode::BadRequest, format!("{name} is of another organisation"));
             return Err(error.with_hint("only the steward of its own organisation can revoke it"));
         }
@@ -199,11 +210,15 @@ impl Mesh {
         let Some(steward) = self.steward.as_mut().filter(|_| !self.clock.is_suspect()) else {
             return Err(refused(Refused::Unavailable));
         };
-        let published = steward.revoke(&id, now).map_err(|error| {
+        let published = steward.revoke(&cert, &envelope, now).map_err(|error| {
             ApiError::new(ErrorCode::StorageFailed, format!("{name} can't be revoked"))
                 .with_cause(crate::chain::of(&error))
         })?;
         self.take_records(&published, counters);
+        if self.roster.standing(&id, now) != Standing::Revoked {
+            return Err(ApiError::new(ErrorCode::Internal, format!("{name} is not revoked"))
+                .with_cause("this host refuses its own word; its log says why"));
+        }
         Ok(RevokeReply { name, id: id.to_string() })
     }
 

@@ -134,8 +134,11 @@ impl Entry {
 ///
 /// The keys stay, because a delegation may name them already.
 pub fn forget_founding(state: &StateDir) {
-    for path in [state.join("steward").join("book.redb"), state.join("registry.redb")] {
-        if let Err(error) = std::fs::remove_file(&path)
+    let steward = state.join("steward");
+    for path in [steward.join("book.redb"), steward.join("log"), state.join("registry.redb")] {
+        let removed =
+            if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
+        if let Err(error) = removed
             && error.kind() != std::io::ErrorKind::NotFound
         {
             tracing::error!(%error, path = %path.display(), "remove what is left of a failed founding");

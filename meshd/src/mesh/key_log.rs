@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use super::Mesh;
 use super::desk::outcome;
 use crate::metrics::Counters;
-use crate::role::steward::KeyCall;
+use crate::role::steward::{KeyCall, is_said_by};
 
 /// Statements of one call, as many as one connection takes; what is left is said in the next one.
 const STATEMENTS_MAX: usize = 8;
@@ -24,8 +24,10 @@ const WAIT_FIRST: Duration = Duration::from_millis(500);
 const WAIT_LONGEST: Duration = Duration::from_secs(60);
 /// A steward gathers statements for so long …
 const GATHER: Duration = Duration::from_millis(20);
-/// … or for so many times as long as the append before took, so that the disk does not stop everything else.
+/// … or for so many times as long as the append before took, so that the disk does not stop everything else …
 const GATHER_APPENDS: u32 = 4;
+/// … and never so long that those who wait give up.
+const GATHER_LONGEST: Duration = Duration::from_secs(2);
 /// Statements that wait for a steward's append; who comes beyond asks again.
 const WAITING_MAX: usize = 16_384;
 
@@ -66,7 +68,7 @@ impl KeyLog {
     }
 
     fn has_to_ask(&self) -> bool {
-        !self.own.is_empty() && !self.is_asking
+        !self.is_asking && self.own.front().is_some_and(|oldest| !oldest.record.is_empty())
     }
 
     fn may_ask(&self) -> bool {
@@ -85,7 +87,7 @@ impl Mesh {
             KeyLeaf::Rollback(epoch) => (LeafKind::StateRollback, epoch),
         };
         tracing::info!(%epoch, what = kind.name(), "tunnel key");
-        let Some(record) = self.rotation.signed().map(<[u8]>::to_vec) else { return };
+        let record = self.rotation.signed().map_or_else(Vec::new, <[u8]>::to_vec);
         self.key_log.own.push_back(KeyStatement { kind: kind.number(), epoch: epoch.0, record });
     }
 
@@ -98,50 +100,87 @@ impl Mesh {
         if !self.key_log.may_ask() {
             return None;
         }
-        let statements: Vec<KeyStatement> = self.key_log.own.iter().take(STATEMENTS_MAX).cloned().collect();
         let Some(steward) = &mut self.steward else {
             self.key_log.is_asking = true;
-            return Some(statements);
+            return Some(self.key_log.own.iter().take(STATEMENTS_MAX).cloned().collect());
         };
+        // Each is judged by what was said before.
+        let statements: Vec<KeyStatement> = self.key_log.own.iter().take(1).cloned().collect();
         let (peer, now) = (self.membership.secrets.transport().public(), self.clock.now());
         let calls: Vec<KeyCall<'_>> =
             statements.iter().map(|statement| KeyCall { peer, statement }).collect();
         let logged = match self.clock.is_suspect() {
             true => Vec::new(),
-            false => steward.log_keys(&calls, now).into_iter().map_while(logged).collect(),
+            false => steward.log_keys(&calls, now).into_iter().filter_map(answer).collect(),
         };
         self.on_logged(Some(logged), counters);
         None
     }
 
+    /// Lets records say what came before the first one was signed, and drops what no record says: a key was lost before
+    /// it was published.
+    pub(super) fn drop_unsaid(&mut self) {
+        let Some(signed) = self.rotation.signed() else { return };
+        for statement in self.key_log.own.iter_mut().filter(|statement| statement.record.is_empty()) {
+            statement.record = signed.to_vec();
+        }
+        self.key_log.own.retain(|statement| {
+            let kind = LeafKind::from_number(statement.kind);
+            kind.is_some_and(|kind| is_said_by(&statement.record, kind, statement.epoch))
+        });
+    }
+
     /// Takes in what the log has by now; none if no steward answered.
-    pub fn on_logged(&mut self, logged: Option<Vec<LoggedLeaf>>, counters: &mut Counters) {
+    pub fn on_logged(&mut self, answers: Option<Vec<Result<LoggedLeaf, Refused>>>, counters: &mut Counters) {
         self.key_log.is_asking = false;
-        let now = self.keys_now();
-        self.rotation.machine.log_answers(now, logged.is_some());
-        let (mut is_stuck, logged) = (true, logged.unwrap_or_default());
-        for leaf in logged {
-            let Some(asked) = self.key_log.own.front() else { break };
-            if let Err(error) = self.check_logged(asked, &leaf) {
-                let error = crate::chain::of(&error);
-                tracing::error!(error, "the steward does not prove that it has logged a key");
-                is_stuck = true;
+        self.rotation.machine.log_answers(self.keys_now(), answers.is_some());
+        let mut has_moved = false;
+        for answer in answers.unwrap_or_default() {
+            let is_refused = answer.is_err();
+            if !self.on_answer(answer) || is_refused {
+                has_moved = false;
                 break;
             }
-            let epoch = Epoch(asked.epoch);
-            let may_be_used = [LeafKind::RotateAnnounce, LeafKind::RotateActivate]
-                .contains(&LeafKind::from_number(asked.kind).unwrap_or(LeafKind::KeyDestroy));
-            if may_be_used {
-                self.rotation.machine.proven(now, epoch, Cosigned::All);
-            }
-            self.key_log.own.pop_front();
-            is_stuck = false;
+            has_moved = true;
         }
-        self.key_log.again = is_stuck.then(|| {
+        self.key_log.again = (!has_moved).then(|| {
             let wait = self.key_log.again.map_or(WAIT_FIRST, |(_, wait)| (wait * 2).min(WAIT_LONGEST));
             (Instant::now() + wait, wait)
         });
         self.turn_keys(counters);
+    }
+
+    /// Whether the oldest statement is done with.
+    fn on_answer(&mut self, answer: Result<LoggedLeaf, Refused>) -> bool {
+        let Some(asked) = self.key_log.own.front() else { return false };
+        let (kind, epoch) = (LeafKind::from_number(asked.kind), Epoch(asked.epoch));
+        let is_for_use = matches!(kind, Some(LeafKind::RotateAnnounce | LeafKind::RotateActivate));
+        let now = self.keys_now();
+        match answer {
+            Ok(logged) => {
+                if let Err(error) = self.check_logged(asked, &logged) {
+                    let error = crate::chain::of(&error);
+                    tracing::error!(error, "the steward does not prove that it has logged a key");
+                    return false;
+                }
+                if is_for_use {
+                    self.rotation.machine.proven(now, epoch, Cosigned::All);
+                }
+            }
+            // Asked again, it would be refused again, and what follows would wait for ever.
+            Err(Refused::Malformed) => {
+                tracing::warn!(%epoch, what = kind.map(LeafKind::name), "the steward refuses to log a key");
+                if is_for_use {
+                    self.rotation.machine.proof_refused(now, epoch);
+                }
+            }
+            Err(why) => {
+                tracing::warn!(?why, "the steward can't log the keys of this node now");
+                return false;
+            }
+        }
+        self.key_log.own.pop_front();
+        true
     }
 
     /// Believes an answer: it is the leaf that was asked for, and the log's keys prove it.
@@ -176,7 +215,7 @@ impl Mesh {
             return;
         }
         log.waiting.push((peer, asked, reply));
-        let gathering = GATHER.max(log.append_took * GATHER_APPENDS);
+        let gathering = (log.append_took * GATHER_APPENDS).clamp(GATHER, GATHER_LONGEST);
         log.append_at.get_or_insert_with(|| Instant::now() + gathering);
     }
 
@@ -203,13 +242,11 @@ impl Mesh {
     }
 }
 
-fn logged(reply: EnrolReply) -> Option<LoggedLeaf> {
+/// What a reply says of a leaf; nothing if it is no reply to that.
+fn answer(reply: EnrolReply) -> Option<Result<LoggedLeaf, Refused>> {
     match reply {
-        EnrolReply::Logged { leaf } => Some(leaf),
-        EnrolReply::Refused { why } => {
-            tracing::error!(?why, "the steward can't log the key of its own host");
-            None
-        }
+        EnrolReply::Logged { leaf } => Some(Ok(leaf)),
+        EnrolReply::Refused { why } => Some(Err(why)),
         EnrolReply::Chain { .. }
         | EnrolReply::Admitted { .. }
         | EnrolReply::Done

@@ -7,9 +7,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::time::Duration;
 
+use meshd_api::{ApiError, ErrorCode};
 use meshd_core::rotation::pairing::SKEW_S;
 use meshd_core::rotation::{
-    Alarm, Channel, Content, Effect, Epoch, KeySince, Logging, Now, OwnEpochs, Periods, Rotation, State,
+    Alarm, Channel, Content, Effect, Epoch, KeySince, Now, OwnEpochs, Periods, Rotation, State,
     Stored as Progress, Use,
 };
 use meshd_tunnel::LocalKey;
@@ -59,6 +60,8 @@ pub struct KeyRotation {
     /// What the rotation asked for before the tunnels ran.
     waiting: VecDeque<Effect>,
     looked_at: Duration,
+    /// The newest step is on disk: what a restart goes on from.
+    is_stored: bool,
     /// Bytes and packets of all tunnels when they were counted last.
     carried: (u64, u64),
 }
@@ -89,7 +92,7 @@ impl KeyRotation {
             }
         };
         let running = Now { running: boot(), date: Some(now.0) };
-        let mut machine = Rotation::restore(running, periods, Logging::Required, progress, random::number());
+        let mut machine = Rotation::restore(running, periods, progress, random::number());
         // What an old state signs must not have the number of what was signed since.
         machine.never_below(clock::wall_ms());
         if let Some(keys) = published {
@@ -104,6 +107,7 @@ impl KeyRotation {
             signed: None,
             waiting: VecDeque::new(),
             looked_at: Duration::ZERO,
+            is_stored: true,
             carried: (0, 0),
         };
         // A damaged disk, or one that was restored in part.
@@ -257,10 +261,20 @@ impl Mesh {
     }
 
     /// Replaces this node's keys at once, because somebody else knows them: connections are interrupted.
-    pub fn keys_are_compromised(&mut self, counters: &mut Counters) {
+    pub fn keys_are_compromised(&mut self, counters: &mut Counters) -> Result<(), ApiError> {
         let now = self.keys_now();
         self.rotation.machine.compromised(now);
         self.turn_keys(counters);
+        match self.rotation.is_stored {
+            true => Ok(()),
+            false => {
+                Err(ApiError::new(ErrorCode::StorageFailed, "the keys are dropped, and that can't be stored")
+                    .with_cause("the state directory takes no more")
+                    .with_hint(
+                        "make room, and do not restart meshd before: it would go on with the stolen key",
+                    ))
+            }
+        }
     }
 
     /// A registry has told all that it knows, also of this node.
@@ -293,6 +307,7 @@ impl Mesh {
                     let result = file.store(&stored, private);
                     // A disk takes its time, and what begins now must not count it.
                     let now = self.keys_now();
+                    self.rotation.is_stored = result.is_ok();
                     match result {
                         Ok(()) => self.rotation.machine.stored(now, ticket),
                         Err(error) => {
@@ -315,6 +330,7 @@ impl Mesh {
                 Effect::Alarm(alarm) => tell_alarm(alarm),
             }
         }
+        self.drop_unsaid();
     }
 
     /// Signs what peers must know of the keys.

@@ -229,6 +229,20 @@ impl Mesh {
 
     /// Node that a name, `name.org`, name in DNS, id or address means.
     pub fn find(&self, target: &str) -> Result<NodeView<'_>, ApiError> {
+        self.find_among(target, |view| self.is_current(view))
+    }
+
+    /// The same among all nodes that are not revoked, those included that are away for so long that they do not count.
+    pub(super) fn find_any(&self, target: &str) -> Result<NodeView<'_>, ApiError> {
+        let now = self.clock.now();
+        self.find_among(target, |view| self.roster.standing(&view.id(), now) != Standing::Revoked)
+    }
+
+    fn find_among(
+        &self,
+        target: &str,
+        is_meant: impl Fn(&NodeView<'_>) -> bool,
+    ) -> Result<NodeView<'_>, ApiError> {
         let by_id = target.parse::<NodeId>().ok();
         let by_addr = target.parse::<IpAddr>().ok();
         let fits = |view: &NodeView<'_>| {
@@ -244,7 +258,7 @@ impl Mesh {
                 }
             }
         };
-        let mut found = self.roster.nodes().filter(|view| self.is_current(view) && fits(view));
+        let mut found = self.roster.nodes().filter(|view| is_meant(view) && fits(view));
         let Some(first) = found.next() else {
             return Err(ApiError::new(ErrorCode::NotFound, format!("no node is called `{target}`"))
                 .with_hint("`meshctl peers` lists names and addresses"));

@@ -19,19 +19,21 @@ mod logging;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashMap;
 use std::fs::DirBuilder;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+use meshd_core::bucket::TokenBucket;
 use meshd_trust::founding::StewardPublicKeys;
 use meshd_trust::{Accepted, Change, Floor, Roster, join};
 use meshd_wire::enrol::{EnrolReply, EnrolRequest, Refused, RegistryHint};
 use meshd_wire::name::is_host_name;
 use meshd_wire::record::{Label, StewardDelegation};
 use meshd_wire::token::TokenSecret;
-use meshd_wire::{Envelope, JoinToken, Kind, LeafKind, MeshId, OrgId, PublicKey, Timestamp, TokenId};
+use meshd_wire::{Envelope, JoinToken, Kind, LeafKind, MeshId, NodeId, OrgId, PublicKey, Timestamp, TokenId};
 use zeroize::Zeroizing;
 
 use self::book::Book;
@@ -44,7 +46,7 @@ use crate::tls::{RawKey, TlsSetupError};
 
 pub use self::book::BookError;
 pub use self::keys::StewardSeeds;
-pub use self::logging::KeyCall;
+pub use self::logging::{KeyCall, is_said_by};
 
 /// Age at which the organisation's state is signed anew.
 pub const STATE_INTERVAL_S: u64 = 60;
@@ -172,6 +174,8 @@ pub struct Steward {
     registries: Vec<RegistryHint>,
     stewards: Vec<String>,
     swept_at: Timestamp,
+    /// How much each node may log.
+    quotas: HashMap<NodeId, TokenBucket>,
 }
 
 impl Steward {
@@ -200,8 +204,9 @@ impl Steward {
     fn new(dir: &Path, seeds: StewardSeeds, book: Book, station: Option<Station>) -> Self {
         let (registries, stewards) = (Vec::new(), Vec::new());
         let dir = dir.to_owned();
-        let (log, roster, swept_at) = (None, None, Timestamp(0));
-        let mut this = Self { dir, seeds, book, station, log, roster, registries, stewards, swept_at };
+        let (log, roster, swept_at, quotas) = (None, None, Timestamp(0), HashMap::new());
+        let mut this =
+            Self { dir, seeds, book, station, log, roster, registries, stewards, swept_at, quotas };
         this.open_log();
         this
     }
@@ -378,6 +383,11 @@ impl Steward {
             page.retain_externals_of_nodes()?;
             page.retain_holds(|hold| hold.until >= over)
         })
+    }
+
+    /// Newest revocations, which the mesh may not have heard of if this host ended when they were signed.
+    pub fn revocations(&self) -> Result<Option<Vec<u8>>, BookError> {
+        Ok(self.book.revocations()?.map(|signed| signed.envelope))
     }
 
     /// Public halves of the keys, for the root to delegate to.

@@ -102,6 +102,26 @@ fn a_member_whose_disk_is_full_keeps_its_tunnels_and_says_so() {
 }
 
 #[test]
+fn a_stolen_key_that_a_full_disk_keeps_is_said_to_be_kept() {
+    story("full-stolen", |lab| {
+        let [a, b] = lab.hosts(["a", "b"])?;
+        b.small_disk(DISK_BYTES)?;
+        let mesh = lab.mesh("clinics", &[&a, &b])?;
+        mesh.everyone_reaches_all()?;
+        let ballast = fill(&b)?;
+        refused(&b.ctl(&["key", "compromised"])?, FAILED, &["can't be stored", "make room"])?;
+        fs::remove_file(ballast)?;
+        wait::until(DEADLINE, "b has another key", || {
+            a.ctl(&["key", "list"]).is_ok_and(|reply| {
+                let keys = reply.json["keys"].as_array().cloned().unwrap_or_default();
+                keys.iter().any(|key| key["node"] == "b" && key["epoch"].as_u64() > Some(1))
+            })
+        })?;
+        mesh.everyone_reaches_all()
+    });
+}
+
+#[test]
 fn a_steward_whose_disk_is_full_goes_on_and_recovers() {
     story("full-steward", |lab| {
         let [a, b, c, d] = lab.hosts(["a", "b", "c", "d"])?;

@@ -30,15 +30,6 @@ pub struct Now {
     pub date: Option<u64>,
 }
 
-/// Whether a key must be in the log before it is used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Logging {
-    /// It must: the mesh has logs.
-    Required,
-    /// The organisation is alone in its mesh and its steward keeps no log yet.
-    NoLogYet,
-}
-
 /// Which organisations with a connected peer have cosigned the proof that a key is logged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Cosigned {
@@ -89,7 +80,6 @@ pub enum State {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Rotation<P> {
     periods: Periods,
-    logging: Logging,
     seed: u64,
     /// The highest sequence that may have been used, and so on: what is on disk.
     seq: u64,
@@ -102,6 +92,8 @@ pub struct Rotation<P> {
     tickets: u64,
     /// After a start, until others were told where the node is.
     is_resuming: bool,
+    /// Until then; the log may not have heard of what was done before.
+    is_silent: bool,
     has_looked: bool,
     /// Nothing is begun before this time.
     rest_until: Duration,
@@ -188,10 +180,9 @@ enum Then {
 impl<P: Copy + Ord> Rotation<P> {
     /// Goes on from what is stored; what was stored is used at once, and nothing is said or begun before
     /// [`Self::looked`]. `seed` are random bytes of this start.
-    pub fn restore(now: Now, periods: Periods, logging: Logging, stored: Stored, seed: u64) -> Self {
+    pub fn restore(now: Now, periods: Periods, stored: Stored, seed: u64) -> Self {
         let mut machine = Self {
             periods,
-            logging,
             seed,
             seq: stored.seq,
             seq_min: 0,
@@ -201,6 +192,7 @@ impl<P: Copy + Ord> Rotation<P> {
             storing: None,
             tickets: 0,
             is_resuming: true,
+            is_silent: true,
             has_looked: false,
             rest_until: Duration::ZERO,
             started: now.running,

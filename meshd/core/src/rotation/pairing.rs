@@ -58,7 +58,7 @@ impl OwnEpochs {
 pub struct PeerEpoch {
     /// Its number.
     pub epoch: Epoch,
-    /// Whether it may be used: it is proven that the key was logged, or the mesh has no log.
+    /// Whether it may be used: it is proven that the key was logged.
     pub is_proven: bool,
 }
 

@@ -7,7 +7,7 @@ use meshd_trust::join::{self, RequestRefusal, VerifiedRequest};
 use meshd_wire::enrol::{EnrolReply, Refused};
 use meshd_wire::name::is_host_name;
 use meshd_wire::record::{Label, NodeCert, NodeLeave, VERSION};
-use meshd_wire::{Envelope, KeyId, LeafKind, MeshId, NodeId, PublicKey, Timestamp, TokenId};
+use meshd_wire::{Envelope, KeyId, LeafKind, MeshId, PublicKey, Timestamp, TokenId};
 use minicbor::bytes::ByteVec;
 
 use super::book::Page;
@@ -122,6 +122,9 @@ impl Steward {
             let Some(mut node) = page.node(&farewell.node)? else { return Err(Refused::NotMember.into()) };
             join::verify_leave(leave, &station.mesh, |_| Some(node.cert.identity))
                 .map_err(|_| Refused::Malformed)?;
+            if node.revoked_at.is_some() {
+                return Ok(Vec::new());
+            }
             self.take_back(page, station, &mut node, now)
         })?;
         tracing::info!(node = %farewell.node.short(), "node left");
@@ -133,20 +136,28 @@ impl Steward {
         Ok(Answer { reply: EnrolReply::Done, publish: published })
     }
 
-    /// Takes back a node that does not say farewell itself, and gives what the mesh must hear; nothing if it was taken
-    /// back before.
-    pub fn revoke(&mut self, node: &NodeId, now: Timestamp) -> Result<Vec<Vec<u8>>, Declined> {
+    /// Takes back a node that does not say farewell itself, and gives what the mesh must hear.
+    ///
+    /// `cert` is the newest certificate that the mesh knows: a book from a backup may not have it.
+    pub fn revoke(
+        &mut self,
+        cert: &NodeCert,
+        envelope: &[u8],
+        now: Timestamp,
+    ) -> Result<Vec<Vec<u8>>, Declined> {
         self.wake(now)?;
         let station = self.station.as_ref().ok_or(Refused::Unavailable)?;
         let published = self.book.write(|page| {
-            let mut node = page.node(node)?.ok_or(Refused::NotMember)?;
+            let known = page.node(&cert.node)?.filter(|known| known.cert.serial >= cert.serial);
+            let named = Admitted { cert: cert.clone(), envelope: envelope.to_vec(), revoked_at: None };
+            let mut node = known.unwrap_or(named);
             self.take_back(page, station, &mut node, now)
         })?;
-        tracing::warn!(node = %node.short(), "node revoked");
+        tracing::warn!(node = %cert.node.short(), name = cert.name, "node revoked");
         self.take_own(&published.iter().map(Vec::as_slice).collect::<Vec<_>>(), now);
         let actor = self.seeds.record().key_id();
         if let Some(revocations) = published.first()
-            && let Err(error) = self.log_taken_back(*node, actor, revocations, now)
+            && let Err(error) = self.log_taken_back(cert.node, actor, revocations, now)
         {
             // It acts before it is logged; what can't be logged now is logged later.
             tracing::error!(error = crate::chain::of(&error), "a revocation can't be logged");
@@ -154,7 +165,7 @@ impl Steward {
         Ok(published)
     }
 
-    /// Counts a node as no member any more; its address rests.
+    /// Counts a node as no member any more; its address rests. Gives the revocations, and the state that names them.
     fn take_back(
         &self,
         page: &Page,
@@ -162,15 +173,15 @@ impl Steward {
         node: &mut Admitted,
         now: Timestamp,
     ) -> Result<Vec<Vec<u8>>, Declined> {
-        if node.revoked_at.is_some() {
-            return Ok(Vec::new());
+        // Who asks again may ask because nobody has heard of it.
+        if node.revoked_at.is_none() {
+            node.revoked_at = Some(now);
+            page.put_node(node)?;
+            let hold = Hold { node: node.cert.node, until: now.plus(ADDRESS_REST_S) };
+            page.put_address(u32::from(node.cert.ipv4()), &hold)?;
+            page.remove_name(&node.cert.name)?;
+            release_externals(page, &node.cert.node, now)?;
         }
-        node.revoked_at = Some(now);
-        page.put_node(node)?;
-        let hold = Hold { node: node.cert.node, until: now.plus(ADDRESS_REST_S) };
-        page.put_address(u32::from(node.cert.ipv4()), &hold)?;
-        page.remove_name(&node.cert.name)?;
-        release_externals(page, &node.cert.node, now)?;
         let revocations = self.sign_revocations(page, station, now)?;
         Ok(vec![revocations, self.sign_state(page, now)?])
     }
@@ -190,7 +201,8 @@ impl Steward {
         }
         let before = page.node(&node)?;
         let left = before.as_ref().is_some_and(|before| before.revoked_at.is_some());
-        if left || self.is_taken_back(station, &node) {
+        let was_revoked = self.log.as_ref().is_some_and(|log| log.has_revoked(&node.into()));
+        if left || was_revoked || self.is_taken_back(station, &node) {
             return Err(Refused::NotMember.into());
         }
         if page.name(scope.name)?.is_some_and(|hold| hold.excludes(&node, now)) {

@@ -131,6 +131,12 @@ impl Book {
         value_of(&read.open_table(META).map_err(store)?, STATE)
     }
 
+    /// Newest revocations that were signed.
+    pub(super) fn revocations(&self) -> Result<Option<Signed>, BookError> {
+        let read = self.begin_read()?;
+        value_of(&read.open_table(META).map_err(store)?, REVOCATIONS)
+    }
+
     /// A node.
     pub(super) fn node(&self, node: &NodeId) -> Result<Option<Admitted>, BookError> {
         let read = self.begin_read()?;

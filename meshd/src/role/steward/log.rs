@@ -104,6 +104,8 @@ pub(super) struct Log {
     rows: Vec<Row>,
     subjects: Subjects,
     note: Note,
+    /// A checkpoint was being replaced when the disk failed: what counts is what is there.
+    is_in_doubt: bool,
 }
 
 impl Log {
@@ -121,15 +123,16 @@ impl Log {
         };
         let keys = CheckpointKeys { log: vec![key.public()], witnesses: Vec::new() };
         let signed = keys.verify(&note, &origin).map_err(LogError::Checkpoint)?.checkpoint.head;
-        if files.has_behind(signed.size) {
+        if files.remove_behind(signed.size)? {
             tracing::warn!(
                 dir = %dir.display(),
                 leaves = signed.size,
-                "the audit log has leaves behind its checkpoint: a write was broken off before anybody heard of it"
+                "the audit log had leaves behind its checkpoint, from a write that was broken off before anybody \
+                 heard of it: they are removed"
             );
         }
         let (edge, rows, subjects) = (Edge::new(), Vec::new(), Subjects::default());
-        let mut log = Self { files, origin, key, edge, rows, subjects, note };
+        let mut log = Self { files, origin, key, edge, rows, subjects, note, is_in_doubt: false };
         log.read(signed.size)?;
         if log.head() != signed {
             return Err(LogError::Damaged { dir: dir.to_owned(), signed: signed.size });
@@ -186,6 +189,15 @@ impl Log {
         self.subjects.of(subject).is_some_and(Said::has_key)
     }
 
+    /// Whether a node may say this of a key: it was said before, or it goes on from what was said.
+    pub(super) fn allows(&self, statement: &Statement, now: Timestamp) -> bool {
+        let (leaf, epoch) = (self.leaf(statement, now), statement.epoch.unwrap_or_default());
+        let record = statement.record.as_ref().map_or(&[][..], |(_, envelope)| envelope);
+        let is_new = self.subjects.find(&leaf, record).is_none();
+        let said = self.subjects.of(&statement.subject);
+        !is_new || said.is_some_and(|said| said.allows(statement.kind, epoch))
+    }
+
     /// Whether the revocation of a subject is logged.
     pub(super) fn has_revoked(&self, subject: &Subject) -> bool {
         self.subjects.of(subject).is_some_and(|said| said.is_revoked)
@@ -205,6 +217,10 @@ impl Log {
     ///
     /// Gives back the index of each.
     pub(super) fn append(&mut self, statements: &[Statement], now: Timestamp) -> Result<Vec<u64>, LogError> {
+        if self.is_in_doubt {
+            let key = SigningKey::from_seed(*self.key.seed());
+            *self = Self::open(self.files.dir(), self.origin, key)?;
+        }
         let before = self.edge.size();
         let (mut fresh, mut noted, mut rows) = (Subjects::default(), Vec::new(), Vec::new());
         let mut indices = Vec::with_capacity(statements.len());
@@ -257,7 +273,9 @@ impl Log {
             self.files.put_tile(tile)?;
         }
         let note = Checkpoint { origin: self.origin, head: edge.head() }.sign(&self.key);
+        self.is_in_doubt = true;
         self.files.put_note(&note)?;
+        self.is_in_doubt = false;
         self.files.remove_narrower(before, edge.size());
         (self.edge, self.rows, self.note) = (edge, last, note);
         Ok(())

@@ -1,5 +1,9 @@
 //! What the steward writes into its audit log, and when.
 
+use std::time::Duration;
+
+use meshd_core::bucket::TokenBucket;
+use meshd_trust::Roster;
 use meshd_trust::log::{LogOrigin, TreeHead};
 use meshd_trust::verify_signature;
 use meshd_wire::enrol::{EnrolReply, KeyStatement, LoggedLeaf, Refused};
@@ -11,6 +15,13 @@ use meshd_wire::{
 use super::entry::{Admitted, Station};
 use super::log::{Log, LogError, Statement};
 use super::{Declined, Steward};
+
+/// Leaves of one node: a rotation has three, and comes every few minutes at most.
+const LEAVES_PER_S: u32 = 1;
+/// Where keys live a second.
+const LAB_LEAVES_PER_S: u32 = 8;
+/// Leaves of a node that come after each other at once, such as after a time without its steward.
+const LEAVES_AT_ONCE: u32 = 64;
 
 /// A statement about a key, and who made it over which connection.
 pub struct KeyCall<'c> {
@@ -42,7 +53,8 @@ impl Steward {
         }
     }
 
-    fn log(&mut self) -> Result<&mut Log, Declined> {
+    fn log(&mut self, now: Timestamp) -> Result<&mut Log, Declined> {
+        self.confess(now)?;
         Ok(self.log.as_mut().ok_or(Refused::Unavailable)?)
     }
 
@@ -52,14 +64,16 @@ impl Steward {
     fn confess(&mut self, now: Timestamp) -> Result<(), Declined> {
         let station = self.station.as_ref().ok_or(Refused::Unavailable)?;
         let org = self.roster.as_ref().and_then(|roster| roster.org(&station.org));
-        let known = org.and_then(|org| org.state()?.checkpoint).map_or(0, |checkpoint| checkpoint.n);
+        let Some(known) = org.and_then(|org| org.state()?.checkpoint) else { return Ok(()) };
         let (mesh, subject) = (station.mesh, Subject::from(station.org));
         let state = org.and_then(|org| recorded(&mesh, org.state_envelope()?));
         let (log, actor) = (self.log.as_mut().ok_or(Refused::Unavailable)?, self.seeds.record().key_id());
-        let held = log.head().size;
-        if known <= held {
+        let held = log.head();
+        let is_other = known.n == held.size && known.id.0 != held.root.0;
+        if known.n <= held.size && !is_other {
             return Ok(());
         }
+        let (known, held) = (known.n, held.size);
         tracing::error!(
             known,
             held,
@@ -81,8 +95,7 @@ impl Steward {
             chain.iter().filter_map(|envelope| of_chain(&station, envelope)).collect();
         let actor = self.seeds.record().key_id();
         let nodes = self.book.nodes()?;
-        self.confess(now)?;
-        let log = self.log()?;
+        let log = self.log(now)?;
         for node in &nodes {
             let subject = Subject::from(node.cert.node);
             statements.extend(certified(log, &station.mesh, node, actor));
@@ -113,7 +126,7 @@ impl Steward {
     ) -> Result<(), Declined> {
         let mesh = self.station.as_ref().ok_or(Refused::Unavailable)?.mesh;
         let actor = self.seeds.record().key_id();
-        let log = self.log()?;
+        let log = self.log(now)?;
         let mut statements: Vec<Statement> = certified(log, &mesh, node, actor).into_iter().collect();
         if !log.has_key(&node.cert.node.into()) {
             statements.extend(of_keys(&mesh, LeafKind::RotateActivate, None, keys));
@@ -131,7 +144,7 @@ impl Steward {
         now: Timestamp,
     ) -> Result<(), Declined> {
         let mesh = self.station.as_ref().ok_or(Refused::Unavailable)?.mesh;
-        let (log, subject) = (self.log()?, Subject::from(node));
+        let (log, subject) = (self.log(now)?, Subject::from(node));
         if !log.has_revoked(&subject) {
             let record = recorded(&mesh, record);
             log.append(&[Statement { kind: LeafKind::Revoke, subject, epoch: None, actor, record }], now)?;
@@ -147,14 +160,14 @@ impl Steward {
         now: Timestamp,
     ) -> Result<(), Declined> {
         let (subject, actor) = (token.into(), self.seeds.record().key_id());
-        self.log()?.append(&[Statement { kind, subject, epoch: None, actor, record: None }], now)?;
+        self.log(now)?.append(&[Statement { kind, subject, epoch: None, actor, record: None }], now)?;
         Ok(())
     }
 
     /// Logs what nodes say of their keys, all of it at once, and proves it to each.
     pub fn log_keys(&mut self, calls: &[KeyCall<'_>], now: Timestamp) -> Vec<EnrolReply> {
         let judged: Vec<Result<Statement, Refused>> =
-            calls.iter().map(|call| self.judge_keys(call)).collect();
+            calls.iter().map(|call| self.judge_keys(call, now)).collect();
         let accepted: Vec<Statement> = judged.iter().filter_map(|one| one.as_ref().ok().cloned()).collect();
         let mut logged = self.append_and_prove(&accepted, now).map_err(|error| {
             tracing::error!(error = crate::chain::of(&error), "keys can't be logged");
@@ -162,7 +175,7 @@ impl Steward {
         let answer = |one: Result<Statement, Refused>| match (one, &mut logged) {
             (Err(why), _) => EnrolReply::Refused { why },
             (Ok(_), Ok(leaves)) => {
-                leaves.next().map_or(EnrolReply::Refused { why: Refused::Unavailable }, |leaf| {
+                leaves.next().flatten().map_or(EnrolReply::Refused { why: Refused::Unavailable }, |leaf| {
                     EnrolReply::Logged { leaf }
                 })
             }
@@ -175,19 +188,21 @@ impl Steward {
         &mut self,
         statements: &[Statement],
         now: Timestamp,
-    ) -> Result<std::vec::IntoIter<LoggedLeaf>, Declined> {
-        let log = self.log()?;
+    ) -> Result<std::vec::IntoIter<Option<LoggedLeaf>>, Declined> {
+        let log = self.log(now)?;
         let indices = log.append(statements, now)?;
-        let prove = |index| {
-            let proven = log.prove(index)?;
-            Ok::<_, Declined>(proven.ok_or(Refused::Unavailable)?)
+        let prove = |index| match log.prove(index) {
+            Ok(leaf) => leaf,
+            Err(error) => {
+                tracing::error!(index, error = crate::chain::of(&error), "a leaf can't be proven");
+                None
+            }
         };
-        let leaves: Result<Vec<LoggedLeaf>, Declined> = indices.into_iter().map(prove).collect();
-        Ok(leaves?.into_iter())
+        Ok(indices.into_iter().map(prove).collect::<Vec<Option<LoggedLeaf>>>().into_iter())
     }
 
     /// What a node says of its key, if it is the node that says it and its own record says the same.
-    fn judge_keys(&self, call: &KeyCall<'_>) -> Result<Statement, Refused> {
+    fn judge_keys(&mut self, call: &KeyCall<'_>, now: Timestamp) -> Result<Statement, Refused> {
         let station = self.station.as_ref().ok_or(Refused::Unavailable)?;
         let KeyStatement { kind, epoch, record } = call.statement;
         let kind = LeafKind::from_number(*kind).ok_or(Refused::Malformed)?;
@@ -205,8 +220,24 @@ impl Steward {
         if !verify_signature(&envelope, &station.mesh, &node.cert.identity) || !says(&keys, kind, *epoch) {
             return Err(Refused::Malformed);
         }
-        of_keys(&station.mesh, kind, Some(*epoch), record).ok_or(Refused::Malformed)
+        let statement = of_keys(&station.mesh, kind, Some(*epoch), record).ok_or(Refused::Malformed)?;
+        let log = self.log.as_ref().ok_or(Refused::Unavailable)?;
+        if !log.allows(&statement, now) {
+            return Err(Refused::Malformed);
+        }
+        let is_lab = self.roster.as_ref().and_then(Roster::genesis).is_some_and(|genesis| genesis.lab);
+        let rate = if is_lab { LAB_LEAVES_PER_S } else { LEAVES_PER_S };
+        let now = Duration::from_secs(now.0);
+        let quota =
+            self.quotas.entry(keys.node).or_insert_with(|| TokenBucket::new(rate, LEAVES_AT_ONCE, now));
+        if quota.take(now) { Ok(statement) } else { Err(Refused::Unavailable) }
     }
+}
+
+/// Whether an envelope holds keys that say what a leaf would say.
+pub fn is_said_by(envelope: &[u8], kind: LeafKind, epoch: u32) -> bool {
+    let keys = Envelope::from_bytes(envelope).and_then(|envelope| envelope.record::<NodeKeys>());
+    keys.is_ok_and(|keys| says(&keys, kind, epoch))
 }
 
 /// Whether the record of a node's keys says what its leaf would say.

@@ -92,6 +92,8 @@ fn an_address_moves_from_one_peer_to_another() {
     let mut third = Scripted::new(&pair.right, 3);
     second.call();
     third.call();
+    ours.wait_up(2);
+    ours.wait_up(3);
     let inbox = Inbox::open(&pair.left, overlay4(1));
     let from_wanderer = udp4(WANDERER, v4(overlay4(1)), inbox.port(), b"it is me");
 

@@ -6,6 +6,7 @@ mod flood;
 pub mod instructions;
 mod overload;
 mod peers;
+mod rotation;
 mod scale;
 mod statistics;
 mod study;
@@ -37,6 +38,8 @@ pub struct Options {
     #[command(flatten)]
     peers: peers::Options,
     #[command(flatten)]
+    rotation: rotation::Options,
+    #[command(flatten)]
     tunnel: tunnel::Options,
 }
 
@@ -47,7 +50,7 @@ struct Bench {
     measure: fn(&Options) -> Result<Vec<Row>>,
 }
 
-const BENCHES: [Bench; 9] = [
+const BENCHES: [Bench; 10] = [
     Bench {
         name: "instructions",
         about: "instructions of the packet path, without its ciphers",
@@ -87,6 +90,11 @@ const BENCHES: [Bench; 9] = [
         name: "flood",
         about: "traffic and handshakes during 50,000 spoofed initiations a second",
         measure: |_| flood::measure(),
+    },
+    Bench {
+        name: "rotation",
+        about: "traffic while all keys are replaced every two seconds; cutting off revoked nodes",
+        measure: |options| rotation::measure(&options.rotation),
     },
     Bench {
         name: "overload",

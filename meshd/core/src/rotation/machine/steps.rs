@@ -1,8 +1,8 @@
 //! From one step to the next, once what was waited for has come and what it rests on is stored.
 
 use super::{
-    Alarm, Cosigned, DOUBLINGS_MAX, Duration, Effect, Epoch, KeySince, LEADS_UNPROVEN_MAX, Leaf, Logging,
-    Now, Phase, Replaced, Rotation, Step, Stored, Storing, Then, Why,
+    Alarm, Cosigned, DOUBLINGS_MAX, Duration, Effect, Epoch, KeySince, LEADS_UNPROVEN_MAX, Leaf, Now, Phase,
+    Replaced, Rotation, Step, Stored, Storing, Then, Why,
 };
 
 impl<P: Copy + Ord> Rotation<P> {
@@ -110,12 +110,12 @@ impl<P: Copy + Ord> Rotation<P> {
     /// Whether this key may be used by what is known of the log.
     pub(super) fn is_logged(&self, now: Now, epoch: Epoch) -> bool {
         let proof = self.proof.filter(|(proven, _)| *proven == epoch).map(|(_, cosigned)| cosigned);
-        match (self.logging, proof) {
-            (Logging::NoLogYet, _) | (Logging::Required, Some(Cosigned::All)) => true,
-            (Logging::Required, Some(Cosigned::InPart)) => {
+        match proof {
+            Some(Cosigned::All) => true,
+            Some(Cosigned::InPart) => {
                 now.running >= self.activated.saturating_add(self.lengths().age_max / 2)
             }
-            (Logging::Required, None) => false,
+            None => false,
         }
     }
 
@@ -224,7 +224,7 @@ impl<P: Copy + Ord> Rotation<P> {
     fn show(&mut self, now: Now) {
         self.effects.push_back(Effect::Use(self.own_epochs()));
         // Before the end of the run before, the log may not have heard of it.
-        let is_first = self.renew_at == Duration::MAX;
+        let is_first = std::mem::take(&mut self.is_silent);
         match self.phase {
             Phase::Steady { destroyed } => {
                 // Whose key is gone says so itself: the leaf names the record.

@@ -23,16 +23,16 @@ struct Host {
 }
 
 impl Host {
-    fn new(logging: Logging) -> Self {
-        let mut host = Self::start(Stored::first(Epoch(1), date(0), 5), 0, logging);
+    fn new() -> Self {
+        let mut host = Self::start(Stored::first(Epoch(1), date(0), 5), 0);
         host.machine.connected(time(0), PEERS);
         host.go(0);
         host.effects.clear();
         host
     }
 
-    fn start(disk: Stored, at: u64, logging: Logging) -> Self {
-        let mut machine = Rotation::restore(time(at), Periods::default(), logging, disk, 1);
+    fn start(disk: Stored, at: u64) -> Self {
+        let mut machine = Rotation::restore(time(at), Periods::default(), disk, 1);
         machine.looked(time(at));
         let mut host = Self { machine, at, disk, disk_works: true, effects: Vec::new() };
         host.drain();
@@ -129,7 +129,7 @@ fn time(at: u64) -> Now {
 }
 
 fn host() -> Host {
-    Host::new(Logging::Required)
+    Host::new()
 }
 
 fn uses(older: (u32, Use), newer: (u32, Use)) -> OwnEpochs {
@@ -274,16 +274,6 @@ fn a_missing_witness_is_waited_for_until_the_key_has_half_its_greatest_age() {
     assert_eq!(host.machine.state(), State::Announced);
     host.go(24 * HOUR);
     assert_eq!(host.machine.state(), State::Proving);
-}
-
-#[test]
-fn a_mesh_without_a_log_rotates_without_proofs() {
-    let host = Host::new(Logging::NoLogYet).until(State::Committed);
-    assert_eq!(host.machine.state(), State::Committed);
-    let mut host = Host::new(Logging::NoLogYet);
-    host.tell(|machine, now| machine.compromised(now));
-    assert_eq!(host.machine.state(), State::Steady);
-    assert_eq!(host.machine.own_epochs(), OwnEpochs::single(Epoch(2)));
 }
 
 #[test]
@@ -438,8 +428,7 @@ fn a_record_is_signed_again_long_before_it_expires_with_a_sequence_of_its_own() 
 fn periods_are_up_to_a_tenth_shorter_and_differ_from_node_to_node() {
     let due = |seed| {
         let stored = Stored::first(Epoch(1), date(0), 5);
-        let mut machine: Rotation<u8> =
-            Rotation::restore(time(0), Periods::default(), Logging::Required, stored, seed);
+        let mut machine: Rotation<u8> = Rotation::restore(time(0), Periods::default(), stored, seed);
         machine.looked(time(0));
         machine.stored(time(0), 0);
         let due = machine.due_at();
@@ -458,8 +447,7 @@ fn after_a_start_the_node_says_again_where_it_is_and_waits_no_longer_than_before
         let seq = before.published().last().map(|content| content.seq);
         // The machine was off for ten minutes, and its running time begins anew.
         let start = Now { running: Duration::from_secs(100_000), date: Some(date(DUE + 600)) };
-        let mut machine: Rotation<u8> =
-            Rotation::restore(start, Periods::default(), Logging::Required, before.disk, 2);
+        let mut machine: Rotation<u8> = Rotation::restore(start, Periods::default(), before.disk, 2);
         assert_eq!(machine.own_epochs(), before.machine.own_epochs());
         assert_eq!(machine.poll(), Some(Effect::Use(before.machine.own_epochs())));
         assert_eq!(machine.poll(), None, "own records are looked for first");
@@ -485,8 +473,7 @@ fn after_a_start_the_node_says_again_where_it_is_and_waits_no_longer_than_before
 #[test]
 fn a_node_that_cannot_ask_anybody_goes_on_after_a_minute() {
     let stored = Stored::first(Epoch(1), date(0), 5);
-    let mut machine: Rotation<u8> =
-        Rotation::restore(time(0), Periods::default(), Logging::Required, stored, 1);
+    let mut machine: Rotation<u8> = Rotation::restore(time(0), Periods::default(), stored, 1);
     machine.poll();
     machine.tick(time(59));
     assert_eq!(machine.poll(), None);
@@ -542,12 +529,14 @@ proptest! {
         let periods = Periods::new(Lengths::for_period(period, Bounds::Lab), Bounds::Lab).unwrap();
         let mut now = time(0);
         let stored = Stored::first(Epoch(1), date(0), 0);
-        let mut machine: Rotation<u8> = Rotation::restore(now, periods, Logging::NoLogYet, stored, seed);
+        let mut machine: Rotation<u8> = Rotation::restore(now, periods, stored, seed);
         let mut steps = 0;
         while machine.current().epoch < Epoch(5) {
             while let Some(effect) = machine.poll() {
-                if let Effect::Store { ticket, .. } = effect {
-                    machine.stored(now, ticket);
+                match effect {
+                    Effect::Store { ticket, .. } => machine.stored(now, ticket),
+                    Effect::Append(Leaf::Announce(epoch)) => machine.proven(now, epoch, Cosigned::All),
+                    _ => {}
                 }
             }
             let next = machine.next_timeout(now);

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use super::super::{
-    Bounds, Content, Epoch, Lengths, Logging, Now, OwnEpochs, Pair, Pairing, PeerEpoch, PeerEpochs, Periods,
-    Rotation, Stored,
+    Bounds, Content, Epoch, Lengths, Now, OwnEpochs, Pair, Pairing, PeerEpoch, PeerEpochs, Periods, Rotation,
+    Stored,
 };
 use super::ghost::KeyName;
 
@@ -76,7 +76,7 @@ pub(super) fn time(tick: u64) -> Now {
 impl Node {
     /// Starts from what is on disk.
     pub(super) fn machine_of(disk: &Disk, tick: u64) -> Rotation<u8> {
-        Rotation::restore(time(tick), periods(), Logging::Required, disk.stored, 7)
+        Rotation::restore(time(tick), periods(), disk.stored, 7)
     }
 
     pub(super) fn pairing(&self) -> Option<Pairing> {

@@ -38,8 +38,13 @@ impl LogFiles {
         if !dir.exists() {
             let made = DirBuilder::new().mode(0o700).create(dir);
             made.map_err(|source| failed("make", dir, source))?;
+            dir.parent().map_or(Ok(()), sync_dir)?;
         }
         Ok(Self { dir: dir.to_owned() })
+    }
+
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
     }
 
     /// The newest checkpoint, if one was ever written.
@@ -124,14 +129,22 @@ impl LogFiles {
         }
     }
 
-    /// Whether there are leaves behind a size: a write that was broken off before anybody heard of it.
-    pub(super) fn has_behind(&self, size: u64) -> bool {
-        let tile = TileAddress::within(u64::MAX >> 1, 0, size / TILE_WIDTH);
-        let Some(full) = tile.map(|tile| self.dir.join(tile.entries_path())) else { return false };
-        let partial = PathBuf::from(format!("{}.p", full.display()));
-        let is_wider = |name: &str| name.parse().is_ok_and(|width: u64| width > size % TILE_WIDTH);
-        let widths = fs::read_dir(partial).into_iter().flatten().flatten();
-        full.exists() || widths.into_iter().any(|file| file.file_name().to_str().is_some_and(is_wider))
+    /// Removes what a write left that was broken off before anybody heard of it: files wider than a tree of this size
+    /// has. A reader would take the beginning of a wider one for what was signed.
+    pub(super) fn remove_behind(&self, size: u64) -> Result<bool, LogError> {
+        let mut is_any = false;
+        for level in 0..8u8 {
+            let hashes = size >> (u32::from(level) * 8);
+            let Some(full) = TileAddress::within(u64::MAX >> 1, level, hashes / TILE_WIDTH) else { continue };
+            let mut paths = vec![full.path()];
+            if level == 0 {
+                paths.extend([full.entries_path(), records_path(full)]);
+            }
+            for full in paths.iter().map(|path| self.dir.join(path)) {
+                is_any |= remove_wider(&full, hashes % TILE_WIDTH)?;
+            }
+        }
+        Ok(is_any)
     }
 
     /// Whether any leaf was ever written.
@@ -154,6 +167,22 @@ impl TileSource for LogFiles {
     fn read(&self, address: TileAddress) -> io::Result<Vec<u8>> {
         read(&self.dir.join(address.path()), TILE_WIDTH as usize * 32)
     }
+}
+
+/// Removes a file and its partial forms beyond a width; says whether there were any.
+fn remove_wider(full: &Path, width: u64) -> Result<bool, LogError> {
+    let partial = PathBuf::from(format!("{}.p", full.display()));
+    let is_wider = |path: &PathBuf| {
+        let name = path.file_name().and_then(|name| name.to_str());
+        name.and_then(|name| name.parse().ok()).is_some_and(|found: u64| found > width)
+    };
+    let widths = fs::read_dir(&partial).into_iter().flatten().flatten().map(|file| file.path());
+    let wider: Vec<PathBuf> =
+        widths.filter(is_wider).chain(full.is_file().then(|| full.to_owned())).collect();
+    for path in &wider {
+        fs::remove_file(path).map_err(|source| failed("remove", path, source))?;
+    }
+    Ok(!wider.is_empty())
 }
 
 /// Records are numbered as the leaves are.
