@@ -97,26 +97,28 @@ class World:
             self.leaf(org, 11, org.id, (self.genesis, self.mesh), actor=org.roots[0])
             self.leaf(org, 13, org.id, org.delegation(self.mesh), actor=org.roots[1])
 
-    def leaf(self, of, kind, subject, record=(b"", None), epoch=None, actor=None, receipts=None, **other):
+    def leaf(self, of, kind, subject, record=(b"", None), epoch=None, actor=None, receipts=None, fields=()):
+        """A leaf; `fields` of it may be others."""
         index = len(of.leaves)
-        fields = dict(version=1, time=self.time, kind=kind, org=of.id, subject=subject, epoch=epoch, record=record[1],
+        leaf = dict(version=1, time=self.time, kind=kind, org=of.id, subject=subject, epoch=epoch, record=record[1],
                       actor=(actor or of.record).id, prev=of.last.get(subject), receipts=receipts)
-        fields.update(other)
-        of.leaves.append(encode(structure(*fields.values())))
+        leaf.update(fields)
+        of.leaves.append(encode(structure(*leaf.values())))
         of.envelopes.append(record[0])
         of.last[subject], of.time = index, self.time
 
-    def certificate(self, org, name, kind=1, signer=None):
+    def certificate(self, org, name, kind=1, signer=None, transport=None, of=None, fields=()):
         """Enrols a node, and gives its identity key."""
-        identity = Key(name)
+        identity, transport = Key(name), transport or Key(name + " transport")
         cert = envelope(6, self.mesh, encode([
-            1, identity.id, org.id, 1, len(org.leaves), name, identity.public, Key(name + " transport").public,
+            1, identity.id, (of or org).id, 1, len(org.leaves), name, identity.public, transport.public,
             bytes([10, org.subnet, 0, 5]), bytes(16), [], [], [], self.time - 10, self.time + 86400 * 7]),
-            [signer or org.record])
-        self.leaf(org, kind, identity.id, cert, actor=signer)
+            [signer or (of or org).record])
+        self.leaf(org, kind, identity.id, cert, actor=signer or (of or org).record, fields=fields)
         return identity
 
-    def keys(self, org, kind, node, cur, next=None, prev=None, epoch=None, signer=None, tunnel=None, **other):
+    def keys(self, org, kind, node, cur, next=None, prev=None, epoch=None, signer=None, tunnel=None, receipts=None,
+             fields=()):
         """A leaf about the tunnel keys of a node."""
         def key(epoch):
             if epoch is None:
@@ -125,7 +127,8 @@ class World:
             return [epoch, tunnel if tunnel and epoch == cur else public, self.time]
         record = envelope(7, self.mesh, encode(structure(
             1, node.id, len(org.leaves), self.time, 3, 0, False, key(cur), key(next), key(prev))), [signer or node])
-        self.leaf(org, kind, node.id, record, epoch=epoch or (next if kind == 3 else cur), actor=node, **other)
+        epoch = epoch or (next if kind == 3 else cur)
+        self.leaf(org, kind, node.id, record, epoch=epoch, actor=node, receipts=receipts, fields=fields)
 
     def node(self, org, name):
         node = self.certificate(org, name)
@@ -198,19 +201,20 @@ def tile_name(index, width):
     return "/".join(["x" + group for group in groups[:-1]] + groups[-1:]) + (f".p/{width}" if width < 256 else "")
 
 
-def pack(files, manifest=True):
+def pack(files, manifest=True, order=sorted, padding=b"\0", **fields):
+    """A bundle of these files; `fields` of its headers may differ, each as its offset and bytes."""
     archive, files = b"", dict(files)
     if manifest:
         files["MANIFEST"] = "".join(
             f"{hashlib.sha256(files[name]).hexdigest()}  {name}\n" for name in sorted(files)).encode()
-    for name in sorted(files):
+    for name in order(files):
         header = bytearray(512)
         for at, field in ((0, name.encode()), (100, b"0000644\0"), (108, b"0000000\0"), (116, b"0000000\0"),
                           (124, b"%011o\0" % len(files[name])), (136, b"00000000000\0"), (148, b" " * 8), (156, b"0"),
-                          (257, b"ustar\x0000")):
+                          (257, b"ustar\x0000"), *fields.values()):
             header[at:at + len(field)] = field
         header[148:156] = b"%06o\0 " % sum(header)
-        archive += bytes(header) + files[name] + bytes(-len(files[name]) % 512)
+        archive += bytes(header) + files[name] + padding * (-len(files[name]) % 512)
     return archive + bytes(1024)
 
 
@@ -327,21 +331,113 @@ class Golden(unittest.TestCase):
             self.assertEqual(encode(verify.decode(octets)), octets)
 
 
+    def test_notes_that_the_log_signed_all_the_same(self):
+        log, name, root = Key("log"), "log", "A" * 43 + "="
+        place = (name, bytes(4))
+        line = lambda octets, name=name: f"\u2014 {name} {verify.base64.b64encode(octets).decode()}\n"
+        sign = lambda words: line(bytes(4) + log.private.sign(words.encode()))
+        read = lambda note: verify.checkpoint(note.encode(), name, {place: ("log", 1, log.public)})
+        words = f"{name}\n3\n{root}\n"
+        self.assertEqual(read(f"{words}\n{sign(words)}").size, 3)
+        others = lambda count: "".join(line(bytes([at]) * 5, "other") for at in range(count))
+        read(f"{words}\n{sign(words)}{others(127)}")
+        for words in (f"else\n3\n{root}\n", f"{name}\n03\n{root}\n", f"{name}\n{1 << 63}\n{root}\n",
+                      f"{name}\n\n{root}\n", f"{name}\n3\n{root}\nmore\n", f"{name}\n3\n{root[4:]}\n", f"{name}\n3\n", f"{name}\n-3\n{root}\n",
+                      f"{name}\n3\n{root}\n\n", f"{name}\n3\n{root[:-2]}B=\n"):
+            with self.assertRaises(verify.Wrong, msg=words):
+                read(f"{words}\n{sign(words)}")
+        words = f"{name}\n3\n{root}\n"
+        good = f"{words}\n{sign(words)}"
+        more = [others(128), line(bytes(4), "other")]
+        more += [line(bytes(5), signer) for signer in ("o+r", "", "o" * 32768, "o\x85", "o\u2003", "o\x7f")]
+        alone = [f"{words}\n", words, f"{words}\n{others(1)}", good.replace("\u2014", "-")]
+        alone += [f"{words}\n{line(bytes(4) + log.private.sign(words.encode()) + b'a')}"]
+        for note in [good + one for one in more] + alone:
+            with self.assertRaises(verify.Wrong, msg=note):
+                read(note)
+        with self.assertRaises(verify.Wrong):
+            verify.checkpoint(good.encode() + b"\xff\n", name, {})
+
+    def test_cosignatures(self):
+        log, witness, words = Key("log"), Key("witness"), f"log\n3\n{'A' * 43}=\n"
+        keys = {("log", bytes(4)): ("log", 1, log.public), ("witness", bytes(4)): ("witness", 4, witness.public)}
+        line = lambda name, octets: f"\u2014 {name} {verify.base64.b64encode(bytes(4) + octets).decode()}\n"
+        for time, more, holds in ((5, b"", True), ((1 << 63) - 1, b"", True), (1 << 63, b"", False), (5, b"a", False)):
+            cosigned = witness.private.sign(f"cosignature/v1\ntime {time}\n{words}".encode())
+            note = f"{words}\n" + line("log", log.private.sign(words.encode()))
+            note += line("witness", time.to_bytes(8, "big") + cosigned + more)
+            if holds:
+                self.assertEqual(verify.checkpoint(note.encode(), "log", keys).cosigned, {"witness": time})
+            else:
+                with self.assertRaises(verify.Wrong):
+                    verify.checkpoint(note.encode(), "log", keys)
+
+
 class Strict(unittest.TestCase):
     def test_encoding(self):
-        for octets in ("", "8201", "1800", "1817", "190001", "1900ff", "1a0000ffff", "1b00000000ffffffff", "20", "3903e7",
-                       "9f01ff", "5f41004100ff", "a0", "c001", "d818", "f0", "f7", "f820", "f93c00", "fa00000000", "ff",
+        for octets in ("", "8201", "1800", "1817", "190001", "1900ff", "1a0000ffff", "1b00000000ffffffff", "20",
+                       "3903e7", "9f01ff", "5f41004100ff", "a0", "c001", "d818", "f0", "f7", "f820", "f93c00", "fa00000000", "ff",
                        "61ff", "62c080", "63eda080", "0101", "81" * 9 + "01", "991001", "1c", "1f", "44010203"):
             with self.assertRaises(verify.Wrong, msg=octets):
                 verify.decode(bytes.fromhex(octets))
         for octets in ("00", "17", "1818", "1901" + "00", "81" * 8 + "01", "f4", "60", "80"):
             verify.decode(bytes.fromhex(octets))
-        with self.assertRaises(verify.Wrong):
-            verify.typed("NodeLeave", [1, bytes(32), 5, None])
-        with self.assertRaises(verify.Wrong):
-            verify.typed("NodeLeave", [1, bytes(32), True])
+        big = b"\x99\x10\x01" + b"\0" * 4097
+        for octets in (big, b"\x19\x01", b"\x42\0", b"\x5a\xff\xff\xff\xff"):
+            with self.assertRaises(verify.Wrong):
+                verify.decode(octets)
+
+    def test_types(self):
+        leave, key = [1, bytes(32), 5], [1, b"\x09" + bytes(31), 5]
+        leaf = [1, 5, 1, bytes(32), bytes(32), None, None, bytes(32)]
+        for kind, value in (("NodeLeave", leave), ("Leaf", leaf), ("u8", 255), ("b4", bytes(4)), ("address", bytes(16)),
+                            ("text", ""), ("bool", False), ("bytes", b""), ("<b4>", [bytes(4), b"abcd"]), ("[u8]", [2, 1]),
+                            ("u8?", None), ("<Label>", [["a", "z"], ["b", "a"]]), ("EpochKey", key)):
+            verify.typed(kind, value)
+        for kind, value in (("NodeLeave", leave + [None]), ("NodeLeave", leave[:2] + [True]), ("NodeLeave", leave + [1]),
+                            ("NodeLeave", leave[:2]), ("NodeLeave", []), ("NodeLeave", 5), ("NodeLeave", [None]),
+                            ("NodeLeave", ["1"]), ("Leaf", leaf + [None]), ("u8", 256), ("u8", True), ("u8", None),
+                            ("u64", "1"), ("b4", bytes(5)), ("b4", "abcd"), ("address", bytes(5)), ("address", "abcd"),
+                            ("text", b""), ("bool", 0), ("bytes", ""), ("<b4>", [b"abcd", bytes(4)]),
+                            ("<b4>", [bytes(4), bytes(4)]), ("[u8]", 1), ("[u8]", [None]), ("[u8]", "ab"),
+                            ("<Label>", [["a", "a"], ["a", "b"]]), ("<Label>", {})):
+            with self.assertRaises(verify.Wrong, msg=(kind, value)):
+                verify.typed(kind, value)
         with self.assertRaises(verify.Absent):
             verify.typed("NodeLeave", [2])
+
+    def test_texts_of_ids_and_signatures(self):
+        self.assertEqual(verify.id_of("a" * 52), bytes(32))
+        for word in ("a" * 51, "a" * 53, "a" * 51 + "b", "A" * 52, "1" * 52, "", "a" * 52 + "\n"):
+            with self.assertRaises(verify.Refused):
+                verify.id_of(word)
+        self.assertEqual(verify.base64_of("AAA="), bytes(2))
+        for word in ("AAA", "AAB=", "A-A=", "AAA==", "AA A=", "AAA=\n"):
+            with self.assertRaises(verify.Wrong):
+                verify.base64_of(word)
+
+    def test_envelopes(self):
+        mesh, key, says = bytes(32), Key("somebody"), encode([1, bytes(32), 5])
+        octets, _ = envelope(65, mesh, says, [key])
+        good = verify.opened(octets, mesh)
+        self.assertEqual(verify.signers(good, [key.public, Key("else").public]), {key.id})
+        fields = verify.decode(octets)
+        many = [[bytes([at]) * 32, bytes(64)] for at in range(65)]
+        for spoilt in ([2] + fields[1:], [1, 65, b"", []], [1, 65, says + b"\0", []], [1, 65, says, many[:17]],
+                       [1, 65, says, many[1::-1]], [1, 65, says, many[:1] * 2], [1, 3, says, many],
+                       [1, 65, bytes(65536), []]):
+            with self.assertRaises(verify.Wrong, msg=spoilt[:2]):
+                verify.opened(encode(spoilt), mesh)
+        verify.opened(encode([1, 65, says, many[:16]]), mesh)
+        long = [1, 1, encode([1, 1, "x" * 66000, [mesh], 1, 5]), []]
+        with self.assertRaises(verify.Wrong):
+            verify.opened(encode(long), mesh)
+        for kind in (4, 8, 64, 99):
+            with self.assertRaises(verify.Absent):
+                verify.opened(encode([1, kind] + fields[2:]), mesh)
+        for record, keys in ((verify.opened(octets, bytes([1]) * 32), [key.public]), (good, [])):
+            with self.assertRaises(verify.Wrong):
+                verify.signers(record, keys)
 
     def test_signatures(self):
         key, message = Key("somebody"), b"words"
@@ -406,7 +502,13 @@ class Audits(unittest.TestCase):
         world.keys(org, 3, node, 1, next=3)
         world.keys(org, 4, node, 3, prev=1)
         world.keys(org, 5, node, 3, epoch=1)
+        # Lost before anybody heard of it: only its end is told.
+        world.keys(org, 5, node, 3, epoch=4)
+        world.keys(org, 3, node, 3, next=5)
         self.expect(world, [], 0, at=START + 4000)
+        world.keys(org, 5, node, 3, epoch=8)
+        world.keys(org, 3, node, 3, next=9)
+        self.expect(world, ["GAP"], 2, at=START + 4000)
 
     def test_a_leaf_that_was_tried_again(self):
         world = World()
@@ -501,7 +603,7 @@ class Audits(unittest.TestCase):
     def test_chain_of_a_subject(self):
         for prev in (None, 0, 7):
             world = World()
-            world.leaf(world.orgs[0], 16, world.orgs[0].id, prev=prev)
+            world.leaf(world.orgs[0], 16, world.orgs[0].id, fields={"prev": prev})
             self.expect(world, ["CHAIN"], 2)
 
     def test_unreadable(self):
@@ -512,7 +614,7 @@ class Audits(unittest.TestCase):
             self.expect(world, ["UNREADABLE"], 4)
         for kind, other in ((22, {}), (0, {}), (16, {"org": bytes(32)})):
             world = World()
-            world.leaf(world.orgs[0], kind, bytes(32), **other)
+            world.leaf(world.orgs[0], kind, bytes(32), fields=other)
             self.expect(world, ["UNREADABLE"], 4)
 
     def test_fork_and_root(self):
@@ -549,13 +651,67 @@ class Audits(unittest.TestCase):
                       lambda: world.keys(org, 5, node, 2),
                       lambda: world.certificate(org, "b", signer=Key("nobody")),
                       lambda: world.certificate(org, "b", kind=7),
+                      lambda: world.keys(org, 4, node, 2, signer=Key("else")),
+                      lambda: world.keys(org, 5, node, 3, prev=2, epoch=2),
+                      lambda: world.keys(org, 3, node, 2, next=2),
+                      lambda: world.keys(org, 3, node, 3, next=2),
+                      lambda: world.keys(org, 4, node, 2, tunnel=bytes(32)),
+                      lambda: world.keys(org, 4, node, 2, fields={"subject": world.certificate(org, "b").id}),
+                      lambda: world.keys(org, 4, node, 2, fields={"actor": org.record.id}),
+                      lambda: world.keys(org, 6, node, 2, fields={"epoch": None}),
+                      lambda: world.keys(org, 4, node, 2, fields={"kind": 1}),
+                      lambda: world.certificate(org, "b", kind=3),
+                      lambda: world.certificate(org, "b", fields={"epoch": 1}),
+                      lambda: world.certificate(org, "b", fields={"subject": node.id, "prev": 3}),
+                      lambda: world.certificate(org, "b", transport=Key("b")),
+                      lambda: world.certificate(org, "b", of=world.orgs[1]),
+                      lambda: world.leaf(org, 16, bytes(32), epoch=1),
+                      lambda: world.leaf(org, 16, bytes(32), (b"\0", None)),
+                      lambda: world.leaf(org, 13, org.id, world.orgs[1].delegation(world.mesh),
+                                         actor=world.orgs[1].roots[0]),
+                      lambda: world.leaf(org, 11, bytes(32), (world.genesis, world.mesh), actor=org.roots[0]),
                       lambda: world.leaf(org, 16, bytes(32), actor=node)):
-            world = World()
+            world = World("clinic", "lab")
             org = world.orgs[0]
             node = world.node(org, "a")
             spoil()
             self.assertIn("RECORD", codes(world.findings()))
             self.assertEqual(world.findings().verdict(), 3)
+        for spoil in (lambda: world.leaf(org, 1, bytes(32)),
+                      lambda: world.keys(org, 4, Key("b"), 1),
+                      lambda: world.leaf(org, 12, bytes(32), envelope_of_policy)):
+            world = World("clinic", "lab")
+            org = world.orgs[0]
+            envelope_of_policy = encode([1, 10, b"\x81\1", []]), bytes(32)
+            spoil()
+            self.expect(world, ["RECORD"], 4)
+
+    def test_a_record_of_another_leaf(self):
+        world = World()
+        org = world.orgs[0]
+        world.certificate(org, "a")
+        world.certificate(org, "a", kind=2)
+        org.envelopes[-1] = org.envelopes[-2]
+        self.expect(world, ["RECORD"], 3)
+
+    def test_tiles(self):
+        world = World()
+        org, log = world.orgs[0], world.log()
+        world.node(org, "a")
+        files, tree = world.files(), verify.Tree(org.leaves)
+        tile, entries, records = (f"{log}{series}/000.p/" for series in ("tile/0", "tile/entries", "record"))
+        good = tree.tile(0, 0, 3)
+        self.expect(world, [], 0, {**files, tile + "3": good, entries + "3": framed(org.leaves[:3], 2)})
+        for more in ({tile + "4": bytes(128)}, {tile + "4": files[tile + "4"][:-1]}, {tile + "3": good + b"a"},
+                     {tile + "3": bytes(96)}, {entries + "3": framed(org.leaves[1:4], 2)}, {entries + "3": b""},
+                     {entries + "4": files[entries + "4"] + b"\0"}, {entries + "4": files[entries + "4"] + b"\0\0"},
+                     {records + "4": files[records + "4"] + b"\0"}, {records + "3": framed(org.envelopes[1:4], 4)}):
+            self.expect(world, ["TILE"], 3, {**files, **more})
+        for more in ({tile + "5": files[tile + "4"] + bytes(32)}, {f"{log}tile/1/000.p/1": bytes(32)},
+                     {f"{log}tile/entries/001.p/1": bytes(2)}):
+            self.expect(world, ["TILE"], 4, {**files, **more})
+        del files[tile + "4"]
+        self.expect(world, ["TILE"], 4, files)
 
     def test_notes(self):
         world = World("clinic", "lab")
@@ -573,6 +729,39 @@ class Audits(unittest.TestCase):
         for chain, verdict in (([], 4), ([world.genesis] + roots[:1], 4), (roots + delegations, 4),
                                ([world.genesis] + roots + delegations + [b"\0"], 3)):
             self.expect(world, ["MESH"], verdict, {**files, "chain": framed(chain, 4)})
+        month, lab, stranger = START + 86400 * 30, world.orgs[1], Organisation("stranger", 9)
+
+        def state(keys):
+            return envelope(12, world.mesh, encode([1, org.id, 1, 1, START, 1]), keys)[0]
+
+        def steward(keys, of=org, version=1, end=month):
+            public = [key.public for key in (org.record, org.log, org.witness, org.tls)]
+            return envelope(2, world.mesh, encode([1, of.id, version, 2, *public, 31, "", START, end]), keys)[0]
+
+        def root(version, threshold, end, prev=None):
+            public = sorted(key.public for key in org.roots)
+            return envelope(1, b"", encode(structure(1, version, "x", public, threshold, end, prev)), org.roots)[0]
+
+        certificate = envelope(6, world.mesh, encode([
+            1, bytes(32), org.id, 1, 1, "a", bytes(32), b"\1" * 32, bytes(4), bytes(16), [], [], [], START, month]),
+            [org.record])[0]
+        first = [world.genesis] + roots + delegations
+        good = [state([org.record]), steward(org.roots), world.genesis, org.root]
+        self.expect(world, [], 0, {**files, "chain": framed(first + good, 4)})
+        wrong = [[state(keys)] for keys in ([org.record, lab.record], [lab.record], [], org.roots)]
+        wrong += [[steward(keys)] for keys in (org.roots[:1], org.roots + lab.roots[:1], lab.roots)]
+        wrong += [[steward(org.roots, of=stranger)], [steward(org.roots, end=START - 1)],
+                  [steward(org.roots, end=START + 86400 * 90 + 301)], [certificate], [stranger.root],
+                  [World("clinic", "school").genesis]]
+        wrong += [[root(*fields)] for fields in ((2, 0, 5, org.id), (2, 3, 5, org.id), (2, 2, 5), (3, 2, 5, org.id),
+                                                 (65, 2, 5, org.id), (0, 2, 5, org.id))]
+        wrong += [[root(2, 2, 5, org.id), root(2, 2, 6, org.id)]]
+        for bad in wrong:
+            self.expect(world, ["MESH"], 3, {**files, "chain": framed(first + bad, 4)})
+        for bad in (root(2, 2, 5, bytes(32)), steward(org.roots, version=2)):
+            self.expect(world, ["MESH"], 4, {**files, "chain": framed(first + [bad], 4)})
+        for rest in (b"\0", b"\0\0\0\1"):
+            self.expect(world, ["MESH"], 3, {**files, "chain": files["chain"] + rest})
         few = envelope(3, b"", verify.typed("Envelope", verify.decode(world.genesis)).payload, org.roots)[0]
         self.expect(world, ["MESH"], 3, {**files, "chain": framed([few] + roots + delegations, 4)})
         found = world.findings({**files, "chain": framed([world.genesis] + roots, 4)})
@@ -601,6 +790,17 @@ class Audits(unittest.TestCase):
                        pack({**files, world.log() + "../x": b""})):
             with self.assertRaises(verify.Refused):
                 verify.verify(spoilt, mesh)
+        for field in ((0, b"/log"), (100, b"0000755"), (100, b"000644\0"), (108, b"0000001"), (116, b"0000001"),
+                      (136, b"00000000001"), (156, b"5"), (156, b"\0"), (157, b"link"), (257, b"ustar  \0"), (265, b"root"),
+                      (297, b"root"), (329, b"0000001"), (345, b"log"), (500, b"1"), (124, b"77777777777"),
+                      (124, b"0000000001 ")):
+            with self.assertRaises(verify.Refused, msg=field):
+                verify.verify(pack(files, field=field), mesh)
+        for octets in (pack(files, padding=b"a"), pack(files, order=lambda names: sorted(names)[::-1]),
+                       pack(files)[:700], pack({name: octets for name, octets in files.items() if name != "chain"})):
+            with self.assertRaises(verify.Refused):
+                verify.verify(octets, mesh)
+        verify.verify(pack(files, devices=(329, b"0000000\0" * 2)), mesh)
         for other in (verify.base32(bytes(32)), mesh.upper(), mesh[:-1] + "b", ""):
             with self.assertRaises(verify.Refused):
                 verify.verify(pack(files), other)

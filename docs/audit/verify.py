@@ -169,9 +169,9 @@ def typed(kind, value):
         return values
     if kind in STRUCTURES:
         fields = STRUCTURES[kind]
-        must(type(value) is list and len(value) <= len(fields) and value[-1:] != [None], f"no {kind}")
+        must(type(value) is list and 0 < len(value) <= len(fields) and value[-1] is not None, f"no {kind}")
         if fields[0][0] == "version":
-            must(value and typed("u8", value[0]) == 1, "an unknown version", Absent)
+            must(typed("u8", value[0]) == 1, "an unknown version", Absent)
         value = value + [None] * (len(fields) - len(value))
         return SimpleNamespace(**{name: typed(of, one) for (name, of), one in zip(fields, value)})
     if re.fullmatch("u[0-9]+", kind):
@@ -207,7 +207,8 @@ def x25519_key(octets):
 
 
 def verifies(key, signature, message):
-    if not (ed25519_point(key) and ed25519_point(signature[:32]) and int.from_bytes(signature[32:], "little") < ORDER):
+    point, s = signature[:32], int.from_bytes(signature[32:], "little")
+    if len(signature) != 64 or not (ed25519_point(key) and ed25519_point(point) and s < ORDER):
         return False
     try:
         Ed25519PublicKey.from_public_bytes(key).verify(signature, message)  # compares the bytes of R: no cofactor
@@ -260,7 +261,6 @@ class Mesh:
                 must(record.kind in (1, 2, 3, 11, 12), f"a chain has no {record.name}")
                 found[record.kind].append((index, record))
         must(found[3], "the genesis is missing", Absent)
-        must(all(record.id == mesh for _, record in found[3]), "the genesis is not that of the mesh id")
         self.members = [member.org for member in found[3][0][1].says.agreement.members]
         for index, record in sorted(found[1], key=lambda one: one[1].says.root_version):
             with findings.of("MESH", index=index):
@@ -281,7 +281,7 @@ class Mesh:
         if record.name == "OrgRoot":
             return self.verify_root(record)
         if record.name == "MeshGenesis":
-            must(record.id == self.id, "the genesis of another mesh")
+            must(record.id == self.id, "the genesis is not that of the mesh id")
             for org in self.members:
                 self.root(org, 1)
             roots = [[root.says for root in self.roots[org].values()] for org in self.members]
@@ -357,13 +357,12 @@ def checkpoint(note, name, keys):
         seen.add(place)
         of, kind, key = keys.get(place, (None, None, None))
         if kind == 1:
-            must(len(octets) == 68 and verifies(key, octets[4:], text.encode()), "the log's signature does not verify")
+            must(verifies(key, octets[4:], text.encode()), "the log's signature does not verify")
             logged = True
         elif kind == 4:
             time = int.from_bytes(octets[4:12], "big")
-            must(len(octets) == 76 and time < 1 << 63
-                 and verifies(key, octets[12:], f"cosignature/v1\ntime {time}\n{text}".encode()),
-                 "a cosignature does not verify")
+            cosigned_text = f"cosignature/v1\ntime {time}\n{text}".encode()
+            must(time < 1 << 63 and verifies(key, octets[12:], cosigned_text), "a cosignature does not verify")
             cosigned[of] = min(time, cosigned.get(of, time))
     must(logged, "no key of the log signed it")
     lines = text.split("\n")
@@ -524,7 +523,6 @@ class Log:
 
     def readable(self, index, octets):
         try:
-            must(len(octets) <= 1024, "a leaf that is too long")
             leaf = typed("Leaf", decode(octets))
             must(leaf.org == self.org, "a leaf of another organisation")
         except (Wrong, Absent) as why:
@@ -588,6 +586,7 @@ class Log:
             deadline, activated = node.left.pop(epoch, (None, None))
             if deadline is not None and leaf.time > deadline:
                 self.add("UNDESTROYED", f"epoch {epoch} was destroyed late", activated)
+            node.newest += epoch == node.newest + 1  # a key that was lost before anybody heard of it
         if leaf.kind not in (ANNOUNCE, ACTIVATE):
             return
         if not 1 <= epoch <= node.newest + 1:
