@@ -195,6 +195,12 @@ def framed(pieces, width):
     return b"".join(len(piece).to_bytes(width, "big") + piece for piece in pieces)
 
 
+def chained(records):
+    """A chain of these records, in its order."""
+    places = {bytes([0x84, 1, kind]): place for place, kind in enumerate(verify.ORDER_OF_CHAIN)}
+    return framed(sorted(records, key=lambda record: places.get(record[:3], 9)), 4)
+
+
 def tile_name(index, width):
     digits = str(index).zfill(-(-len(str(index)) // 3) * 3)
     groups = [digits[at:at + 3] for at in range(0, len(digits), 3)]
@@ -620,7 +626,7 @@ class Audits(unittest.TestCase):
     def test_fork_and_root(self):
         world = World("clinic", "lab")
         world.orgs[0].notes["checkpoints/2"] = world.sign(world.orgs[0], root=bytes(32))
-        self.expect(world, ["FORK", "ROOT"], 3)
+        self.expect(world, ["FORK"], 3)
         world.leaf(world.orgs[0], 16, bytes(32))
         self.expect(world, ["ROOT"], 3)
 
@@ -631,10 +637,10 @@ class Audits(unittest.TestCase):
         files[world.log() + "checkpoint"] = world.sign(world.orgs[0])
         self.expect(world, ["MISSING"], 4, files)
         del files[world.log() + "checkpoint"]
-        self.expect(world, ["MISSING"], 4, files)
+        self.expect(world, ["CHECKPOINT"], 4, files)
         world = World("clinic", "lab")
         files = {name: octets for name, octets in world.files().items() if not name.startswith(world.log())}
-        self.expect(world, ["MISSING"], 4, files)
+        self.expect(world, ["ABSENT"], 4, files)
 
     def test_record(self):
         world = World()
@@ -704,9 +710,11 @@ class Audits(unittest.TestCase):
         self.expect(world, [], 0, {**files, tile + "3": good, entries + "3": framed(org.leaves[:3], 2)})
         for more in ({tile + "4": bytes(128)}, {tile + "4": files[tile + "4"][:-1]}, {tile + "3": good + b"a"},
                      {tile + "3": bytes(96)}, {entries + "3": framed(org.leaves[1:4], 2)}, {entries + "3": b""},
-                     {entries + "4": files[entries + "4"] + b"\0"}, {entries + "4": files[entries + "4"] + b"\0\0"},
-                     {records + "4": files[records + "4"] + b"\0"}, {records + "3": framed(org.envelopes[1:4], 4)}):
+                     {records + "3": framed(org.envelopes[1:4], 4)}):
             self.expect(world, ["TILE"], 3, {**files, **more})
+        for more in (b"\0", b"\0\0"):
+            self.expect(world, ["MISSING", "TILE"], 3, {**files, entries + "4": files[entries + "4"] + more})
+        self.expect(world, ["RECORD", "TILE"], 3, {**files, records + "4": files[records + "4"] + b"\0"})
         for more in ({tile + "5": files[tile + "4"] + bytes(32)}, {f"{log}tile/1/000.p/1": bytes(32)},
                      {f"{log}tile/entries/001.p/1": bytes(2)}):
             self.expect(world, ["TILE"], 4, {**files, **more})
@@ -717,18 +725,20 @@ class Audits(unittest.TestCase):
         world = World("clinic", "lab")
         org, name = world.orgs[0], world.log() + "checkpoint"
         files = world.files()
-        self.expect(world, ["MISSING", "NOTE"], 3, {**files, name: world.sign(org, key=Key("nobody"))})
-        self.expect(world, ["MISSING", "NOTE"], 3, {**files, name: world.sign(world.orgs[1])})
-        self.expect(world, ["NOTE"], 3, {**files, world.log() + "checkpoints/1": world.sign(org)})
+        self.expect(world, ["CHECKPOINT"], 3, {**files, name: world.sign(org, key=Key("nobody"))})
+        self.expect(world, ["CHECKPOINT"], 3, {**files, name: world.sign(world.orgs[1])})
+        self.expect(world, ["CHECKPOINT"], 3, {**files, world.log() + "checkpoints/1": world.sign(org)})
 
     def test_chain(self):
         world = World("clinic", "lab")
         files, org = world.files(), world.orgs[0]
         delegations = [one.delegation(world.mesh)[0] for one in world.orgs]
         roots = [one.root for one in world.orgs]
-        for chain, verdict in (([], 4), ([world.genesis] + roots[:1], 4), (roots + delegations, 4),
-                               ([world.genesis] + roots + delegations + [b"\0"], 3)):
-            self.expect(world, ["MESH"], verdict, {**files, "chain": framed(chain, 4)})
+        for chain in ([], roots + delegations):
+            with self.assertRaises(verify.Refused):
+                world.findings({**files, "chain": chained(chain)})
+        for chain, verdict in (([world.genesis] + roots[:1], 4), ([world.genesis] + roots + delegations + [b"\0"], 3)):
+            self.expect(world, ["AUTHORITY"], verdict, {**files, "chain": chained(chain)})
         month, lab, stranger = START + 86400 * 30, world.orgs[1], Organisation("stranger", 9)
 
         def state(keys):
@@ -747,24 +757,26 @@ class Audits(unittest.TestCase):
             [org.record])[0]
         first = [world.genesis] + roots + delegations
         good = [state([org.record]), steward(org.roots), world.genesis, org.root]
-        self.expect(world, [], 0, {**files, "chain": framed(first + good, 4)})
+        self.expect(world, [], 0, {**files, "chain": chained(first + good)})
         wrong = [[state(keys)] for keys in ([org.record, lab.record], [lab.record], [], org.roots)]
         wrong += [[steward(keys)] for keys in (org.roots[:1], org.roots + lab.roots[:1], lab.roots)]
         wrong += [[steward(org.roots, of=stranger)], [steward(org.roots, end=START - 1)],
-                  [steward(org.roots, end=START + 86400 * 90 + 301)], [certificate], [stranger.root],
-                  [World("clinic", "school").genesis]]
+                  [steward(org.roots, end=START + 86400 * 90 + 301)], [certificate], [stranger.root]]
         wrong += [[root(*fields)] for fields in ((2, 0, 5, org.id), (2, 3, 5, org.id), (2, 2, 5), (3, 2, 5, org.id),
                                                  (65, 2, 5, org.id), (0, 2, 5, org.id))]
         wrong += [[root(2, 2, 5, org.id), root(2, 2, 6, org.id)]]
         for bad in wrong:
-            self.expect(world, ["MESH"], 3, {**files, "chain": framed(first + bad, 4)})
+            self.expect(world, ["AUTHORITY"], 3, {**files, "chain": chained(first + bad)})
         for bad in (root(2, 2, 5, bytes(32)), steward(org.roots, version=2)):
-            self.expect(world, ["MESH"], 4, {**files, "chain": framed(first + [bad], 4)})
-        for rest in (b"\0", b"\0\0\0\1"):
-            self.expect(world, ["MESH"], 3, {**files, "chain": files["chain"] + rest})
+            self.expect(world, ["AUTHORITY"], 4, {**files, "chain": chained(first + [bad])})
+        other = World("clinic", "school").genesis
+        for chain in (files["chain"] + b"\0", files["chain"] + b"\0\0\0\1", framed([other], 4), framed(first[::-1], 4),
+                      chained([other] + first), chained(first + [other])):
+            with self.assertRaises(verify.Changed):
+                world.findings({**files, "chain": chain})
         few = envelope(3, b"", verify.typed("Envelope", verify.decode(world.genesis)).payload, org.roots)[0]
-        self.expect(world, ["MESH"], 3, {**files, "chain": framed([few] + roots + delegations, 4)})
-        found = world.findings({**files, "chain": framed([world.genesis] + roots, 4)})
+        self.expect(world, ["AUTHORITY"], 3, {**files, "chain": chained([few] + roots + delegations)})
+        found = world.findings({**files, "chain": chained([world.genesis] + roots)})
         self.assertEqual(found.verdict(), 3)
 
     def test_a_root_that_follows(self):
@@ -774,7 +786,7 @@ class Audits(unittest.TestCase):
         payload = encode([1, 2, org.name, sorted(key.public for key in new), 1, START + 86400 * 365, org.id])
         for keys, verdict in ((new + org.roots, 0), (new[:1] + org.roots, 0), (org.roots, 3), (new, 3),
                               (new + org.roots[:1], 3)):
-            files = {**world.files(), "chain": framed(chain + [envelope(1, b"", payload, keys)[0]], 4)}
+            files = {**world.files(), "chain": chained(chain + [envelope(1, b"", payload, keys)[0]])}
             self.assertEqual(world.findings(files).verdict(), verdict)
 
     def test_bundles_that_are_refused(self):
@@ -819,12 +831,11 @@ class Flips(unittest.TestCase):
         self.world.leaf(org, 16, bytes(32))
         self.mesh, self.files = verify.base32(self.world.mesh), self.world.files()
         self.assertEqual(self.world.findings(self.files), [])
-        self.bits = range(8) if os.environ.get("MESHD_ALL_BITS") else None
 
     def turned(self, octets):
-        for at in range(len(octets)):
-            for bit in self.bits or [at % 8]:
-                yield at, octets[:at] + bytes([octets[at] ^ 1 << bit]) + octets[at + 1:]
+        bits = range(8 * len(octets)) if os.environ.get("MESHD_ALL_BITS") else range(0, 8 * len(octets), 23)
+        for at, bit in (divmod(bit, 8) for bit in bits):
+            yield at, octets[:at] + bytes([octets[at] ^ 1 << bit]) + octets[at + 1:]
 
     def test_in_the_archive(self):
         for at, archive in self.turned(pack(self.files)):

@@ -24,6 +24,12 @@ except ImportError:
 
 class Refused(Exception):
     """The file is no bundle of this mesh: nothing in it is judged."""
+    code = 1
+
+
+class Changed(Refused):
+    """A bundle of which something was changed since it was made: nothing in it is judged."""
+    code = 3
 
 
 class Wrong(Exception):
@@ -191,6 +197,7 @@ P, ORDER = 2**255 - 19, 2**252 + 27742317777372353535851937790883648493
 D = -121665 * pow(121666, -1, P) % P
 KINDS = {1: "OrgRoot", 2: "StewardDelegation", 3: "MeshGenesis", 6: "NodeCert", 7: "NodeKeys", 11: "Revocations",
          12: "OrgState", 65: "NodeLeave"}
+ORDER_OF_CHAIN = (3, 1, 2, 11, 12)
 ROLES = {"NodeCert": 1, "Revocations": 2, "OrgState": 16}
 
 
@@ -254,26 +261,32 @@ class Mesh:
     def __init__(self, mesh, chain, findings):
         self.id, self.roots, self.stewards, found = mesh, defaultdict(dict), defaultdict(list), defaultdict(list)
         envelopes, rest = framed(chain, 4)
-        must(not rest, "the chain ends early")
+        must(not rest, "the chain ends early", Changed)
         for index, octets in enumerate(envelopes):
-            with findings.of("MESH", index=index):
+            with findings.of("AUTHORITY", index=index):
                 record = opened(octets, mesh)
-                must(record.kind in (1, 2, 3, 11, 12), f"a chain has no {record.name}")
+                must(record.kind in ORDER_OF_CHAIN, f"a chain has no {record.name}")
                 found[record.kind].append((index, record))
-        must(found[3], "the genesis is missing", Absent)
+        must(found[3], "the chain has no genesis", Refused)
+        must(all(record.id == mesh for _, record in found[3]), "the genesis is not that of the mesh id", Changed)
+        order = [index for kind in ORDER_OF_CHAIN for index, _ in found[kind]]
+        must(order == sorted(order), "the chain is not in its order", Changed)
         self.members = [member.org for member in found[3][0][1].says.agreement.members]
         for index, record in sorted(found[1], key=lambda one: one[1].says.root_version):
-            with findings.of("MESH", index=index):
+            with findings.of("AUTHORITY", index=index):
                 self.verify(record)
                 known = self.roots[record.org].setdefault(record.says.root_version, record)
                 must(known.id == record.id, "a second content of one root version")
         for _, record in found[3]:
             self.verify(record)
         for index, record in found[2] + found[11] + found[12]:
-            with findings.of("MESH", index=index):
+            with findings.of("AUTHORITY", index=index):
                 self.verify(record)
                 if record.kind == 2:
                     self.stewards[record.says.org].append(record.says)
+        for org in self.members:
+            with findings.of("AUTHORITY", base32(org)):
+                must(self.stewards[org], "no delegation of this organisation", Absent)
 
     def verify(self, record, moment=None):
         """Who signed a record that roots or stewards sign; a steward has to be delegated at that moment."""
@@ -459,8 +472,8 @@ class Log:
             for width, octets in sorted(files.items()):
                 with self.of("TILE", 256 * index):
                     pieces, rest = framed(octets, width_of_length)
-                    before, widest[index] = widest.get(index, []), pieces
                     must(not rest and len(pieces) == width, f"a file of {series} has not the pieces it should")
+                    before, widest[index] = widest.get(index, []), pieces
                     must(pieces[:len(before)] == before, f"files of {series} differ")
         return widest
 
@@ -489,19 +502,19 @@ class Log:
         """The signed trees, compared with each other and with the leaves."""
         trees, roots, keys = [], defaultdict(set), self.mesh.note_keys(self.org)
         for name, note in self.notes.items():
-            with self.of("NOTE"):
+            with self.of("CHECKPOINT", name):
                 tree = checkpoint(note, self.mesh.log_name(self.org), keys)
                 must(name in ("checkpoint", f"checkpoints/{tree.size}"), "a checkpoint in the place of another")
                 trees.append(tree)
                 roots[tree.size].add(tree.root)
-        if "checkpoint" not in self.notes or not trees:
-            self.add("MISSING", Absent("no newest checkpoint"))
+        if "checkpoint" not in self.notes:
+            self.add("CHECKPOINT", Absent("the newest checkpoint is missing"))
         for size, signed in sorted(roots.items()):
             if len(signed) > 1:
                 self.add("FORK", Wrong("two signed trees of one size"), size)
             if size > len(self.leaves):
                 self.add("MISSING", Absent(f"only {len(self.leaves)} leaves of a signed tree"), size)
-            elif signed != {self.tree.root(size)}:
+            elif self.tree.root(size) not in signed:
                 self.add("ROOT", Wrong("the leaves are not those of a signed tree"), size)
         return trees
 
@@ -652,11 +665,12 @@ def verify(archive, mesh_id, at=None, period=43200):
     """Everything that was found in a bundle of this mesh."""
     files, findings, logs = unpack(archive), Findings(), {}
     manifest = "".join(f"{hashlib.sha256(files[name]).hexdigest()}  {name}\n" for name in files if name != "MANIFEST")
-    must(files.pop("MANIFEST", b"") == manifest.encode("latin-1"), "the manifest is not that of the archive", Refused)
+    must("MANIFEST" in files, "no manifest", Refused)
+    must(files.pop("MANIFEST") == manifest.encode("latin-1"), "the archive is not what its manifest says", Changed)
     about = re.fullmatch(rb"meshd-bundle 1\nmesh ([a-z2-7]{52})\nmade (0|[1-9][0-9]{0,18})\n", files.pop("about", b""))
     must(about and "chain" in files, "not a bundle", Refused)
     must(id_of(about[1].decode()) == id_of(mesh_id), "a bundle of another mesh", Refused)
-    with findings.of("MESH"):
+    with findings.of("AUTHORITY"):
         mesh = Mesh(id_of(mesh_id), files.pop("chain"), findings)
         for name, octets in files.items():
             place, org, file = (name.split("/", 2) + ["", ""])[:3]
@@ -668,7 +682,7 @@ def verify(archive, mesh_id, at=None, period=43200):
                 log = Log(mesh, org, logs[base32(org)], findings)
                 log.audit(int(about[2]) if at is None else at, period, keys_seen)
             else:
-                findings.add("MISSING", Absent("there is nothing of the log"), base32(org))
+                findings.add("ABSENT", Absent("the log is not in the bundle"), base32(org))
     return findings
 
 
@@ -685,7 +699,8 @@ def main():
         with open(asked.bundle, "rb") as file:
             findings = verify(file.read(), asked.mesh, asked.at, asked.period)
     except (OSError, Refused) as error:
-        sys.exit(f"error: {error}")
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(getattr(error, "code", 1))
     code = findings.verdict()
     verdict = {0: "clean", 2: "findings", 3: "tampering", 4: "incomplete"}[code]
     if asked.json:
