@@ -1,7 +1,5 @@
 //! Bundles of every kind with the verdict that each must get, for this verifier and for others.
 
-use std::path::Path;
-
 use meshd_audit::{read_frames, write_frames};
 use meshd_trust::log::{Checkpoint, LogOrigin, TileAddress, TreeHash, TreeHead, read_entries, write_entries};
 use meshd_trust::{SigningKey, sign};
@@ -22,27 +20,20 @@ pub struct Fixture {
     pub codes: Vec<&'static str>,
 }
 
-/// Writes all fixtures into a directory, with `index.json`, which says what is expected of each.
-#[expect(clippy::disallowed_methods, reason = "another verifier reads them from files")]
-pub fn fixtures(dir: &Path) {
-    let all = all();
-    for fixture in &all {
-        std::fs::write(dir.join(format!("{}.bundle", fixture.name)), &fixture.bytes).expect("written");
+/// Files of all fixtures with `index.json`, which says what is expected of each.
+pub fn files() -> Vec<(String, Vec<u8>)> {
+    let (mut files, mut index) = (Vec::new(), Vec::new());
+    for Fixture { name, mesh, bytes, exit, codes } in all() {
+        let file = format!("{name}.bundle");
+        let mesh = mesh.to_string();
+        index.push(json!({
+            "file": file, "mesh": mesh, "period_s": PERIOD, "exit": exit, "codes": codes
+        }));
+        files.push((file, bytes));
     }
-    let index: Vec<_> = all
-        .iter()
-        .map(|fixture| {
-            json!({
-                "file": format!("{}.bundle", fixture.name),
-                "mesh": fixture.mesh.to_string(),
-                "period_s": PERIOD,
-                "exit": fixture.exit,
-                "codes": fixture.codes,
-            })
-        })
-        .collect();
-    let index = serde_json::to_string_pretty(&index).expect("JSON");
-    std::fs::write(dir.join("index.json"), index).expect("written");
+    let index = serde_json::to_vec_pretty(&index).expect("JSON");
+    files.push(("index.json".to_owned(), index));
+    files
 }
 
 /// All fixtures.
