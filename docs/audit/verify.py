@@ -40,9 +40,13 @@ class Absent(Exception):
     """Something can't be judged, because it or what it rests on is not there: incomplete."""
 
 
+class Notice(Exception):
+    """Something that an auditor should know, and that breaks no rule."""
+
+
 class Findings(list):
     def add(self, code, found, log=None, index=None):
-        level = {Wrong: 3, Absent: 4}.get(type(found), 2)
+        level = {Wrong: 3, Absent: 4, Notice: 0}.get(type(found), 2)
         self.append({"code": code, "log": log, "index": index, "class": level, "words": str(found)})
 
     @contextmanager
@@ -141,8 +145,8 @@ STRUCTURES = {name: [field.split(":") for field in fields.split()] for name, fie
     "OrgRoot": "version:u8 root_version:u32 name:text keys:<b32> threshold:u8 not_after:u64 prev:b32?",
     "StewardDelegation": "version:u8 org:b32 root_version:u32 serial:u32 record_key:b32 log_key:b32 witness_key:b32"
                          " tls_key:b32 roles:u8 label_namespace:text not_before:u64 not_after:u64",
-    "MeshGenesis": "version:u8 name:text nonce:b16 lab:bool agreement:Agreement witness_quorum:u8",
-    "Agreement": "number:u32 agreement_version:u32 members:<Member> not_before:u64 not_after:u64 soft:u32 hard:u32"
+    "MeshGenesis": "version:u8 name:text nonce:b16 lab:bool agreement:Terms witness_quorum:u8",
+    "Terms": "number:u32 agreement_version:u32 members:<Member> not_before:u64 not_after:u64 soft:u32 hard:u32"
                  " key_age_max:u32 grace_max:u32 post_quantum:u8",
     "Member": "org:b32 prefix4:Prefix subnet6:u16",
     "Prefix": "address:address length:u8",
@@ -195,10 +199,17 @@ def typed(kind, value):
 
 P, ORDER = 2**255 - 19, 2**252 + 27742317777372353535851937790883648493
 D = -121665 * pow(121666, -1, P) % P
-KINDS = {1: "OrgRoot", 2: "StewardDelegation", 3: "MeshGenesis", 6: "NodeCert", 7: "NodeKeys", 11: "Revocations",
-         12: "OrgState", 65: "NodeLeave"}
-ORDER_OF_CHAIN = (3, 1, 2, 11, 12)
-ROLES = {"NodeCert": 1, "Revocations": 2, "OrgState": 16}
+KINDS = dict(enumerate("""OrgRoot StewardDelegation MeshGenesis Agreement Leave NodeCert NodeKeys NodePaths Endpoint
+    OrgPolicy Revocations OrgState Receipt Recovery""".split(), 1))
+KINDS.update({64: "JoinRequest", 65: "NodeLeave", 66: "NodeExternals"})
+ROLES, ROLE_LOG = {"NodeCert": 1, "Revocations": 2, "OrgState": 16}, 8
+CHAIN = {  # what stands in a chain, in this order
+    "MeshGenesis": lambda record: (0,),
+    "OrgRoot": lambda record: (1, record.says.root_version, record.id),
+    "StewardDelegation": lambda record: (2, record.says.org, record.says.root_version, record.says.serial),
+    "Revocations": lambda record: (3, record.says.org),
+    "OrgState": lambda record: (4, record.says.org),
+}
 
 
 def ed25519_point(octets):
@@ -229,7 +240,7 @@ def key_id(key):
 
 
 def opened(octets, mesh):
-    """An envelope and the record in it. No signature is verified yet."""
+    """An envelope and the record in it, if its kind matters here. No signature is verified yet."""
     must(len(octets) <= 65536, "too long an envelope")
     record = typed("Envelope", decode(octets))
     must(record.format == 1, "an unknown format of envelope")
@@ -238,7 +249,8 @@ def opened(octets, mesh):
     must(len(record.signatures) <= (64 if founding else 16), "too many signatures")
     record.message = b"".join(
         [b"meshd-v1/", record.name.encode(), b"\x00", bytes(32) if founding else mesh, record.payload])
-    record.id, record.says = sha256(record.message), typed(record.name, decode(record.payload))
+    record.id, value = sha256(record.message), decode(record.payload)
+    record.says = typed(record.name, value) if record.name in STRUCTURES else None
     return record
 
 
@@ -259,52 +271,47 @@ def reached(root, signed):
 
 class Mesh:
     def __init__(self, mesh, chain, findings):
-        self.id, self.roots, self.stewards, found = mesh, defaultdict(dict), defaultdict(list), defaultdict(list)
+        self.id, self.roots, self.stewards, self.delegations = mesh, defaultdict(dict), defaultdict(list), set()
         envelopes, rest = framed(chain, 4)
-        must(not rest, "the chain ends early", Changed)
+        must(not rest, "a chain that ends early", Refused)
+        records = []
         for index, octets in enumerate(envelopes):
             with findings.of("AUTHORITY", index=index):
                 record = opened(octets, mesh)
-                must(record.kind in ORDER_OF_CHAIN, f"a chain has no {record.name}")
-                found[record.kind].append((index, record))
-        must(found[3], "the chain has no genesis", Refused)
-        must(all(record.id == mesh for _, record in found[3]), "the genesis is not that of the mesh id", Changed)
-        order = [index for kind in ORDER_OF_CHAIN for index, _ in found[kind]]
-        must(order == sorted(order), "the chain is not in its order", Changed)
-        self.members = [member.org for member in found[3][0][1].says.agreement.members]
-        for index, record in sorted(found[1], key=lambda one: one[1].says.root_version):
+                must(record.name in CHAIN, f"a chain has no {record.name}")
+                records.append((index, record))
+        geneses = [record for _, record in records if record.name == "MeshGenesis"]
+        must(len(geneses) == 1, "a chain without one genesis", Refused)
+        must(geneses[0].id == mesh, "the genesis is not that of the mesh id", Changed)
+        places = [CHAIN[record.name](record) for _, record in records]
+        must(places == sorted(places), "the chain is not in its order", Changed)
+        self.members = [member.org for member in geneses[0].says.agreement.members]
+        # The genesis is verified by the roots, and they do not need it.
+        for index, record in records[1:] + records[:1]:
             with findings.of("AUTHORITY", index=index):
                 self.verify(record)
-                known = self.roots[record.org].setdefault(record.says.root_version, record)
-                must(known.id == record.id, "a second content of one root version")
-        for _, record in found[3]:
-            self.verify(record)
-        for index, record in found[2] + found[11] + found[12]:
-            with findings.of("AUTHORITY", index=index):
-                self.verify(record)
-                if record.kind == 2:
+                if record.name == "OrgRoot":
+                    known = self.roots[record.org].setdefault(record.says.root_version, record)
+                    must(known.id == record.id, "a second content of one root version")
+                elif record.name == "StewardDelegation":
                     self.stewards[record.says.org].append(record.says)
-        for org in self.members:
-            with findings.of("AUTHORITY", base32(org)):
-                must(self.stewards[org], "no delegation of this organisation", Absent)
+                    self.delegations.add(record.id)
 
-    def verify(self, record, moment=None):
-        """Who signed a record that roots or stewards sign; a steward has to be delegated at that moment."""
+    def verify(self, record):
+        """Who signed a record that roots or stewards sign."""
         says = record.says
         if record.name == "OrgRoot":
             return self.verify_root(record)
         if record.name == "MeshGenesis":
             must(record.id == self.id, "the genesis is not that of the mesh id")
-            for org in self.members:
-                self.root(org, 1)
             roots = [[root.says for root in self.roots[org].values()] for org in self.members]
+            must(all(roots), "roots of members are missing", Absent)
             signed = signers(record, [key for member in roots for root in member for key in root.keys])
-            must(all(any(reached(root, signed) for root in member) for member in roots), "too few signatures")
+            proven = all(any(reached(root, signed) for root in member) for member in roots)
+            must(proven, "not all members signed the genesis", Absent)
             return signed
         if record.name != "StewardDelegation":
-            keys = [steward.record_key for steward in self.stewards[says.org]
-                    if steward.roles & ROLES[record.name] and steward.root_version >= says.root_version
-                    and (moment is None or steward.not_before - 300 <= moment <= steward.not_after + 300)]
+            keys = self.record_keys(says.org, ROLES[record.name], says.root_version)
             by_steward = {one.key_id for one in record.signatures} & {key_id(key) for key in keys}
             if record.name != "Revocations" or by_steward:
                 must(len(record.signatures) == 1, "not one signature")
@@ -315,6 +322,10 @@ class Mesh:
         signed = signers(record, root.keys)
         must(reached(root, signed), "too few signatures")
         return signed
+
+    def record_keys(self, org, role=0, root_version=0):
+        return [steward.record_key for steward in self.stewards[org]
+                if steward.roles & role == role and steward.root_version >= root_version]
 
     def verify_root(self, record):
         root, chained = record.says, []
@@ -342,8 +353,9 @@ class Mesh:
 
     def note_keys(self, org):
         """The keys whose lines count on notes of this log, by name and number: organisation, type and key."""
-        keys = [(org, 1, steward.log_key) for steward in self.stewards[org]]
-        keys += [(member, 4, steward.witness_key) for member in self.members for steward in self.stewards[member]]
+        keys = [(org, 1, steward.log_key) for steward in self.stewards[org] if steward.roles & ROLE_LOG]
+        keys += [(other, 4, steward.witness_key) for other in self.members if other != org
+                 for steward in self.stewards[other]]
         return {(self.log_name(of), sha256(self.log_name(of).encode(), b"\n", bytes([kind]), key)[:4]): (of, kind, key)
                 for of, kind, key in keys}
 
@@ -351,7 +363,7 @@ class Mesh:
 # --- Notes, checkpoints and trees (audit.md).
 
 def checkpoint(note, name, keys):
-    """A signed tree of the log of this name: its size, its root, and when each organisation cosigned it first."""
+    """A signed tree: size, root, when each organisation cosigned it first, and whose lines nobody can judge."""
     must(len(note) <= 32768, "too long a note")
     try:
         note = note.decode("utf-8")
@@ -359,7 +371,7 @@ def checkpoint(note, name, keys):
         raise Wrong("not UTF-8") from None
     must(not any(unicodedata.category(one) == "Cc" and one != "\n" for one in note), "control characters")
     text, _, lines = note.rpartition("\n\n")
-    text, lines, logged, cosigned, seen = text + "\n", lines.split("\n"), False, {}, set()
+    text, lines, logged, cosigned, seen = text + "\n", lines.split("\n"), False, {}, {}
     must(lines.pop() == "" and 1 <= len(lines) <= 128, "not a text, an empty line and signatures")
     for line in lines:
         dash, signer, octets = line.split(" ") if line.count(" ") == 2 else ("", "", "")
@@ -367,8 +379,8 @@ def checkpoint(note, name, keys):
         octets = base64_of(octets)
         place = (signer, octets[:4])
         must(len(octets) > 4 and place not in seen, "an empty signature, or a second one of a key")
-        seen.add(place)
         of, kind, key = keys.get(place, (None, None, None))
+        seen[place] = kind
         if kind == 1:
             must(verifies(key, octets[4:], text.encode()), "the log's signature does not verify")
             logged = True
@@ -381,7 +393,8 @@ def checkpoint(note, name, keys):
     lines = text.split("\n")
     must(len(lines) == 4 and lines[0] == name and re.fullmatch("0|[1-9][0-9]{0,18}", lines[1])
          and int(lines[1]) < 1 << 63 and len(base64_of(lines[2])) == 32, "no checkpoint of this log")
-    return SimpleNamespace(size=int(lines[1]), root=base64_of(lines[2]), cosigned=cosigned)
+    strangers = [signer for (signer, _), kind in seen.items() if kind is None]
+    return SimpleNamespace(size=int(lines[1]), root=base64_of(lines[2]), cosigned=cosigned, strangers=strangers)
 
 
 class Tree:
@@ -424,14 +437,14 @@ OF_EPOCHS = (ANNOUNCE, ACTIVATE, DESTROY, COMPROMISED, ROLLBACK)
 SAYS = {  # which records a kind of leaf names, and what such a record says of the leaf
     JOIN: (["MeshGenesis"], lambda leaf, says: leaf.subject == leaf.org),
     DELEGATE: (["StewardDelegation"], lambda leaf, says: leaf.subject == leaf.org),
-    ENROL: (["NodeCert"], lambda leaf, says: key_id(says.identity) == leaf.subject),
+    ENROL: (["NodeCert"], lambda leaf, says: True),
     RENEW: (["NodeCert"], lambda leaf, says: True),
     ANNOUNCE: (["NodeKeys"], lambda leaf, says: says.next is not None and says.next.epoch == leaf.epoch),
     ACTIVATE: (["NodeKeys"], lambda leaf, says: says.cur.epoch == leaf.epoch),
     DESTROY: (["NodeKeys"], lambda leaf, says: leaf.epoch not in [key.epoch for key in held(says)]),
     COMPROMISED: (["NodeKeys"], lambda leaf, says: True),
     ROLLBACK: (["NodeKeys"], lambda leaf, says: True),
-    REVOKE: (["Revocations", "NodeLeave"], lambda leaf, says: leaf.subject in getattr(says, "nodes", [leaf.subject])),
+    REVOKE: (["Revocations", "NodeLeave"], lambda leaf, says: True),
 }
 
 
@@ -442,22 +455,14 @@ def held(keys):
 class Log:
     def __init__(self, mesh, org, files, findings):
         self.mesh, self.org, self.name, self.findings = mesh, org, base32(org), findings
-        self.notes, self.tiles = {}, defaultdict(lambda: defaultdict(dict))
+        self.notes, self.tiles, self.leaves, self.records = {}, defaultdict(dict), [], {}
         for name, octets in files.items():
             if re.fullmatch("checkpoint|checkpoints/(0|[1-9][0-9]*)", name):
                 self.notes[name] = octets
             else:
                 series, index, width = tile_of(name)
-                self.tiles[series][index][width] = octets
-        self.leaves, entries = [], self.pieces("tile/entries", 2)
-        while len(self.leaves) % 256 == 0 and entries.get(len(self.leaves) // 256):
-            self.leaves += entries.pop(len(self.leaves) // 256)
-        for index in entries:
-            self.add("TILE", Absent("the leaves before this file of entries are missing"), 256 * index)
-        self.records = {256 * index + at: octets for index, each in self.pieces("record", 4).items()
-                        for at, octets in enumerate(each)}
-        self.tree, self.nodes, self.seen = Tree(self.leaves), {}, set()
-        self.times, self.last, self.identities = {}, {}, {}
+                self.tiles[series][index, width] = octets
+        self.nodes, self.seen, self.times, self.last, self.certs = {}, set(), {}, {}, defaultdict(list)
 
     def add(self, code, found, index=None):
         self.findings.add(code, found, self.name, index)
@@ -465,50 +470,81 @@ class Log:
     def of(self, code, index=None):
         return self.findings.of(code, self.name, index)
 
-    def pieces(self, series, width_of_length):
-        """The pieces in the widest file of each index; narrower ones have to be its beginning."""
-        widest = {}
-        for index, files in self.tiles[series].items():
-            for width, octets in sorted(files.items()):
-                with self.of("TILE", 256 * index):
-                    pieces, rest = framed(octets, width_of_length)
-                    must(not rest and len(pieces) == width, f"a file of {series} has not the pieces it should")
-                    before, widest[index] = widest.get(index, []), pieces
-                    must(pieces[:len(before)] == before, f"files of {series} differ")
-        return widest
-
     def audit(self, at, period, keys_seen):
-        trees = self.trees()
-        size = min(max((tree.size for tree in trees), default=0), len(self.leaves))
-        self.compare_tiles(size)
-        for index, octets in enumerate(self.leaves[:size]):
+        trees = self.signed_trees()
+        if not trees:
+            return
+        self.read_tiles(max(tree.size for tree in trees))
+        self.compare(trees)
+        for index, octets in enumerate(self.leaves):
             leaf = self.readable(index, octets)
             if leaf:
-                with self.of("RECORD", index):
-                    for key, use in self.judged(index, leaf):
-                        uses = keys_seen[key]
-                        if uses and use not in uses:
-                            self.add("REUSE", "a public key of another epoch or node", index)
-                        uses.add(use)
-                self.live(index, leaf, period)
+                record = None
+                if index in self.records:
+                    with self.of("RECORD", index):
+                        record = self.judged(index, leaf)
+                self.live(index, leaf, record and record.says, period)
+                if record and leaf.kind in (ANNOUNCE, ACTIVATE):
+                    self.compare_keys(index, record.says, keys_seen)
         for node in self.nodes.values():
-            self.end_use(node, at, period)
+            self.end_use(node, at if node.certified is None else min(at, node.certified), at)
             for epoch, (deadline, index) in node.left.items():
                 if deadline is not None and deadline < at:
                     self.add("UNDESTROYED", f"epoch {epoch}", index)
         self.witnesses(trees, at)
 
-    def trees(self):
-        """The signed trees, compared with each other and with the leaves."""
-        trees, roots, keys = [], defaultdict(set), self.mesh.note_keys(self.org)
+    def signed_trees(self):
+        trees, keys = [], self.mesh.note_keys(self.org)
         for name, note in self.notes.items():
             with self.of("CHECKPOINT", name):
                 tree = checkpoint(note, self.mesh.log_name(self.org), keys)
                 must(name in ("checkpoint", f"checkpoints/{tree.size}"), "a checkpoint in the place of another")
                 trees.append(tree)
-                roots[tree.size].add(tree.root)
+                for signer in tree.strangers:
+                    self.add("SIGNER", Absent(f"a signature in the name of {signer} by a key that is not known"), name)
         if "checkpoint" not in self.notes:
             self.add("CHECKPOINT", Absent("the newest checkpoint is missing"))
+        return trees
+
+    def read_tiles(self, size):
+        """Reads the files that the log has if its tree is of this size; those behind missing leaves are not judged."""
+        self.read_series("tile/entries", size, size)
+        self.tree = Tree(self.leaves)
+        self.read_series("record", size, len(self.leaves))
+        for level in range(8):
+            self.read_series(f"tile/{level}", size >> 8 * level, len(self.leaves) >> 8 * level)
+
+    def read_series(self, series, count, judged):
+        files = self.tiles[series]
+        for index, width in files:
+            if width != min(256, count - 256 * index):
+                self.add("TILE", Wrong(f"a {series} that a log of this size does not have"), 256 * index)
+        for first in range(0, judged, 256):
+            width = min(256, count - first)
+            try:
+                must((first // 256, width) in files, f"a {series} is missing", Absent)
+                self.read_file(series, first, width, files[first // 256, width])
+            except (Wrong, Absent) as found:
+                self.add("TILE", found, first)
+                if series == "tile/entries":
+                    return
+
+    def read_file(self, series, first, width, octets):
+        if series in ("tile/entries", "record"):
+            pieces, rest = framed(octets, 2 if series == "tile/entries" else 4)
+            must(not rest and len(pieces) == width, f"a {series} has not the pieces it should")
+            if series == "record":
+                self.records.update(enumerate(pieces, first))
+            else:
+                self.leaves += pieces
+        else:
+            mine = self.tree.tile(int(series[5:]), first // 256, width)
+            must(len(octets) == 32 * width and octets.startswith(mine), f"a {series} is not that of the leaves")
+
+    def compare(self, trees):
+        roots = defaultdict(set)
+        for tree in trees:
+            roots[tree.size].add(tree.root)
         for size, signed in sorted(roots.items()):
             if len(signed) > 1:
                 self.add("FORK", Wrong("two signed trees of one size"), size)
@@ -516,23 +552,6 @@ class Log:
                 self.add("MISSING", Absent(f"only {len(self.leaves)} leaves of a signed tree"), size)
             elif self.tree.root(size) not in signed:
                 self.add("ROOT", Wrong("the leaves are not those of a signed tree"), size)
-        return trees
-
-    def compare_tiles(self, size):
-        for series in [series for series in self.tiles if series[5:].isdigit()]:
-            for index, files in self.tiles[series].items():
-                for width, octets in files.items():
-                    with self.of("TILE", index):
-                        mine = self.tree.tile(int(series[5:]), index, width)
-                        follows = len(octets) == 32 * width and octets.startswith(mine)
-                        must(follows, f"a {series} is not that of the leaves")
-                        must(len(mine) == len(octets), f"leaves of a {series} are missing", Absent)
-        for level in range(8):
-            count = size >> 8 * level
-            for first in range(0, count, 256):
-                with self.of("TILE", first // 256):
-                    there = max(self.tiles[f"tile/{level}"][first // 256], default=0)
-                    must(there >= min(256, count - first), f"a tile/{level} is missing", Absent)
 
     def readable(self, index, octets):
         try:
@@ -548,89 +567,131 @@ class Log:
         return leaf
 
     def judged(self, index, leaf):
-        """Judges the record of a leaf, and gives the public keys in it: key, and node and epoch that use it."""
-        octets = self.records.get(index, b"")
+        """The record of a leaf, once it is found to be right."""
+        octets, known = self.records[index], self.certs[leaf.subject]
         if leaf.record is None:
             must(not octets, "a record beside a leaf that names none")
             must(leaf.kind not in SAYS, "the leaf names no record", Absent)
             if leaf.kind in (TOKEN_ISSUE, TOKEN_USE):
-                stewards = {key_id(steward.record_key) for steward in self.mesh.stewards[self.org]}
-                must(leaf.actor in stewards and leaf.epoch is None, "a token that is not a steward's")
-            return []
+                stewards = [key_id(key) for key in self.mesh.record_keys(self.org)]
+                must(leaf.actor in stewards, "a token that is not a steward's")
+            return None
         must(octets, "the record is missing", Absent)
         record = opened(octets, self.mesh.id)
         says = record.says
         must(record.id == leaf.record, "not the record that the leaf names")
+        if leaf.kind not in SAYS:
+            return None
+        names, fits = SAYS[leaf.kind]
+        must(record.name in names and getattr(says, "org", leaf.org) == leaf.org
+             and getattr(says, "node", leaf.subject) == leaf.subject
+             and (leaf.epoch is not None) == (leaf.kind in OF_EPOCHS) and fits(leaf, says),
+             "the record does not say what the leaf does")
         if record.name in ("NodeKeys", "NodeLeave"):
-            must(says.node in self.identities, "no certificate before it says who may sign", Absent)
-            signed = signers(record, [self.identities[says.node]])
+            must(known, "no certificate before it says who may sign", Absent)
+            signed = signers(record, [cert.identity for cert in known])
+            must(len(signed) == 1, "not one signature")
         else:
-            signed = self.mesh.verify(record, leaf.time)
+            signed = self.mesh.verify(record)
         must(leaf.actor in signed, "the leaf's actor did not sign the record")
-        if leaf.kind in SAYS:
-            names, fits = SAYS[leaf.kind]
-            must(record.name in names and getattr(says, "org", leaf.org) == leaf.org
-                 and getattr(says, "node", leaf.subject) == leaf.subject
-                 and (leaf.epoch is not None) == (leaf.kind in OF_EPOCHS) and fits(leaf, says),
-                 "the record does not say what the leaf does")
+        if record.name == "MeshGenesis":
+            roots = [key for root in self.mesh.roots[self.org].values() for key in root.says.keys]
+            must(leaf.actor in map(key_id, roots), "the leaf's actor is not a root key of the organisation")
+        if record.name == "Revocations":
+            taken = [cert.serial for cert in known if cert.root_version <= says.root_version]
+            must(leaf.subject in says.nodes or set(taken) & set(says.certs), "the node is not revoked")
+        if record.name == "StewardDelegation" and record.id not in self.mesh.delegations:
+            self.add("AUTHORITY", Absent("a delegation that is not in the chain"), index)
         if record.name == "NodeCert":
+            must(known or key_id(says.identity) == says.node, "the first certificate has not the node's own key")
             must(says.identity != says.transport, "one key for two purposes")
-            self.identities[says.node] = says.identity
-            return [(("ed25519", key), (says.node, None)) for key in (says.identity, says.transport)]
-        keys = held(says) if record.name == "NodeKeys" else []
-        must(all(one.epoch < other.epoch for one, other in zip(keys, keys[1:])), "epochs that do not grow")
-        must(len({key.key for key in keys if x25519_key(key.key)}) == len(keys), "tunnel keys that are none")
-        return [(("x25519", key.key), (says.node, key.epoch)) for key in keys]
+            known.append(says)
+        if record.name == "NodeKeys":
+            keys = held(says)
+            must(all(one.epoch < other.epoch for one, other in zip(keys, keys[1:])), "epochs that do not grow")
+            must(len({key.key for key in keys if x25519_key(key.key)}) == len(keys), "tunnel keys that are none")
+        return record
 
-    def live(self, index, leaf, period):
-        """Takes a leaf into the life of its node."""
-        node = self.nodes.setdefault(
-            leaf.subject, SimpleNamespace(revoked=False, newest=0, use=None, since=None, activated=None, left={}))
-        if node.revoked and leaf.kind in (ENROL, RENEW, ANNOUNCE, ACTIVATE):
+    def compare_keys(self, index, says, keys_seen):
+        for key in held(says):
+            use = (says.node, key.epoch)
+            if any(other != use for other in keys_seen[key.key]):
+                self.add("REUSE", f"the public key of epoch {key.epoch} is that of another epoch or node", index)
+            if any(other != key.key for other in keys_seen[use]):
+                self.add("UNLOGGED", f"epoch {key.epoch} has a second public key", index)
+            keys_seen[key.key].add(use)
+            keys_seen[use].add(key.key)
+
+    def live(self, index, leaf, says, period):
+        """Takes a leaf, with what its record says, into the life of its node."""
+        node = self.nodes.setdefault(leaf.subject, SimpleNamespace(
+            revoked=False, newest=0, used=set(), use=None, due=0, index=None, announced={}, left={}, certified=None))
+        kind, epoch, this = leaf.kind, leaf.epoch, (leaf.kind, leaf.subject, leaf.epoch, leaf.record)
+        if node.revoked and kind in (ENROL, RENEW, ANNOUNCE, ACTIVATE):
             self.add("ORPHAN-REVOKE", "behind the revocation of its subject", index)
-        if leaf.kind == REVOKE:
-            self.end_use(node, leaf.time, period)
+        if kind == REVOKE:
+            self.end_use(node, leaf.time)
             node.revoked = True
-        this, epoch = (leaf.kind, leaf.subject, leaf.epoch, leaf.record), leaf.epoch
-        if epoch is None or this in self.seen:
+        if kind in (ENROL, RENEW) and says:
+            was_over = node.certified is not None and node.certified < leaf.time
+            if kind == RENEW and was_over and node.use is not None and 10 * node.certified <= node.due:
+                self.end_use(node, node.certified, leaf.time, is_over=False)
+                node.due = max(node.due, 10 * leaf.time + period + 6000)
+            node.certified = says.not_after
+        if epoch is None or kind not in OF_EPOCHS or this in self.seen:
             return
         self.seen.add(this)
-        if leaf.kind == DESTROY:
-            deadline, activated = node.left.pop(epoch, (None, None))
-            if deadline is not None and leaf.time > deadline:
-                self.add("UNDESTROYED", f"epoch {epoch} was destroyed late", activated)
-            node.newest += epoch == node.newest + 1  # a key that was lost before anybody heard of it
-        if leaf.kind not in (ANNOUNCE, ACTIVATE):
-            return
         if not 1 <= epoch <= node.newest + 1:
             self.add("GAP", f"epoch {epoch} behind {node.newest}", index)
         node.newest = max(node.newest, epoch)
-        node.left.setdefault(epoch, (None, None))
-        if leaf.kind == ANNOUNCE:
-            return
-        if node.use is not None and epoch <= node.use:
+        if kind in (DESTROY, COMPROMISED):
+            deadline, activated = node.left.pop(epoch, (None, None))
+            if deadline is not None and leaf.time > deadline:
+                self.add("UNDESTROYED", f"epoch {epoch} was destroyed late", activated)
+            if node.use == epoch:
+                self.end_use(node, leaf.time)
+        elif kind == ANNOUNCE:
+            node.announced.setdefault(epoch, leaf.time)
+            node.left.setdefault(epoch, (None, None))
+        elif kind == ACTIVATE and node.use != epoch:
+            self.activate(node, index, leaf, says, period)
+
+    def activate(self, node, index, leaf, says, period):
+        epoch = leaf.epoch
+        if any(epoch <= used for used in node.used):
             self.add("REUSE", f"epoch {epoch} is used again", index)
             return
-        self.end_use(node, leaf.time, period)
-        node.use, node.since, node.activated = epoch, leaf.time, index
+        if node.use is not None and epoch not in node.announced:
+            self.add("UNLOGGED", f"epoch {epoch} was not announced", index)
+        if says and says.cur.since + 300 < node.announced.get(epoch, 0):
+            self.add("LATE-LOG", f"epoch {epoch} since {says.cur.since}, announced {node.announced[epoch]}", index)
+        self.end_use(node, leaf.time)
+        node.left.setdefault(epoch, (None, None))
         for before, (deadline, _) in node.left.items():
             if before < epoch and deadline is None:
                 node.left[before] = (leaf.time + 3600, index)
+        node.used.add(epoch)
+        node.use, node.index, node.due = epoch, index, 10 * leaf.time + 11 * period + 6000
 
-    def end_use(self, node, time, period):
-        if node.since is not None and 10 * (time - node.since) > 11 * period + 6000:
-            self.add("OVERDUE", f"epoch {node.use} was in use for {time - node.since} s", node.activated)
-        node.since = None
+    def end_use(self, node, time, seen=None, is_over=True):
+        """The epoch was in use until `time`, and till `seen` at a node that was no member any more."""
+        if node.use is not None and 10 * time > node.due:
+            self.add("OVERDUE", f"epoch {node.use} was in use until {time}", node.index)
+        elif node.use is not None and 10 * (seen or time) > node.due:
+            self.add("DORMANT", Notice(f"epoch {node.use} at a node that was no member"), node.index)
+        node.use = None if is_over else node.use
 
     def witnesses(self, trees, at):
         cosigned, first = defaultdict(dict), {}
         for tree in trees:
             for org, time in tree.cosigned.items():
                 cosigned[tree.size][org] = min(time, cosigned[tree.size].get(org, time))
-        sizes = sorted({tree.size for tree in trees} | {0})
+        sizes, newest, read = sorted({tree.size for tree in trees} | {0}), {}, None
+        for index in range(len(self.leaves)):
+            newest[index] = read = self.times.get(index, read)
         for below, size in reversed(list(zip(sizes, sizes[1:]))):
             first.update({org: min(time, first.get(org, time)) for org, time in cosigned[size].items()})
-            signed = self.times.get(size - 1)
+            signed = newest.get(size - 1)
             for org in self.mesh.members:
                 if org != self.org and signed is not None and min(at, first.get(org, at)) > signed + 600:
                     self.add("UNWITNESSED", f"{base32(org)} did not cosign it in time", size)
@@ -645,20 +706,18 @@ def unpack(archive):
     """Files of a ustar archive in the one form that bundles have."""
     files, at, before = {}, 0, b""
     while any(archive[at:at + 512]):
-        header, name = archive[at:at + 512], archive[at:at + 100].rstrip(b"\0")
-        must(len(header) == 512 and re.fullmatch(rb"[0-7]{11}\0", header[124:136]), "not an archive", Refused)
-        devices, number = header[329:345], b"0000000\0"
-        must(devices in (bytes(16), 2 * number), "a device in the archive", Refused)
+        header, name, number = archive[at:at + 512], archive[at:at + 100].rstrip(b"\0"), b"0000000\0"
+        must(re.fullmatch(rb"[!-~]+", name) and name > before, "names that are not sorted, or not names", Refused)
+        must(re.fullmatch(rb"[0-7]{11}\0", header[124:136]), "not an archive", Refused)
         plain = b"".join([name.ljust(100, b"\0"), b"0000644\0", 2 * number, header[124:136], b"0000", number, b" " * 8,
-                          b"0", bytes(100), b"ustar\x0000", bytes(64), devices, bytes(167)])
-        must(header[:148] + b" " * 8 + header[156:] == plain, "a header that bundles do not have", Refused)
-        must(header[148:156] in (b"%06o\0 " % sum(plain), b"%07o\0" % sum(plain)), "a wrong checksum", Refused)
-        must(name > before, "names that are not sorted", Refused)
+                          b"0", bytes(100), b"ustar\x0000", bytes(247)])
+        made = plain[:148] + b"%06o\0 " % sum(plain) + plain[156:]
+        must(header == made, "a header that bundles do not have", Refused)
         before, end = name, at + 512 + int(header[124:135], 8)
-        at, files[name] = end + -end % 512, archive[at + 512:end]
+        at, files[name.decode("ascii")] = end + -end % 512, archive[at + 512:end]
         must(at <= len(archive) and not any(archive[end:at]), "an archive that ends early, or no zeros", Refused)
     must(archive[at:] == bytes(1024), "the archive does not end with two zero blocks", Refused)
-    return {name.decode("latin-1"): octets for name, octets in files.items()}
+    return files
 
 
 def verify(archive, mesh_id, at=None, period=43200):
@@ -666,23 +725,23 @@ def verify(archive, mesh_id, at=None, period=43200):
     files, findings, logs = unpack(archive), Findings(), {}
     manifest = "".join(f"{hashlib.sha256(files[name]).hexdigest()}  {name}\n" for name in files if name != "MANIFEST")
     must("MANIFEST" in files, "no manifest", Refused)
-    must(files.pop("MANIFEST") == manifest.encode("latin-1"), "the archive is not what its manifest says", Changed)
+    must(files.pop("MANIFEST") == manifest.encode(), "the archive is not what its manifest says", Changed)
     about = re.fullmatch(rb"meshd-bundle 1\nmesh ([a-z2-7]{52})\nmade (0|[1-9][0-9]{0,18})\n", files.pop("about", b""))
     must(about and "chain" in files, "not a bundle", Refused)
     must(id_of(about[1].decode()) == id_of(mesh_id), "a bundle of another mesh", Refused)
-    with findings.of("AUTHORITY"):
-        mesh = Mesh(id_of(mesh_id), files.pop("chain"), findings)
-        for name, octets in files.items():
-            place, org, file = (name.split("/", 2) + ["", ""])[:3]
-            must(place == "log" and id_of(org) in mesh.members, f"bundles have no such file: {name}", Refused)
-            logs.setdefault(org, {})[file] = octets
-        keys_seen = defaultdict(set)
-        for org in mesh.members:
-            if base32(org) in logs:
-                log = Log(mesh, org, logs[base32(org)], findings)
-                log.audit(int(about[2]) if at is None else at, period, keys_seen)
-            else:
-                findings.add("ABSENT", Absent("the log is not in the bundle"), base32(org))
+    mesh = Mesh(id_of(mesh_id), files.pop("chain"), findings)
+    for name, octets in files.items():
+        place, org, file = (name.split("/", 2) + ["", ""])[:3]
+        must(place == "log" and id_of(org) in mesh.members, f"bundles have no such file: {name}", Refused)
+        logs.setdefault(org, {})[file] = octets
+    must(logs, "a bundle without a log", Refused)
+    keys_seen = defaultdict(set)
+    for org in mesh.members:
+        if base32(org) in logs:
+            log = Log(mesh, org, logs[base32(org)], findings)
+            log.audit(int(about[2]) if at is None else at, period, keys_seen)
+        else:
+            findings.add("ABSENT", Notice("the log is not in the bundle"), base32(org))
     return findings
 
 

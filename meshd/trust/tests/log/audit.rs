@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use meshd_trust::log::{
-    Audit, AuditTerms, Checkpoint, Finding, Frontier, LogOrigin, Severity, TreeHash, TreeHead,
+    Audit, AuditTerms, Beside, Checkpoint, Finding, Frontier, LogOrigin, Severity, TreeHash, TreeHead,
     VerifiedCheckpoint,
 };
 use meshd_wire::record::{EpochKey, NodeKeys};
@@ -341,7 +341,7 @@ proptest! {
         for (kind, name, epoch, time, prev) in leaves {
             let leaf = Leaf::new(Timestamp(time), LeafKind::Enrol, ORG, node(name), KeyId([7; 32]));
             let leaf = Leaf { kind, epoch, prev, ..leaf };
-            audit.leaf(&leaf.to_bytes(), None);
+            audit.leaf(&leaf.to_bytes(), Beside::Nothing);
         }
         audit.finish(Timestamp(now));
     }
@@ -463,7 +463,9 @@ impl Story {
     fn audit(&self) -> Vec<Finding> {
         let terms = AuditTerms { org: ORG, rotation_period_s: P, witnesses: self.witnesses.clone() };
         let mut audit = Audit::new(terms, self.checkpoints.iter().cloned());
-        self.leaves.iter().for_each(|(leaf, keys)| audit.leaf(leaf, keys.as_ref()));
+        self.leaves.iter().for_each(|(leaf, keys)| {
+            audit.leaf(leaf, keys.as_ref().map_or(Beside::Nothing, Beside::Keys));
+        });
         audit.finish(Timestamp(self.now))
     }
 }
