@@ -425,7 +425,7 @@ TILE = re.compile(r"(tile/[0-7]|tile/entries|record)/((?:x[0-9]{3}/)*[0-9]{3})(?
 def tile_of(name):
     """Series, index and width of the tile with this name."""
     match = TILE.fullmatch(name)
-    must(match and not match[2].startswith("x000") and int(match[3] or 1) <= 255, f"no file of a log: {name}", Refused)
+    must(match and not match[2].startswith("x000") and int(match[3] or 1) <= 255, f"no file of a log: {name}")
     return match[1], int(re.sub("[x/]", "", match[2])), int(match[3] or 256)
 
 
@@ -460,8 +460,9 @@ class Log:
             if re.fullmatch("checkpoint|checkpoints/(0|[1-9][0-9]*)", name):
                 self.notes[name] = octets
             else:
-                series, index, width = tile_of(name)
-                self.tiles[series][index, width] = octets
+                with self.of("TILE"):
+                    series, index, width = tile_of(name)
+                    self.tiles[series][index, width] = octets
         self.nodes, self.seen, self.times, self.last, self.certs = {}, set(), {}, {}, defaultdict(list)
 
     def add(self, code, found, index=None):
@@ -579,6 +580,8 @@ class Log:
         must(octets, "the record is missing", Absent)
         record = opened(octets, self.mesh.id)
         says = record.says
+        if leaf.kind == DELEGATE and record.id not in self.mesh.delegations:
+            self.add("AUTHORITY", Absent("a delegation that is not in the chain"), index)
         must(record.id == leaf.record, "not the record that the leaf names")
         if leaf.kind not in SAYS:
             return None
@@ -600,8 +603,6 @@ class Log:
         if record.name == "Revocations":
             taken = [cert.serial for cert in known if cert.root_version <= says.root_version]
             must(leaf.subject in says.nodes or set(taken) & set(says.certs), "the node is not revoked")
-        if record.name == "StewardDelegation" and record.id not in self.mesh.delegations:
-            self.add("AUTHORITY", Absent("a delegation that is not in the chain"), index)
         if record.name == "NodeCert":
             must(known or key_id(says.identity) == says.node, "the first certificate has not the node's own key")
             must(says.identity != says.transport, "one key for two purposes")
@@ -723,11 +724,11 @@ def unpack(archive):
 def verify(archive, mesh_id, at=None, period=43200):
     """Everything that was found in a bundle of this mesh."""
     files, findings, logs = unpack(archive), Findings(), {}
+    must({"MANIFEST", "about", "chain"} <= set(files), "not a bundle", Refused)
     manifest = "".join(f"{hashlib.sha256(files[name]).hexdigest()}  {name}\n" for name in files if name != "MANIFEST")
-    must("MANIFEST" in files, "no manifest", Refused)
-    must(files.pop("MANIFEST") == manifest.encode(), "the archive is not what its manifest says", Changed)
-    about = re.fullmatch(rb"meshd-bundle 1\nmesh ([a-z2-7]{52})\nmade (0|[1-9][0-9]{0,18})\n", files.pop("about", b""))
-    must(about and "chain" in files, "not a bundle", Refused)
+    must(files.pop("MANIFEST") == manifest.encode(), "a file is not what the manifest says", Changed)
+    about = re.fullmatch(rb"meshd-bundle 1\nmesh ([a-z2-7]{52})\nmade (0|[1-9][0-9]{0,18})\n", files.pop("about"))
+    must(about, "a bundle of another format", Refused)
     must(id_of(about[1].decode()) == id_of(mesh_id), "a bundle of another mesh", Refused)
     mesh = Mesh(id_of(mesh_id), files.pop("chain"), findings)
     for name, octets in files.items():
