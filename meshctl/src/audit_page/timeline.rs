@@ -12,7 +12,7 @@ const LEFT: u64 = 150;
 const ROW: u64 = 26;
 const BAR: u64 = 16;
 const AXIS: u64 = 28;
-const TICKS: u64 = 5;
+const TICKS: u64 = 4;
 
 /// Draws a row a node and a bar an epoch.
 pub fn put(html: &mut String, report: &Report, log: &LogReport) {
@@ -101,10 +101,10 @@ fn bar(html: &mut String, scale: &Scale, y: u64, end: u64, key: &KeyReport) {
         ),
     );
     let label = key.epoch.to_string();
-    if width > 8 * label.len() as u64 + 4 {
+    if width > 7 * label.len() as u64 + 2 {
         write(
             html,
-            format_args!("<text x=\"{}\" y=\"{}\" style=\"fill:{ink}\">{label}</text>", left + 4, y + 12),
+            format_args!("<text x=\"{}\" y=\"{}\" style=\"fill:{ink}\">{label}</text>", left + 2, y + 12),
         );
     }
     html.push('\n');

@@ -156,6 +156,30 @@ fn a_bundle_is_made_once_and_says_what_the_log_says() {
 }
 
 #[test]
+fn logs_of_several_organisations_go_into_one_bundle() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mesh = Mesh::lived(2, 1);
+    for (name, org) in [("a", 0), ("b", 1)] {
+        put_log(&dir.path().join(name), &mesh, org);
+    }
+    let (at, id) = (mesh.now.to_string(), mesh.id.to_string());
+    let make = |also: &[&str]| {
+        let mut args = vec!["audit", "bundle", "--log", "a", "--at", &at, "--mesh", &id];
+        args.extend(also);
+        meshctl_in(dir.path(), &args)
+    };
+    let run = make(&["-o", "one"]);
+    assert_eq!(run.code, 4, "the other log is not there: {run:?}");
+    let run = meshctl_in(dir.path(), &["audit", "verify", "--log", "a", "--at", &at]);
+    assert_eq!(run.code, 0, "nobody expects it in a directory: {run:?}");
+    let run = make(&["-o", "both", "--also", "b"]);
+    assert_eq!(run.code, 0, "{run:?}");
+    assert_eq!(fs::read(dir.path().join("both")).expect("a bundle"), mesh.bundle());
+    let run = make(&["-o", "twice", "--also", "a"]);
+    assert_eq!(run.code, 1, "{run:?}");
+}
+
+#[test]
 fn an_audit_is_written_for_programs_and_for_people() {
     let (dir, mesh) = steward();
     let late = (mesh.now + 2 * PERIOD).to_string();
@@ -297,7 +321,11 @@ fn auditor(dir: &Path) -> Mesh {
 }
 
 fn put(dir: &Path, mesh: &Mesh) {
-    let Dir(files) = mesh.orgs[0].dir();
+    put_log(dir, mesh, 0);
+}
+
+fn put_log(dir: &Path, mesh: &Mesh, org: usize) {
+    let Dir(files) = mesh.orgs[org].dir();
     for (path, bytes) in files.into_iter().chain([("chain".to_owned(), mesh.chain())]) {
         let path = dir.join(path);
         fs::create_dir_all(path.parent().expect("a directory")).expect("made");

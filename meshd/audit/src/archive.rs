@@ -168,6 +168,15 @@ mod tests {
         assert!(read(&[&bytes[..], &[0; 512]].concat()).is_err(), "more zeros");
     }
 
+    /// The bytes of docs/audit.md.
+    #[test]
+    fn the_header_of_the_example_has_its_checksum() {
+        let header = header("about", 89);
+        assert_eq!(&header[CHECKSUM_AT], b"006775\0 ");
+        assert_eq!(&header[SIZE_AT], b"00000000131\0");
+        assert_eq!(parts(&header), Some(("about", 89)));
+    }
+
     #[test]
     fn names_do_not_leave_the_archive() {
         for wrong in ["", "/a", "a/", "../a", "a/../b", "a/./b", "a b", "a//b", &"x".repeat(101)] {

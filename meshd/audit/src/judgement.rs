@@ -111,7 +111,9 @@ impl<'c> Judge<'c> {
         if known.identities.is_empty() && NodeId::from(cert.identity.key_id()) != cert.node {
             return Err(RecordFault::OtherContent);
         }
-        known.identities.push(cert.identity);
+        if !known.identities.contains(&cert.identity) {
+            known.identities.push(cert.identity);
+        }
         known.serials.push((cert.root_version, cert.serial));
         Ok(cert)
     }

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use meshd_trust::log::{
     Audit, AuditTerms, Edge, Finding, Severity, TILE_WIDTH, Tile, TileAddress, TreeHash, VerifiedCheckpoint,
 };
-use meshd_wire::{Leaf, LeafKind, OrgId, Timestamp};
+use meshd_wire::record::NodeKeys;
+use meshd_wire::{Leaf, LeafKind, OrgId, PublicKey, Subject, Timestamp};
 
 use crate::chain::Chain;
 use crate::files::{Files, FilesError};
@@ -37,6 +38,9 @@ pub struct LogSource<'f> {
     pub sealed: Option<BTreeSet<String>>,
 }
 
+/// First use of each tunnel key: log, node and epoch.
+type Keys = BTreeMap<PublicKey, (OrgId, Subject, u32)>;
+
 /// Hears how many leaves of how many were read.
 pub type Progress<'p> = &'p mut dyn FnMut(u64, u64);
 
@@ -59,17 +63,21 @@ pub fn audit(
             }
         }
     }
-    let looked_at: BTreeSet<OrgId> = logs.iter().map(|log| log.org).collect();
-    let absent = chain.orgs().map(|(org, _)| org).filter(|org| !looked_at.contains(org));
-    findings.extend(absent.map(|org| Finding::Absent { org }));
+    // A bundle has all logs; of a directory nobody expects more than its own.
+    if logs.iter().any(|log| log.sealed.is_some()) {
+        let looked_at: BTreeSet<OrgId> = logs.iter().map(|log| log.org).collect();
+        let absent = chain.orgs().map(|(org, _)| org).filter(|org| !looked_at.contains(org));
+        findings.extend(absent.map(|org| Finding::Absent { org }));
+    }
     if chain.genesis().is_none() {
         let what = "the genesis is not proven to be signed by all founders".to_owned();
         findings.push(Finding::Authority { what, is_there: false });
     }
     let mut worst = findings.iter().map(Finding::severity).max().unwrap_or(Severity::Notice);
     let mut reports = Vec::new();
+    let mut keys = Keys::new();
     for log in logs {
-        let (report, severity) = Auditor::new(&chain, log).run(terms, progress)?;
+        let (report, severity) = Auditor::new(&chain, log).run(terms, &mut keys, progress)?;
         worst = worst.max(severity);
         reports.push(report);
     }
@@ -141,7 +149,12 @@ impl<'a> Auditor<'a> {
         }
     }
 
-    fn run(mut self, terms: &Terms, progress: Progress<'_>) -> Result<(LogReport, Severity), FilesError> {
+    fn run(
+        mut self,
+        terms: &Terms,
+        keys: &mut Keys,
+        progress: Progress<'_>,
+    ) -> Result<(LogReport, Severity), FilesError> {
         let LogSource { org, files, sealed } = self.log;
         let mut believed = notes::read(*files, self.chain, org, &mut self.findings)?;
         believed.sort_by_key(|one| std::cmp::Reverse(one.verified.checkpoint.head.size));
@@ -149,7 +162,7 @@ impl<'a> Auditor<'a> {
         let mut audit = Audit::new(self.audit_terms(terms), checkpoints(&believed));
         for index in 0.. {
             let Some(tile) = TileAddress::within(size, 0, index) else { break };
-            if !self.page(tile, &mut audit)? {
+            if !self.page(tile, &mut audit, keys)? {
                 break;
             }
             progress(audit.head().size, size);
@@ -172,7 +185,7 @@ impl<'a> Auditor<'a> {
     }
 
     /// Takes the leaves of a tile; false if they are not there, for no leaf behind them can be judged.
-    fn page(&mut self, tile: TileAddress, audit: &mut Audit) -> Result<bool, FilesError> {
+    fn page(&mut self, tile: TileAddress, audit: &mut Audit, keys: &mut Keys) -> Result<bool, FilesError> {
         let leaves_page = pages::read(self.log.files, tile, Content::Leaves.path())?;
         let records_page = pages::read(self.log.files, tile, Content::Records.path())?;
         let leaves = self.content(tile, Content::Leaves, leaves_page.as_ref(), |page| page.leaves());
@@ -180,7 +193,7 @@ impl<'a> Auditor<'a> {
         let records = self.content(tile, Content::Records, records_page.as_ref(), |page| page.records());
         for (at, bytes) in leaves.iter().enumerate() {
             let record = records.as_ref().map(|records| records.get(at).copied().unwrap_or_default());
-            self.leaf(bytes, record, audit);
+            self.leaf(bytes, record, audit, keys);
         }
         let tiles = self.edge.append(leaves.iter().map(|leaf| TreeHash::leaf(leaf)));
         for tile in tiles {
@@ -211,8 +224,8 @@ impl<'a> Auditor<'a> {
         content
     }
 
-    /// Takes a leaf, and its record unless the whole file of records is gone.
-    fn leaf(&mut self, bytes: &[u8], record: Option<&[u8]>, audit: &mut Audit) {
+    /// Takes a leaf, and its record unless the whole file of records is gone or damaged.
+    fn leaf(&mut self, bytes: &[u8], record: Option<&[u8]>, audit: &mut Audit, keys: &mut Keys) {
         let index = audit.head().size;
         let leaf = Leaf::from_bytes(bytes).ok();
         let judged = match (&leaf, record) {
@@ -226,8 +239,23 @@ impl<'a> Auditor<'a> {
             self.table.take(&leaf, judged.beside());
             self.first = self.first.or(Some(leaf.time));
             self.last = Some(leaf.time);
+            if let Judged::Keys(named) = &judged {
+                self.elsewhere(index, &leaf, named, keys);
+            }
         }
         audit.leaf(bytes, judged.beside());
+    }
+
+    /// Finds a key that a node of another log has; within one log the audit itself does.
+    fn elsewhere(&mut self, index: u64, leaf: &Leaf, named: &NodeKeys, keys: &mut Keys) {
+        let is_new = matches!(leaf.known_kind(), Some(LeafKind::RotateAnnounce | LeafKind::RotateActivate));
+        let Some(one) = named.all().find(|one| is_new && Some(one.epoch) == leaf.epoch) else { return };
+        let again = (leaf.subject, one.epoch);
+        let (org, node, epoch) = *keys.entry(one.key).or_insert((self.log.org, again.0, again.1));
+        if org != self.log.org {
+            let before = (node, epoch);
+            self.findings.push(Finding::Reuse { index, key: Some(one.key), before, again });
+        }
     }
 
     /// Compares a tile of hashes with what follows from the leaves.
@@ -274,6 +302,8 @@ impl<'a> Auditor<'a> {
             }
         }
         let (nodes, keys) = self.table.finish(terms.at, &exceptions);
+        let mut checkpoints: Vec<CheckpointReport> = believed.iter().map(checkpoint).collect();
+        checkpoints.dedup();
         let report = LogReport {
             org: self.log.org.to_string(),
             org_name: self.chain.org_name(&self.log.org).to_owned(),
@@ -281,7 +311,7 @@ impl<'a> Auditor<'a> {
             first: self.first.map(|at| at.0),
             last: self.last.map(|at| at.0),
             root: root.to_string(),
-            checkpoints: believed.iter().map(checkpoint).collect(),
+            checkpoints,
             findings,
             nodes,
             keys,

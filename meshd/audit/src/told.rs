@@ -103,7 +103,7 @@ fn about(finding: &Finding) -> About {
         Finding::Authority { what, is_there: true } => nothing(what.clone()),
         Finding::Authority { what, is_there: false } => nothing(format!("{what}: something is missing")),
         Finding::Absent { org } => {
-            About { org: Some(*org), ..nothing("the log of this organisation was not looked at".to_owned()) }
+            About { org: Some(*org), ..nothing("the log of this organisation is not there".to_owned()) }
         }
         Finding::Gap { node, first, last } => About {
             subject: Some(*node),

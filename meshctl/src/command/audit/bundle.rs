@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use clap::Args;
 use meshd_api::{Body, Exit};
-use meshd_audit::{Chain, LogSource, Verdict, audit, write_bundle};
+use meshd_audit::{LogSource, Verdict, write_bundle};
 use serde::{Deserialize, Serialize};
 
-use super::source::{Opened, Source, progress};
-use super::{bad_bundle, unreadable};
+use super::bad_bundle;
+use super::source::{Opened, Source, audit_bytes, open_dir};
 use crate::failure::Failure;
 use crate::file::{self, Readers};
 use crate::output::Form;
@@ -20,6 +20,9 @@ pub struct Bundle {
     /// The file; never overwritten.
     #[arg(short, long, value_name = "FILE")]
     out: PathBuf,
+    /// Directory of the log of another organisation of the mesh, to go into the bundle as well; may be repeated.
+    #[arg(long, value_name = "DIR")]
+    also: Vec<PathBuf>,
     #[command(flatten)]
     source: Source,
 }
@@ -43,12 +46,22 @@ impl Bundle {
     pub fn run(self, form: Form) -> Result<Verdict, Failure> {
         file::absent(&self.out)?;
         let Opened { chain, org, files } = self.source.open()?;
+        let mut opened = vec![(org, files)];
+        for dir in &self.also {
+            let Opened { chain: _, org, files } = open_dir(dir, Some(chain.mesh()))?;
+            if opened.iter().any(|(other, _)| *other == org) {
+                let twice =
+                    format!("{} is of an organisation whose log is in the bundle already", dir.display());
+                return Err(Failure::new(Exit::Failed, twice));
+            }
+            opened.push((org, files));
+        }
+        let logs = opened.iter().map(|(org, files)| LogSource { org: *org, files, sealed: None });
         let terms = self.source.directory_terms();
-        let log = || LogSource { org, files: &files, sealed: None };
         let shown = self.out.display().to_string();
-        let bytes =
-            write_bundle(again(&chain)?, &[log()], terms.at).map_err(|error| bad_bundle(&shown, &error))?;
-        let report = audit(chain, &[log()], &terms, &mut progress()).map_err(|error| unreadable(&error))?;
+        let bytes = write_bundle(chain, &logs.collect::<Vec<_>>(), terms.at)
+            .map_err(|error| bad_bundle(&shown, &error))?;
+        let report = audit_bytes(&shown, &bytes, None, |_| terms)?;
         file::write_new(&self.out, &bytes, Readers::All)?;
         let made = Made {
             file: self.out,
@@ -70,14 +83,4 @@ impl Bundle {
         })?;
         Ok(report.verdict)
     }
-}
-
-/// The chain once more: writing a bundle and auditing it each take one.
-fn again(chain: &Chain) -> Result<Chain, Failure> {
-    let wrong =
-        |error: &dyn std::error::Error| Failure::new(Exit::Failed, "can't copy the chain").because(error);
-    let envelopes = chain.in_order();
-    let framed =
-        meshd_audit::write_frames(envelopes.iter().map(Vec::as_slice)).map_err(|error| wrong(&error))?;
-    Chain::read(&framed, Some(chain.mesh())).map_err(|error| wrong(&error))
 }

@@ -120,14 +120,23 @@ pub fn open_dir(dir: &Path, mesh: Option<MeshId>) -> Result<Opened, Failure> {
 
 /// Audits a bundle.
 pub fn audit_bundle(file: &Path, mesh: Option<MeshId>, period: &Period) -> Result<Report, Failure> {
-    let shown = file.display().to_string();
     let bytes = read_bundle(file)?;
-    let bundle = Bundle::from_bytes(&bytes).map_err(|error| bad_bundle(&shown, &error))?;
-    let chain = bundle.chain(mesh).map_err(|error| bad_bundle(&shown, &error))?;
+    let terms = |made| period.terms(Some(made), mesh.is_some());
+    audit_bytes(&file.display().to_string(), &bytes, mesh, terms)
+}
+
+/// Audits the bytes of a bundle, on terms that may depend on when it was made.
+pub fn audit_bytes(
+    shown: &str,
+    bytes: &[u8],
+    mesh: Option<MeshId>,
+    terms: impl FnOnce(Timestamp) -> Terms,
+) -> Result<Report, Failure> {
+    let bundle = Bundle::from_bytes(bytes).map_err(|error| bad_bundle(shown, &error))?;
+    let chain = bundle.chain(mesh).map_err(|error| bad_bundle(shown, &error))?;
     let logs = bundle.logs();
     let sources: Vec<LogSource<'_>> = logs.iter().map(BundleLog::source).collect();
-    let terms = period.terms(Some(bundle.made()), mesh.is_some());
-    audit(chain, &sources, &terms, &mut progress()).map_err(|error| unreadable(&error))
+    audit(chain, &sources, &terms(bundle.made()), &mut progress()).map_err(|error| unreadable(&error))
 }
 
 /// Reads a bundle's file.
@@ -154,7 +163,7 @@ fn whose(files: &LogDir, chain: &Chain) -> Option<OrgId> {
 }
 
 /// Tells a terminal how far a long audit is.
-pub fn progress() -> impl FnMut(u64, u64) {
+fn progress() -> impl FnMut(u64, u64) {
     let is_shown = isatty(std::io::stderr());
     let mut told = 0;
     move |read, all| {

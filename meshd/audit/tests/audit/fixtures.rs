@@ -56,7 +56,7 @@ fn lived() -> Vec<Fixture> {
         let mut files = unpack(&two.bundle());
         let other = format!("log/{}/", two.orgs[1].id);
         files.retain(|name, _| !name.starts_with(&other));
-        Fixture { bytes: seal(&files), ..of("one-log-of-two", &two, 0, &["ABSENT"]) }
+        Fixture { bytes: seal(&files), ..of("one-log-of-two", &two, 4, &["ABSENT"]) }
     };
     // Its certificate of seven days ends before its last key is due.
     let mut dormant = Mesh::new("care", 1);
@@ -114,6 +114,16 @@ fn rules() -> Vec<Fixture> {
             mesh.publish(1);
             mesh.about(1, LeafKind::RotateAnnounce, Some(2));
         }),
+        {
+            let mut mesh = Mesh::lived(2, 0);
+            let key = mesh.nodes[0].keys.cur.key;
+            let since = meshd_wire::Timestamp(mesh.now);
+            mesh.nodes[2].keys.next = Some(meshd_wire::record::EpochKey { epoch: 2, key, since });
+            mesh.publish(2);
+            mesh.about(2, LeafKind::RotateAnnounce, Some(2));
+            mesh.checkpoint();
+            of("reuse-in-two-logs", &mesh, 2, &["REUSE"])
+        },
         broken("unlogged-epoch", &["UNLOGGED"], &|mesh| {
             mesh.activate(0, 3);
             mesh.destroy(0, 2);
@@ -225,6 +235,9 @@ fn changed() -> Vec<Fixture> {
         make("record-absent", 4, &["RECORD"], &|files| edit_records(files, &|records| records[1].clear())),
         make("records-swapped", 3, &["RECORD"], &|files| edit_records(files, &|records| records.swap(0, 1))),
         make("records-gone", 4, &["TILE"], &|files| drop(files.remove(&record))),
+        make("records-cut", 3, &["TILE"], &|files| {
+            files.get_mut(&record).expect("records").pop();
+        }),
         make("record-of-another-key", 3, &["RECORD"], &|files| {
             edit_records(files, &|records| {
                 let mut keys = mesh.nodes[0].keys.clone();

@@ -107,7 +107,7 @@ pub enum Finding {
         /// Whether it is there.
         is_there: bool,
     },
-    /// An organisation of the mesh whose log is not looked at.
+    /// An organisation of the mesh whose log is not in the bundle.
     Absent {
         /// The organisation.
         org: OrgId,
@@ -271,6 +271,7 @@ impl Finding {
             Self::Missing { .. }
             | Self::Unreadable { .. }
             | Self::Signer { .. }
+            | Self::Absent { .. }
             | Self::Checkpoint { is_there: false, .. }
             | Self::Tile { is_there: false, .. }
             | Self::Authority { is_there: false, .. } => Severity::Incomplete,
@@ -284,7 +285,7 @@ impl Finding {
             | Self::Unwitnessed { .. }
             | Self::Unlogged { .. }
             | Self::LateLog { .. } => Severity::Rule,
-            Self::Absent { .. } | Self::Dormant { .. } => Severity::Notice,
+            Self::Dormant { .. } => Severity::Notice,
         }
     }
 }
