@@ -301,6 +301,21 @@ class Golden(unittest.TestCase):
         for octets in (shortest, longer):
             self.assertEqual(encode(verify.decode(octets)), octets)
 
+    def test_bundle(self):
+        about = f"meshd-bundle 1\nmesh {verify.base32(bytes([1]) * 32)}\nmade {START}\n".encode()
+        line = block(AUDIT, "the line in `MANIFEST`")
+        self.assertEqual(f"{hashlib.sha256(about).hexdigest()}  about\n", line)
+        archive = pack({"about": about})
+        self.assertEqual(verify.unpack(archive), {"MANIFEST": line.encode(), "about": about})
+        checksum = re.search(r"checksum of its header is `(\d+)`", AUDIT)[1].encode()
+        self.assertIn(checksum + b"\0 ", [archive[148:156], archive[1024 + 148:1024 + 156]])
+
+    def test_codes_are_those_of_the_document(self):
+        rows = re.findall(r"\n\| `([A-Z-]+)` \|.*\| ([a-z]+)[^|]*\|", AUDIT[AUDIT.index("| code | meaning | severity |"):])
+        source = pathlib.Path(verify.__file__).read_text("utf-8")
+        mine = set(re.findall(r'(?:add|of)\("([A-Z-]+)"', source))
+        self.assertEqual(mine, {code for code, _ in rows})
+
     def test_kinds_of_leaves(self):
         kinds = dict(re.findall(r"\| (\d+) \| ([a-z-]+) (?=\|)", AUDIT[AUDIT.index("| number | kind |"):]))
         self.assertEqual(len(kinds), verify.NEWEST)
@@ -712,7 +727,7 @@ class Audits(unittest.TestCase):
             self.expect(world, expected, 4, {name: octets for name, octets in files.items() if name != log + missing})
         world = World("clinic", "lab")
         files = {name: octets for name, octets in world.files().items() if not name.startswith(world.log())}
-        self.expect(world, ["ABSENT"], 0, files)
+        self.expect(world, ["ABSENT"], 4, files)
         files = {name: octets for name, octets in files.items() if not name.startswith("log/")}
         with self.assertRaises(verify.Refused):
             world.findings(files)

@@ -271,7 +271,7 @@ def reached(root, signed):
 
 class Mesh:
     def __init__(self, mesh, chain, findings):
-        self.id, self.roots, self.stewards, self.delegations = mesh, defaultdict(dict), defaultdict(list), set()
+        self.id, self.roots, self.stewards, self.chain = mesh, defaultdict(dict), defaultdict(list), set()
         envelopes, rest = framed(chain, 4)
         must(not rest, "a chain that ends early", Refused)
         records = []
@@ -290,12 +290,12 @@ class Mesh:
         for index, record in records[1:] + records[:1]:
             with findings.of("AUTHORITY", index=index):
                 self.verify(record)
+                self.chain.add(record.id)
                 if record.name == "OrgRoot":
                     known = self.roots[record.org].setdefault(record.says.root_version, record)
                     must(known.id == record.id, "a second content of one root version")
                 elif record.name == "StewardDelegation":
                     self.stewards[record.says.org].append(record.says)
-                    self.delegations.add(record.id)
 
     def verify(self, record):
         """Who signed a record that roots or stewards sign."""
@@ -580,7 +580,7 @@ class Log:
         must(octets, "the record is missing", Absent)
         record = opened(octets, self.mesh.id)
         says = record.says
-        if leaf.kind == DELEGATE and record.id not in self.mesh.delegations:
+        if leaf.kind == DELEGATE and record.id not in self.mesh.chain:
             self.add("AUTHORITY", Absent("a delegation that is not in the chain"), index)
         must(record.id == leaf.record, "not the record that the leaf names")
         if leaf.kind not in SAYS:
@@ -742,7 +742,7 @@ def verify(archive, mesh_id, at=None, period=43200):
             log = Log(mesh, org, logs[base32(org)], findings)
             log.audit(int(about[2]) if at is None else at, period, keys_seen)
         else:
-            findings.add("ABSENT", Notice("the log is not in the bundle"), base32(org))
+            findings.add("ABSENT", Absent("the log is not in the bundle"), base32(org))
     return findings
 
 
