@@ -6,8 +6,8 @@ use clap::{Parser, Subcommand};
 use meshd_api::{Exit, SOCKET_DEFAULT};
 
 use crate::command::{
-    admit, attach, completions, config, detach, endpoints, invite, join, key, leave, man, mesh, network, org,
-    peer, peers, ping, revoke, status, wait, watch,
+    admit, attach, audit, completions, config, detach, endpoints, invite, join, key, leave, man, mesh,
+    network, org, peer, peers, ping, revoke, status, wait, watch,
 };
 
 /// Talk to meshd, the mesh VPN of this host.
@@ -77,6 +77,13 @@ pub enum Command {
     /// Make and show the networks that endpoints of this host are attached to.
     #[command(subcommand)]
     Network(network::Network),
+    /// Verify the log of who was let in and which keys were used, and show what it says.
+    ///
+    /// Works offline, from the steward's log on this host, a log directory or a bundle: nothing is asked of any daemon.
+    /// Ends with 0 if all is clean, 1 if it could not be done, 2 for findings, 3 for evidence of tampering, 4 if
+    /// something is missing; the worst wins in the order 3, 4, 2.
+    #[command(subcommand)]
+    Audit(audit::Audit),
     /// Give a network namespace an interface and an address of the mesh.
     ///
     /// Programs in it reach the mesh, and are reached, under an address of their own. Attaching again gives the same

@@ -2,6 +2,7 @@
 
 pub mod admit;
 pub mod attach;
+pub mod audit;
 pub mod completions;
 pub mod config;
 pub mod detach;
@@ -23,6 +24,7 @@ pub mod wait;
 pub mod watch;
 
 use std::future::Future;
+use std::process::ExitCode;
 
 use data_encoding::BASE64;
 use meshd_api::{Client, Exit, Signed};
@@ -41,10 +43,11 @@ pub struct Daemon {
 }
 
 /// Does what was typed.
-pub fn run(cli: Cli) -> Result<(), Failure> {
+pub fn run(cli: Cli) -> Result<ExitCode, Failure> {
     let form = if cli.json { Form::Json } else { Form::Human };
     let daemon = Daemon { client: Client::new(cli.socket), form };
-    match cli.command {
+    let done = match cli.command {
+        Command::Audit(audit) => return audit.run(form),
         Command::Mesh(mesh) => mesh.run(&daemon),
         Command::Org(org) => org.run(form),
         Command::Invite(invite) => online(invite.run(&daemon)),
@@ -66,7 +69,8 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Config(config) => online(config.run(&daemon)),
         Command::Completions(completions) => completions.run(),
         Command::Man(man) => man.run(),
-    }
+    };
+    done.map(|()| ExitCode::SUCCESS)
 }
 
 /// Runs a verb that talks to the daemon; one thread is enough for one socket.

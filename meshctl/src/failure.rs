@@ -12,6 +12,8 @@ use crate::output;
 #[derive(Debug)]
 pub struct Failure {
     exit: Exit,
+    /// Code to end with where a verb has codes of its own.
+    code: Option<u8>,
     error: String,
     causes: Vec<String>,
     hint: Option<String>,
@@ -20,7 +22,7 @@ pub struct Failure {
 impl Failure {
     /// Fails with a code and a fragment that reads after `error:`.
     pub fn new(exit: Exit, error: impl Into<String>) -> Self {
-        Self { exit, error: error.into(), causes: Vec::new(), hint: None }
+        Self { exit, code: None, error: error.into(), causes: Vec::new(), hint: None }
     }
 
     /// Adds an error and its sources as causes.
@@ -36,10 +38,16 @@ impl Failure {
         Self { hint: Some(hint.into()), ..self }
     }
 
+    /// Ends with a code of the verb's own, unless one was chosen before.
+    #[must_use]
+    pub fn or_code(self, code: u8) -> Self {
+        Self { code: self.code.or(Some(code)), ..self }
+    }
+
     /// Prints it and gives the code to end with.
     pub fn report(&self) -> ExitCode {
         output::talk(&self.to_text());
-        ExitCode::from(self.exit.code())
+        ExitCode::from(self.code.unwrap_or(self.exit.code()))
     }
 
     fn to_text(&self) -> String {
@@ -54,9 +62,13 @@ impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
         let exit = error.exit();
         match error {
-            ClientError::Api(api) => {
-                Self { exit, error: api.error, causes: api.cause.into_iter().collect(), hint: api.hint }
-            }
+            ClientError::Api(api) => Self {
+                exit,
+                code: None,
+                error: api.error,
+                causes: api.cause.into_iter().collect(),
+                hint: api.hint,
+            },
             ClientError::NotReachable { path, source } => {
                 let hint = match source.kind() {
                     io::ErrorKind::PermissionDenied => "become root, or a member of the group meshd",

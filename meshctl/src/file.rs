@@ -46,9 +46,9 @@ pub fn remove(path: &Path) {
 }
 
 /// Writes a file that must not exist yet.
-pub fn write_new(path: &Path, text: &str, readers: Readers) -> Result<(), Failure> {
+pub fn write_new(path: &Path, bytes: &[u8], readers: Readers) -> Result<(), Failure> {
     absent(path)?;
-    let written = in_place(path, text, readers, |temporary| {
+    let written = in_place(path, bytes, readers, |temporary| {
         match rustix::fs::renameat_with(CWD, temporary, CWD, path, RenameFlags::NOREPLACE) {
             // Not every file system can; a hard link refuses an existing name as well.
             Err(Errno::INVAL | Errno::NOSYS) => {
@@ -65,8 +65,8 @@ pub fn write_new(path: &Path, text: &str, readers: Readers) -> Result<(), Failur
 }
 
 /// Writes a file, in place of the one that may be there.
-pub fn write_over(path: &Path, text: &str, readers: Readers) -> Result<(), Failure> {
-    in_place(path, text, readers, |temporary| fs::rename(temporary, path))
+pub fn write_over(path: &Path, bytes: &[u8], readers: Readers) -> Result<(), Failure> {
+    in_place(path, bytes, readers, |temporary| fs::rename(temporary, path))
         .map_err(|error| failed(path, &error))
 }
 
@@ -103,7 +103,7 @@ fn failed(path: &Path, error: &io::Error) -> Failure {
 /// Writes and syncs a temporary file, lets `put` give it its name, and syncs the directory.
 fn in_place(
     path: &Path,
-    text: &str,
+    bytes: &[u8],
     readers: Readers,
     put: impl FnOnce(&Path) -> io::Result<()>,
 ) -> io::Result<()> {
@@ -113,7 +113,7 @@ fn in_place(
         Some(_) | None => PathBuf::from("."),
     };
     let temporary = directory.join(format!(".{}.{}.tmp", name.to_string_lossy(), std::process::id()));
-    let done = write_synced(&temporary, text, readers).and_then(|()| put(&temporary));
+    let done = write_synced(&temporary, bytes, readers).and_then(|()| put(&temporary));
     if done.is_err() {
         // It may not have come into being; what counts is the error before.
         let _ = fs::remove_file(&temporary);
@@ -122,9 +122,9 @@ fn in_place(
     File::open(&directory)?.sync_all()
 }
 
-fn write_synced(path: &Path, text: &str, readers: Readers) -> io::Result<()> {
+fn write_synced(path: &Path, bytes: &[u8], readers: Readers) -> io::Result<()> {
     let mut file = File::options().write(true).create_new(true).mode(readers.mode()).open(path)?;
-    file.write_all(text.as_bytes())?;
+    file.write_all(bytes)?;
     file.sync_all()
 }
 
@@ -138,8 +138,8 @@ mod tests {
     fn a_new_file_never_replaces_one() {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("key");
-        write_new(&path, "first", Readers::Owner).expect("the first is written");
-        assert!(write_new(&path, "second", Readers::Owner).is_err());
+        write_new(&path, b"first", Readers::Owner).expect("the first is written");
+        assert!(write_new(&path, b"second", Readers::Owner).is_err());
         assert_eq!(fs::read_to_string(&path).expect("a file"), "first");
         assert_eq!(fs::metadata(&path).expect("a file").permissions().mode() & 0o777, 0o600);
         assert_eq!(fs::read_dir(dir.path()).expect("a directory").count(), 1, "nothing else is left");
@@ -149,8 +149,8 @@ mod tests {
     fn a_file_is_replaced_whole() {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("draft");
-        write_over(&path, "first", Readers::All).expect("written");
-        write_over(&path, "second", Readers::All).expect("written again");
+        write_over(&path, b"first", Readers::All).expect("written");
+        write_over(&path, b"second", Readers::All).expect("written again");
         assert_eq!(read_text(&path).expect("a file"), "second");
     }
 

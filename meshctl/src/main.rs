@@ -4,6 +4,7 @@
 //! error; a failure is an error, its causes and a hint, and ends with one of the exit codes of `meshd_api::Exit`.
 
 mod armour;
+mod audit_page;
 mod cli;
 mod command;
 mod duration;
@@ -11,6 +12,7 @@ mod failure;
 mod file;
 mod founding;
 mod interface;
+mod log_dir;
 mod name;
 mod output;
 mod passphrase;
@@ -27,9 +29,17 @@ use std::process::ExitCode;
 use clap::Parser;
 
 fn main() -> ExitCode {
-    let cli = cli::Cli::parse();
+    let cli = match cli::Cli::try_parse() {
+        Ok(cli) => cli,
+        // Of the codes of an audit, that of a wrong call would mean findings.
+        Err(error) if error.use_stderr() && command::audit::is_meant(std::env::args().skip(1)) => {
+            output::talk(error.to_string().trim_end());
+            return ExitCode::from(command::audit::FAILED);
+        }
+        Err(error) => error.exit(),
+    };
     match command::run(cli) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(failure) => failure.report(),
     }
 }

@@ -73,7 +73,7 @@ pub fn write(path: &Path, key: &SigningKey, passphrase: Option<&Vec<u8>>) -> Res
     let random = Zeroizing::new(random_bytes()?);
     let text = root_file::seal(key, passphrase, &random)
         .map_err(|error| Failure::new(Exit::Usage, "can't seal the root key").because(&error))?;
-    file::write_new(path, &text, Readers::Owner)
+    file::write_new(path, text.as_bytes(), Readers::Owner)
 }
 
 /// Reads a key, with its passphrase if it has one.

@@ -1,5 +1,6 @@
 //! Points in time and spans as people read them.
 
+use std::str::FromStr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use meshd_wire::Timestamp;
@@ -7,6 +8,47 @@ use meshd_wire::Timestamp;
 const MINUTE: u64 = 60;
 const HOUR: u64 = 60 * MINUTE;
 const DAY: u64 = 24 * HOUR;
+
+/// A point in time as it is typed: `2026-11-21`, `2026-11-21T04:30:16Z` or seconds since 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moment(pub u64);
+
+/// Reports a text that is no point in time.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("expected a time in UTC, such as 2026-11-21, 2026-11-21T04:30:16Z or 1795235416")]
+pub struct ParseMomentError;
+
+impl FromStr for Moment {
+    type Err = ParseMomentError;
+
+    fn from_str(text: &str) -> Result<Self, ParseMomentError> {
+        if let Ok(seconds) = text.parse() {
+            return Ok(Self(seconds));
+        }
+        let text = text.strip_suffix(" UTC").or_else(|| text.strip_suffix('Z')).unwrap_or(text);
+        let (date, clock) = text.split_once(['T', ' ']).unwrap_or((text, "00:00:00"));
+        let [year, month, day] = numbers(date, '-').ok_or(ParseMomentError)?;
+        let [hour, minute, second] = numbers(clock, ':').ok_or(ParseMomentError)?;
+        if !(1970..=9999).contains(&year) || hour > 23 || minute > 59 || second > 59 {
+            return Err(ParseMomentError);
+        }
+        // A date is one that the calendar gives back.
+        let first = (year - 1970) * 365;
+        let found = (first..first + 2_400).find(|number| civil(*number) == (year, month, day));
+        let days = found.ok_or(ParseMomentError)?;
+        Ok(Self(days * DAY + hour * HOUR + minute * MINUTE + second))
+    }
+}
+
+/// Three numbers of digits alone.
+fn numbers(text: &str, between: char) -> Option<[u64; 3]> {
+    let number = |part: &str| {
+        let is_number = (1..=4).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_digit());
+        part.parse().ok().filter(|_| is_number)
+    };
+    let all: Option<Vec<u64>> = text.split(between).map(number).collect();
+    all?.try_into().ok()
+}
 
 /// This host's clock.
 pub fn now() -> Timestamp {
@@ -52,7 +94,22 @@ fn civil(day: u64) -> (u64, u64, u64) {
 
 #[cfg(test)]
 mod tests {
-    use super::{span, utc, utc_ms};
+    use super::{Moment, span, utc, utc_ms};
+
+    #[test]
+    fn what_is_printed_can_be_typed() {
+        for at in [0, 951_782_399, 951_782_400, 1_795_235_416, 4_107_542_400, 253_402_300_799] {
+            assert_eq!(utc(at).parse(), Ok(Moment(at)), "{at}");
+            assert_eq!(at.to_string().parse(), Ok(Moment(at)));
+        }
+        assert_eq!("2026-11-21T04:30:16Z".parse(), Ok(Moment(1_795_235_416)));
+        assert_eq!("2026-11-21".parse(), Ok(Moment(1_795_219_200)));
+        let dates = ["2026-02-30", "2026-13-01", "+2026-11-21", "1969-12-31"];
+        let clocks = ["2026-11-21T24:00:00Z", "2026-11-21T04:30", "2026-11-21T04:30:60"];
+        for wrong in ["", "-1", "yesterday"].into_iter().chain(dates).chain(clocks) {
+            assert!(wrong.parse::<Moment>().is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn points_in_time_follow_the_calendar() {

@@ -40,7 +40,7 @@ impl Admit {
             format!("admitted {} as {}, {}", answer.body.name, answer.body.addr4, answer.body.addr6);
         match &self.out {
             Some(path) => {
-                file::write_over(path, &text, Readers::All)?;
+                file::write_over(path, text.as_bytes(), Readers::All)?;
                 daemon.form.answer(&answer, |_| admitted)?;
             }
             None => {

@@ -73,7 +73,7 @@ fn write_request(daemon: &Daemon, path: &Path, answer: &Answer<JoinFileReply>) -
     if path == Path::new("-") {
         return daemon.form.answer(answer, |_| text.trim_end().to_owned());
     }
-    file::write_over(path, &text, Readers::All)?;
+    file::write_over(path, text.as_bytes(), Readers::All)?;
     daemon.form.answer(answer, |reply| {
         format!("wrote the request of {} (node id {}) to {}", reply.name, reply.id, path.display())
     })?;

@@ -74,7 +74,7 @@ impl Create {
             .map_err(|error| Failure::new(Exit::Usage, "can't make this organisation").because(&error))?;
         root_key::write(&root_key_file, &key, passphrase.as_deref())?;
         let text = armour::write(Content::OrgRoot, &root.to_bytes());
-        if let Err(failure) = file::write_new(&root_file, &text, Readers::All) {
+        if let Err(failure) = file::write_new(&root_file, text.as_bytes(), Readers::All) {
             // Nothing was signed with the key but a root that nobody has seen.
             file::remove(&root_key_file);
             return Err(failure);

@@ -8,7 +8,7 @@ fn run(args: &[&str]) -> Run {
 
 #[test]
 fn every_verb_explains_itself() {
-    const VERBS: [&[&str]; 32] = [
+    const VERBS: [&[&str]; 41] = [
         &[],
         &["mesh"],
         &["mesh", "create"],
@@ -26,6 +26,15 @@ fn every_verb_explains_itself() {
         &["peer", "add-external"],
         &["peer", "list-external"],
         &["peer", "remove-external"],
+        &["audit"],
+        &["audit", "verify"],
+        &["audit", "key"],
+        &["audit", "overdue"],
+        &["audit", "as-of"],
+        &["audit", "split-view"],
+        &["audit", "export"],
+        &["audit", "bundle"],
+        &["audit", "verify-bundle"],
         &["network"],
         &["network", "create"],
         &["network", "list"],

@@ -1,12 +1,20 @@
 //! meshctl as it is called: what it prints, what it asks of the daemon, how it ends.
 
+mod audit;
 mod canned;
 mod daemon;
 mod endpoint;
 mod failures;
+#[path = "../../../meshd/audit/tests/audit/fixtures.rs"]
+mod fixtures;
 mod founding;
 mod help;
+#[expect(dead_code, reason = "the tests of the library use the rest")]
+#[path = "../../../meshd/audit/tests/audit/made.rs"]
+mod made;
 mod online;
+#[path = "../../../meshd/audit/tests/audit/packed.rs"]
+mod packed;
 mod peer;
 
 use std::path::Path;

@@ -24,13 +24,13 @@ mod proof;
 mod strict;
 mod tile;
 
-pub use audit::{Audit, AuditTerms};
+pub use audit::{Audit, AuditTerms, Beside};
 pub use checkpoint::{
     Checkpoint, CheckpointError, CheckpointKeys, CheckpointRefusal, LogOrigin, VerifiedCheckpoint,
 };
 pub use edge::Edge;
 pub use entries::{ENTRIES_BYTES_MAX, EntriesError, read_entries, write_entries};
-pub use finding::{Finding, Severity};
+pub use finding::{Finding, RecordFault, Severity};
 pub use frontier::{Frontier, SIZE_MAX, TreeHead};
 pub use hash::{ParseHashError, TreeHash};
 pub use log_proof::{LOG_PROOF_BYTES_MAX, LogProof, LogProofError, LogProofRefusal};

@@ -15,6 +15,7 @@ mod endpoint;
 mod forget;
 mod held;
 mod high_water;
+mod history;
 mod limits;
 mod node;
 mod org;

@@ -83,7 +83,7 @@ impl Draft {
         // The genesis has its own order of founders.
         founders.sort_by_key(|founder| founder.org);
         let founding = Founding::new(genesis, founders);
-        file::write_new(&path, &founding.to_text(), Readers::All)?;
+        file::write_new(&path, founding.to_text().as_bytes(), Readers::All)?;
         super::print(form, &founding, &path)?;
         output::talk(&format!(
             "compare the ids with the other organisations; then each signs: meshctl mesh sign {} --root-key FILE",

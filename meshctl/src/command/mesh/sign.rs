@@ -36,7 +36,7 @@ impl Sign {
         sign_genesis(&mut founding.envelope, &key)
             .map_err(|error| Failure::new(Exit::Refused, "can't sign this draft").because(&error))?;
         let path = self.out.unwrap_or(self.draft);
-        file::write_over(&path, &founding.to_text(), Readers::All)?;
+        file::write_over(&path, founding.to_text().as_bytes(), Readers::All)?;
         super::print(form, &founding, &path)?;
         if founding.unsigned().next().is_none() {
             output::talk(

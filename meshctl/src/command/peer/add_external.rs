@@ -115,7 +115,7 @@ impl AddExternal {
             file: self.out.clone(),
         };
         if let Some(path) = &self.out {
-            file::write_new(path, &text, Readers::Owner)?;
+            file::write_new(path, text.as_bytes(), Readers::Owner)?;
         }
         let told = format!("{} has {} and {}, through {}", made.name, made.addr4, made.addr6, made.gateway);
         daemon.form.own(made, |made| match &made.config {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use meshd_wire::record::NodeKeys;
+use meshd_wire::record::{NodeCert, NodeKeys};
 use meshd_wire::{Leaf, LeafKind, OrgId, PublicKey, Subject, Timestamp};
 
 use super::checkpoint::VerifiedCheckpoint;
@@ -27,6 +27,17 @@ pub struct AuditTerms {
     pub witnesses: Vec<OrgId>,
 }
 
+/// The record that a leaf names, once it was verified.
+#[derive(Debug, Clone, Copy)]
+pub enum Beside<'r> {
+    /// None, or one that says nothing about keys.
+    Nothing,
+    /// A certificate.
+    Cert(&'r NodeCert),
+    /// Tunnel keys.
+    Keys(&'r NodeKeys),
+}
+
 /// An audit under way.
 ///
 /// Takes all checkpoints first, in any order, and then all leaves in theirs. It holds a few words for each node and
@@ -39,6 +50,8 @@ pub struct Audit {
     frontier: Frontier,
     lives: BTreeMap<Subject, Life>,
     keys: BTreeMap<PublicKey, (Subject, u32)>,
+    /// First key of each epoch.
+    epochs: BTreeMap<(Subject, u32), PublicKey>,
     /// Earliest and latest of the leaves since the last cosigned checkpoint, with their times.
     times: Option<[(u64, Timestamp); 2]>,
     /// Time of the last leaf that could be read.
@@ -81,6 +94,7 @@ impl Audit {
             frontier: Frontier::new(),
             lives: BTreeMap::new(),
             keys: BTreeMap::new(),
+            epochs: BTreeMap::new(),
             times: None,
             time: Timestamp(0),
             waiting: BTreeMap::new(),
@@ -88,12 +102,12 @@ impl Audit {
         }
     }
 
-    /// Takes the next leaf, and the NodeKeys it names if they are there.
-    pub fn leaf(&mut self, bytes: &[u8], keys: Option<&NodeKeys>) {
+    /// Takes the next leaf, and the record it names if that is there.
+    pub fn leaf(&mut self, bytes: &[u8], beside: Beside<'_>) {
         let index = self.frontier.size();
         self.frontier.append(TreeHash::leaf(bytes));
         match Leaf::from_bytes(bytes) {
-            Ok(leaf) if leaf.org == self.terms.org => self.judge(index, &leaf, keys),
+            Ok(leaf) if leaf.org == self.terms.org => self.judge(index, &leaf, beside),
             Ok(_) | Err(_) => self.findings.push(Finding::Unreadable { index }),
         }
         let size = self.frontier.size();
@@ -130,7 +144,7 @@ impl Audit {
         self.frontier.head()
     }
 
-    fn judge(&mut self, index: u64, leaf: &Leaf, keys: Option<&NodeKeys>) {
+    fn judge(&mut self, index: u64, leaf: &Leaf, beside: Beside<'_>) {
         let [earliest, latest] = self.times.unwrap_or([(index, leaf.time); 2]);
         self.times = Some([
             if leaf.time < earliest.1 { (index, leaf.time) } else { earliest },
@@ -146,19 +160,26 @@ impl Audit {
             self.findings.push(Finding::Unreadable { index });
             return;
         };
-        life.take(index, kind, leaf, self.terms.rotation_period_s, &mut self.findings);
-        if let (LeafKind::RotateAnnounce | LeafKind::RotateActivate, Some(epoch)) = (kind, leaf.epoch) {
+        life.take(index, kind, leaf, beside, self.terms.rotation_period_s, &mut self.findings);
+        if let (LeafKind::RotateAnnounce | LeafKind::RotateActivate, Some(epoch), Beside::Keys(keys)) =
+            (kind, leaf.epoch, beside)
+        {
             self.remember(index, (leaf.subject, epoch), keys);
         }
     }
 
-    /// Notes which key an epoch has; one key serves one epoch of one node.
-    fn remember(&mut self, index: u64, again: (Subject, u32), keys: Option<&NodeKeys>) {
-        let epochs = keys.into_iter().flat_map(|keys| keys.next.iter().chain([&keys.cur]));
-        let Some(key) = epochs.filter(|key| key.epoch == again.1).map(|key| key.key).next() else { return };
+    /// Notes which key an epoch has: one key serves one epoch of one node, and one epoch has one key.
+    fn remember(&mut self, index: u64, again: (Subject, u32), keys: &NodeKeys) {
+        let Some(key) = keys.all().find(|key| key.epoch == again.1).map(|key| key.key) else { return };
         let before = *self.keys.entry(key).or_insert(again);
         if before != again {
             self.findings.push(Finding::Reuse { index, key: Some(key), before, again });
+        }
+        let first = *self.epochs.entry(again).or_insert(key);
+        if first != key {
+            let (node, epoch) = again;
+            let (announced, used) = (Some(first), Some(key));
+            self.findings.push(Finding::Unlogged { index, node, epoch, announced, used });
         }
     }
 

@@ -121,6 +121,18 @@ impl CheckpointKeys {
         }
         Ok(VerifiedCheckpoint { checkpoint, cosigned })
     }
+
+    /// Signatures on a note that no key known here has made.
+    pub fn strangers<'n>(&self, note: &'n Note, origin: &LogOrigin) -> Vec<&'n NoteSignature> {
+        let log = origin.to_string();
+        let is_known = |signature: &NoteSignature| {
+            self.log.iter().any(|key| signature.is_of_log(&log, key))
+                || self.witnesses.iter().any(|(org, key)| {
+                    signature.is_of_witness(&LogOrigin { org: *org, ..*origin }.to_string(), key)
+                })
+        };
+        note.signatures().iter().filter(|signature| !is_known(signature)).collect()
+    }
 }
 
 impl fmt::Display for LogOrigin {

@@ -1,8 +1,31 @@
-//! What an audit finds in a log.
+//! What an audit finds in a log and in what lies beside it.
 
 use meshd_wire::{OrgId, PublicKey, Subject, Timestamp};
 
 use super::frontier::TreeHead;
+
+/// What is wrong with the record beside a leaf.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum RecordFault {
+    /// The leaf names one, and none is there.
+    #[error("it is not there")]
+    Absent,
+    /// The leaf names none, and one is there; or there are more records than leaves.
+    #[error("no leaf names it")]
+    Unnamed,
+    /// No record, or one of a newer release.
+    #[error("it can't be read")]
+    Unreadable,
+    /// Another record than the leaf names.
+    #[error("it is not the one that the leaf names")]
+    OtherId,
+    /// The record that the leaf names says something else than the leaf.
+    #[error("it does not say what the leaf says")]
+    OtherContent,
+    /// Not signed by who the leaf says, or by nobody who may sign it.
+    #[error("it is not signed by who may")]
+    Signature,
+}
 
 /// Something that an honest log does not have.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +71,83 @@ pub enum Finding {
         first: u32,
         /// Last of them.
         last: u32,
+    },
+    /// A note that says it is of this log and is not, or none.
+    Checkpoint {
+        /// Path of the note.
+        path: String,
+        /// Whether it is there.
+        is_there: bool,
+    },
+    /// A signature on a checkpoint by a key that nobody vouches for.
+    Signer {
+        /// Path of the note.
+        path: String,
+        /// Name of the signer.
+        name: String,
+    },
+    /// A tile of hashes or of leaves that is not what the log says, or none.
+    Tile {
+        /// Path of the tile.
+        path: String,
+        /// Whether it is there.
+        is_there: bool,
+    },
+    /// The record beside a leaf is not what the leaf says.
+    Record {
+        /// The leaf.
+        index: u64,
+        /// In what way.
+        fault: RecordFault,
+    },
+    /// A record that is to prove who may sign does not, or is not there.
+    Authority {
+        /// Which, and why.
+        what: String,
+        /// Whether it is there.
+        is_there: bool,
+    },
+    /// An organisation of the mesh whose log is not in the bundle.
+    Absent {
+        /// The organisation.
+        org: OrgId,
+    },
+    /// A key that came into use and had not been announced under this epoch.
+    Unlogged {
+        /// The leaf that shows it.
+        index: u64,
+        /// The node.
+        node: Subject,
+        /// The epoch.
+        epoch: u32,
+        /// The key that was announced, if any was.
+        announced: Option<PublicKey>,
+        /// The key in use, if the record is there.
+        used: Option<PublicKey>,
+    },
+    /// A key that was in use before it was announced.
+    LateLog {
+        /// The leaf that shows it.
+        index: u64,
+        /// The node.
+        node: Subject,
+        /// The epoch.
+        epoch: u32,
+        /// Since when it was in use, as its node says.
+        since: Timestamp,
+        /// When it was announced.
+        announced: Timestamp,
+    },
+    /// An epoch beyond its period at a node that was not a member meanwhile.
+    Dormant {
+        /// The node.
+        node: Subject,
+        /// The epoch.
+        epoch: u32,
+        /// When it came into use.
+        since: Timestamp,
+        /// End of the certificate.
+        certified: Timestamp,
     },
     /// A key in two epochs or at two nodes, or an epoch that came back.
     Reuse {
@@ -114,6 +214,8 @@ pub enum Finding {
 /// What a finding means for the whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
+    /// Worth knowing, and right.
+    Notice,
     /// Against the rules.
     Rule,
     /// The audit could not see everything.
@@ -138,14 +240,41 @@ impl Finding {
             Self::OrphanRevoke { .. } => "ORPHAN-REVOKE",
             Self::Clock { .. } => "CLOCK",
             Self::Unwitnessed { .. } => "UNWITNESSED",
+            Self::Checkpoint { .. } => "CHECKPOINT",
+            Self::Signer { .. } => "SIGNER",
+            Self::Tile { .. } => "TILE",
+            Self::Record { .. } => "RECORD",
+            Self::Authority { .. } => "AUTHORITY",
+            Self::Absent { .. } => "ABSENT",
+            Self::Unlogged { .. } => "UNLOGGED",
+            Self::LateLog { .. } => "LATE-LOG",
+            Self::Dormant { .. } => "DORMANT",
         }
     }
 
     /// What it means for the whole.
     pub const fn severity(&self) -> Severity {
         match self {
-            Self::Fork { .. } | Self::Root { .. } => Severity::Tampering,
-            Self::Missing { .. } | Self::Unreadable { .. } => Severity::Incomplete,
+            Self::Fork { .. }
+            | Self::Root { .. }
+            | Self::Checkpoint { is_there: true, .. }
+            | Self::Tile { is_there: true, .. }
+            | Self::Authority { is_there: true, .. } => Severity::Tampering,
+            Self::Record { fault, .. } => match fault {
+                RecordFault::Absent => Severity::Incomplete,
+                RecordFault::Unnamed
+                | RecordFault::Unreadable
+                | RecordFault::OtherId
+                | RecordFault::OtherContent
+                | RecordFault::Signature => Severity::Tampering,
+            },
+            Self::Missing { .. }
+            | Self::Unreadable { .. }
+            | Self::Signer { .. }
+            | Self::Absent { .. }
+            | Self::Checkpoint { is_there: false, .. }
+            | Self::Tile { is_there: false, .. }
+            | Self::Authority { is_there: false, .. } => Severity::Incomplete,
             Self::Chain { .. }
             | Self::Gap { .. }
             | Self::Reuse { .. }
@@ -153,7 +282,10 @@ impl Finding {
             | Self::Undestroyed { .. }
             | Self::OrphanRevoke { .. }
             | Self::Clock { .. }
-            | Self::Unwitnessed { .. } => Severity::Rule,
+            | Self::Unwitnessed { .. }
+            | Self::Unlogged { .. }
+            | Self::LateLog { .. } => Severity::Rule,
+            Self::Dormant { .. } => Severity::Notice,
         }
     }
 }

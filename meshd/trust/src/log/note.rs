@@ -120,6 +120,16 @@ impl NoteSignature {
     pub fn name(&self) -> &str {
         &self.name
     }
+
+    /// Whether it stands there in the name and number of this log key; verified is it with the note.
+    pub fn is_of_log(&self, name: &str, key: &PublicKey) -> bool {
+        self.name == name && self.key == SignatureType::Log.key_number(name, key)
+    }
+
+    /// Whether it stands there in the name and number of this witness key.
+    pub fn is_of_witness(&self, name: &str, key: &PublicKey) -> bool {
+        self.name == name && self.key == SignatureType::Cosignature.key_number(name, key)
+    }
 }
 
 impl fmt::Display for NoteSignature {

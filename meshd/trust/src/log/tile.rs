@@ -105,6 +105,11 @@ impl TileAddress {
         format!("tile/entries/{}", self.numbered())
     }
 
+    /// Path of the records of these leaves.
+    pub fn record_path(&self) -> String {
+        format!("record/{}", self.numbered())
+    }
+
     /// Index in groups of three digits, all but the last after an `x`, and the width of what is not full.
     fn numbered(&self) -> String {
         let mut path = format!("{:03}", self.index % 1000);

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use meshd_trust::log::{
-    Audit, AuditTerms, Checkpoint, Finding, Frontier, LogOrigin, Severity, TreeHash, TreeHead,
-    VerifiedCheckpoint,
+    Audit, AuditTerms, Beside, Checkpoint, Finding, Frontier, LogOrigin, RecordFault, Severity, TreeHash,
+    TreeHead, VerifiedCheckpoint,
 };
 use meshd_wire::record::{EpochKey, NodeKeys};
 use meshd_wire::{KeyId, Leaf, LeafKind, MeshId, NodeId, OrgId, PublicKey, RecordId, Subject, Timestamp};
@@ -142,6 +142,60 @@ fn an_epoch_that_comes_back_is_reuse() {
     log.say(LeafKind::RotateActivate, 1, Some(1));
     let again = Finding::Reuse { index: 9, key: None, before: (node(1), 2), again: (node(1), 1) };
     assert_eq!(log.audit(), [again]);
+}
+
+#[test]
+fn an_epoch_that_is_used_unannounced_is_unlogged() {
+    let mut log = Story::new();
+    log.found();
+    log.say(LeafKind::RotateActivate, 1, Some(2));
+    log.say(LeafKind::KeyDestroy, 1, Some(1));
+    log.checkpoint();
+    let used = Some((log.key_of)(1, 2));
+    let unlogged = Finding::Unlogged { index: 6, node: node(1), epoch: 2, announced: None, used };
+    assert_eq!(log.audit(), [unlogged]);
+    // What had to go at once is replaced by what was not announced.
+    for gone in [LeafKind::KeyDestroy, LeafKind::KeyCompromised] {
+        let mut log = Story::new();
+        log.found();
+        log.say(gone, 1, Some(1));
+        log.say(LeafKind::RotateActivate, 1, Some(2));
+        log.checkpoint();
+        assert_eq!(log.audit(), [], "{gone:?}");
+    }
+}
+
+#[test]
+fn another_key_than_the_one_announced_is_unlogged() {
+    let mut log = Story::new();
+    log.found();
+    log.say(LeafKind::RotateAnnounce, 1, Some(2));
+    let announced = Some((log.key_of)(1, 2));
+    log.key_of = |_, _| PublicKey([8; 32]);
+    log.say(LeafKind::RotateActivate, 1, Some(2));
+    log.say(LeafKind::KeyDestroy, 1, Some(1));
+    log.checkpoint();
+    let used = Some(PublicKey([8; 32]));
+    let unlogged = Finding::Unlogged { index: 7, node: node(1), epoch: 2, announced, used };
+    // The key before is also told by the second record, under its own number.
+    assert_eq!(log.audit(), [unlogged]);
+}
+
+#[test]
+fn what_is_said_again_changes_nothing() {
+    let mut log = Story::new();
+    log.found();
+    for _ in 0..2 {
+        log.say(LeafKind::RotateAnnounce, 1, Some(2));
+    }
+    for _ in 0..2 {
+        log.say(LeafKind::RotateActivate, 1, Some(2));
+    }
+    for _ in 0..2 {
+        log.say(LeafKind::KeyDestroy, 1, Some(1));
+    }
+    log.checkpoint();
+    assert_eq!(log.audit(), []);
 }
 
 #[test]
@@ -296,6 +350,19 @@ fn every_finding_has_a_code_of_its_own() {
         Finding::OrphanRevoke { subject: node, revoked: 1, index: 2 },
         Finding::Clock { index: 1, time: at, witnessed: at },
         Finding::Unwitnessed { org: ORG, size: 1, since: at },
+        Finding::Checkpoint { path: "checkpoint".into(), is_there: true },
+        Finding::Checkpoint { path: "checkpoint".into(), is_there: false },
+        Finding::Signer { path: "checkpoint".into(), name: "stranger".into() },
+        Finding::Tile { path: "tile/0/000".into(), is_there: true },
+        Finding::Tile { path: "tile/0/000".into(), is_there: false },
+        Finding::Record { index: 1, fault: RecordFault::OtherId },
+        Finding::Record { index: 1, fault: RecordFault::Absent },
+        Finding::Authority { what: "a root".into(), is_there: true },
+        Finding::Authority { what: "a root".into(), is_there: false },
+        Finding::Absent { org: ORG },
+        Finding::Unlogged { index: 1, node, epoch: 1, announced: None, used: None },
+        Finding::LateLog { index: 1, node, epoch: 1, since: at, announced: at },
+        Finding::Dormant { node, epoch: 1, since: at, certified: at },
     ];
     let codes = all.map(|finding| (finding.code(), finding.severity()));
     assert_eq!(
@@ -313,8 +380,22 @@ fn every_finding_has_a_code_of_its_own() {
             ("ORPHAN-REVOKE", Severity::Rule),
             ("CLOCK", Severity::Rule),
             ("UNWITNESSED", Severity::Rule),
+            ("CHECKPOINT", Severity::Tampering),
+            ("CHECKPOINT", Severity::Incomplete),
+            ("SIGNER", Severity::Incomplete),
+            ("TILE", Severity::Tampering),
+            ("TILE", Severity::Incomplete),
+            ("RECORD", Severity::Tampering),
+            ("RECORD", Severity::Incomplete),
+            ("AUTHORITY", Severity::Tampering),
+            ("AUTHORITY", Severity::Incomplete),
+            ("ABSENT", Severity::Incomplete),
+            ("UNLOGGED", Severity::Rule),
+            ("LATE-LOG", Severity::Rule),
+            ("DORMANT", Severity::Notice),
         ]
     );
+    assert!(Severity::Notice < Severity::Rule);
     assert!(Severity::Rule < Severity::Incomplete && Severity::Incomplete < Severity::Tampering);
 }
 
@@ -341,7 +422,7 @@ proptest! {
         for (kind, name, epoch, time, prev) in leaves {
             let leaf = Leaf::new(Timestamp(time), LeafKind::Enrol, ORG, node(name), KeyId([7; 32]));
             let leaf = Leaf { kind, epoch, prev, ..leaf };
-            audit.leaf(&leaf.to_bytes(), None);
+            audit.leaf(&leaf.to_bytes(), Beside::Nothing);
         }
         audit.finish(Timestamp(now));
     }
@@ -463,7 +544,9 @@ impl Story {
     fn audit(&self) -> Vec<Finding> {
         let terms = AuditTerms { org: ORG, rotation_period_s: P, witnesses: self.witnesses.clone() };
         let mut audit = Audit::new(terms, self.checkpoints.iter().cloned());
-        self.leaves.iter().for_each(|(leaf, keys)| audit.leaf(leaf, keys.as_ref()));
+        self.leaves.iter().for_each(|(leaf, keys)| {
+            audit.leaf(leaf, keys.as_ref().map_or(Beside::Nothing, Beside::Keys));
+        });
         audit.finish(Timestamp(self.now))
     }
 }

@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 /// A program or file, and the package that brings it.
-const NEEDED: [(&str, &str); 32] = [
+const NEEDED: [(&str, &str); 33] = [
     ("cc", "build-essential"),
     ("g++", "build-essential"),
     ("cmake", "cmake"),
@@ -33,6 +33,7 @@ const NEEDED: [(&str, &str); 32] = [
     ("/usr/bin/docker-compose", "docker-compose"),
     ("/usr/bin/python3", "python3"),
     ("/usr/lib/python3/dist-packages/docker/__init__.py", "python3-docker"),
+    ("/usr/lib/python3/dist-packages/cryptography/__init__.py", "python3-cryptography"),
     ("containerd", "containerd"),
     ("runc", "runc"),
     ("iptables", "iptables"),

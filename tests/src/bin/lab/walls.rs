@@ -15,9 +15,10 @@ struct Wall {
 }
 
 /// The arrows of the architecture; a package that is not here may not exist.
-const WALLS: [Wall; 13] = [
+const WALLS: [Wall; 14] = [
     Wall { package: "meshd-wire", may_reach: &[], pure: true },
     Wall { package: "meshd-trust", may_reach: &["meshd-wire"], pure: true },
+    Wall { package: "meshd-audit", may_reach: &["meshd-wire", "meshd-trust"], pure: true },
     Wall { package: "meshd-tunnel", may_reach: &[], pure: true },
     Wall { package: "meshd-core", may_reach: &[], pure: true },
     Wall { package: "meshd-api", may_reach: &[], pure: false },
@@ -26,7 +27,11 @@ const WALLS: [Wall; 13] = [
     Wall { package: "meshd-docker", may_reach: &["meshd-api"], pure: false },
     Wall { package: "meshd-stand-in", may_reach: &["meshd-api"], pure: false },
     Wall { package: "meshd-registry", may_reach: &[], pure: false },
-    Wall { package: "meshctl", may_reach: &["meshd-api", "meshd-trust", "meshd-wire"], pure: false },
+    Wall {
+        package: "meshctl",
+        may_reach: &["meshd-api", "meshd-audit", "meshd-trust", "meshd-wire"],
+        pure: false,
+    },
     Wall {
         package: "meshd",
         may_reach: &[

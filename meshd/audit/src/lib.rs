@@ -1,0 +1,33 @@
+//! Audits of the logs of a mesh, offline: from the files of a steward or from a bundle, by public keys alone.
+//!
+//! Everything here is pure: [`Files`] gives bytes by their path, the caller says what time it is. A [`Chain`] proves
+//! from the mesh id who might sign. [`audit`] checks all that a log's directory has, its notes, leaves, tiles and the
+//! records beside the leaves, and says it as a [`Report`]. A [`Bundle`] is all of that in one file.
+
+#![forbid(unsafe_code)]
+
+mod archive;
+mod bundle;
+mod chain;
+mod files;
+mod frames;
+mod judgement;
+mod log;
+mod notes;
+mod pages;
+mod report;
+mod split;
+mod table;
+mod told;
+
+pub use archive::ArchiveError;
+pub use bundle::{BUNDLE_BYTES_MAX, Bundle, BundleError, BundleLog, write_bundle};
+pub use chain::{Chain, ChainError};
+pub use files::{Files, FilesError};
+pub use frames::{FrameError, read_frames, write_frames};
+pub use log::{LogSource, Progress, Terms, audit};
+pub use report::{
+    CertReport, CheckpointReport, Cosigned, FindingReport, KeyReport, LogReport, MemberAt, NodeReport,
+    OrgReport, Report, Verdict,
+};
+pub use split::{Evidence, Held, SplitView, compare, gather};

@@ -1,0 +1,18 @@
+//! Audits of real logs: keys, records, trees and notes as a steward makes them.
+
+#[path = "audit/clean.rs"]
+mod clean;
+#[path = "audit/faults.rs"]
+mod faults;
+#[path = "audit/fixtures.rs"]
+mod fixtures;
+#[path = "audit/made.rs"]
+mod made;
+#[path = "audit/mutations.rs"]
+mod mutations;
+#[path = "audit/packed.rs"]
+mod packed;
+#[path = "audit/second_verifier.rs"]
+mod second_verifier;
+#[path = "audit/split.rs"]
+mod split;
