@@ -60,8 +60,8 @@ fn every_key_of_a_mesh_that_rotates_is_in_the_log_and_whatever_is_changed_is_fou
         // Another mesh's id, and a bundle in which one bit differs.
         verify_bundle(&b, &bundle, &other(mesh_id), FAILED)?;
         let whole = fs::read(&bundle)?;
-        // Behind the head of the file in the archive, which has 512 bytes.
-        let leaf = find(&whole, b"/tile/entries/").context("entries")? + 600;
+        // Behind the head of the last file of leaves in the archive, which has 512 bytes.
+        let leaf = find_last(&whole, b"/tile/entries/").context("entries")? + 600;
         let mut flipped = whole.clone();
         flipped[leaf] ^= 1;
         fs::write(&bundle, &flipped)?;
@@ -150,8 +150,8 @@ fn other(id: &str) -> String {
     id.char_indices().map(|(at, letter)| if at == 0 { first } else { letter }).collect()
 }
 
-fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
-    bytes.windows(wanted.len()).position(|window| window == wanted)
+fn find_last(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
+    bytes.windows(wanted.len()).rposition(|window| window == wanted)
 }
 
 fn text(path: &Path) -> Result<&str> {

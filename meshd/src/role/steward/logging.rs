@@ -95,6 +95,8 @@ impl Steward {
             chain.iter().filter_map(|envelope| of_chain(&station, envelope)).collect();
         let actor = self.seeds.record().key_id();
         let nodes = self.book.nodes()?;
+        let revocations =
+            self.book.revocations()?.and_then(|signed| recorded(&station.mesh, &signed.envelope));
         let log = self.log(now)?;
         for node in &nodes {
             let subject = Subject::from(node.cert.node);
@@ -105,7 +107,7 @@ impl Steward {
                     subject,
                     epoch: None,
                     actor,
-                    record: None,
+                    record: revocations.clone(),
                 });
             }
         }

@@ -3,7 +3,7 @@ use std::fs;
 use std::path::Path;
 
 use meshd_trust::SigningKey;
-use meshd_trust::log::{Audit, AuditTerms, CheckpointKeys, LogOrigin, LogProof, Note, TreeHash};
+use meshd_trust::log::{Audit, AuditTerms, Beside, CheckpointKeys, LogOrigin, LogProof, Note, TreeHash};
 use meshd_wire::{KeyId, LeafKind, MeshId, OrgId, RecordId, Subject, Timestamp};
 
 use super::{Log, LogError, Statement};
@@ -57,7 +57,7 @@ fn assert_clean(log: &Log) {
     let mut audit = Audit::new(terms, [keys.verify(&note, &ORIGIN).expect("believed")]);
     for index in 0..log.head().size {
         let logged = log.prove(index).expect("reads").expect("is there");
-        audit.leaf(&logged.leaf, None);
+        audit.leaf(&logged.leaf, Beside::Nothing);
         let proof = LogProof::from_bytes(&logged.proof).expect("well-formed");
         proof.verify(&TreeHash::leaf(&logged.leaf), &ORIGIN, &keys).expect("proven");
     }
