@@ -446,6 +446,7 @@ SAYS = {  # which records a kind of leaf names, and what such a record says of t
     ROLLBACK: (["NodeKeys"], lambda leaf, says: True),
     REVOKE: (["Revocations", "NodeLeave"], lambda leaf, says: True),
 }
+LOG_ROLLBACK = (["OrgState"], lambda leaf, says: leaf.subject == leaf.org)
 
 
 def held(keys):
@@ -585,10 +586,11 @@ class Log:
         must(record.id == leaf.record, "not the record that the leaf names")
         if leaf.kind not in SAYS:
             return None
-        names, fits = SAYS[leaf.kind]
+        of_log = leaf.kind == ROLLBACK and leaf.epoch is None  # the log itself came back from a backup
+        names, fits = LOG_ROLLBACK if of_log else SAYS[leaf.kind]
         must(record.name in names and getattr(says, "org", leaf.org) == leaf.org
              and getattr(says, "node", leaf.subject) == leaf.subject
-             and (leaf.epoch is not None) == (leaf.kind in OF_EPOCHS) and fits(leaf, says),
+             and (leaf.epoch is not None) == (leaf.kind in OF_EPOCHS and not of_log) and fits(leaf, says),
              "the record does not say what the leaf does")
         if record.name in ("NodeKeys", "NodeLeave"):
             must(known, "no certificate before it says who may sign", Absent)

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use meshd_trust::log::{Beside, RecordFault};
 use meshd_trust::verify_signature;
 use meshd_wire::record::{
-    MeshGenesis, NodeCert, NodeKeys, NodeLeave, OrgRoot, Revocations, Roles, StewardDelegation,
+    MeshGenesis, NodeCert, NodeKeys, NodeLeave, OrgRoot, OrgState, Revocations, Roles, StewardDelegation,
 };
 use meshd_wire::{Envelope, KeyId, Kind, Leaf, LeafKind, MeshId, NodeId, OrgId, PublicKey};
 
@@ -71,6 +71,10 @@ impl<'c> Judge<'c> {
         }
         match kind {
             Some(LeafKind::Enrol | LeafKind::Renew) => self.cert(leaf, &envelope).map(Judged::Cert),
+            // The log itself came back from a backup.
+            Some(LeafKind::StateRollback) if leaf.epoch.is_none() => {
+                self.state(leaf, &envelope).map(|()| Judged::Nothing)
+            }
             Some(
                 kind @ (LeafKind::RotateAnnounce
                 | LeafKind::RotateActivate
@@ -132,6 +136,15 @@ impl<'c> Judge<'c> {
         }
         self.signed_by_one(envelope, leaf, self.identity(&keys.node, &leaf.actor))?;
         Ok(keys)
+    }
+
+    fn state(&self, leaf: &Leaf, envelope: &Envelope) -> Result<(), RecordFault> {
+        let state: OrgState = envelope.record().map_err(|_| RecordFault::OtherContent)?;
+        if state.org != self.org || leaf.subject.0 != self.org.0 {
+            return Err(RecordFault::OtherContent);
+        }
+        let steward = self.chain.steward_key(&self.org, &leaf.actor, Roles::HEAD);
+        self.signed_by_one(envelope, leaf, steward)
     }
 
     fn revoke(&self, leaf: &Leaf, envelope: &Envelope) -> Result<(), RecordFault> {

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use meshd_core::rotation::{Cosigned, Epoch, Leaf as KeyLeaf};
 use meshd_trust::log::{CheckpointKeys, LogOrigin, LogProof, LogProofError, LogProofRefusal, TreeHash};
 use meshd_wire::enrol::{EnrolReply, EnrolRequest, KeyStatement, LoggedLeaf, Refused};
-use meshd_wire::{Leaf, LeafError, LeafKind, PublicKey};
+use meshd_wire::record::NodeKeys;
+use meshd_wire::{Envelope, Leaf, LeafError, LeafKind, PublicKey};
 use tokio::sync::oneshot;
 
 use super::Mesh;
@@ -189,7 +190,11 @@ impl Mesh {
         let is_asked = (leaf.kind, leaf.epoch) == (asked.kind, Some(asked.epoch))
             && leaf.subject == self.node.into()
             && leaf.org == self.membership.org;
-        if !is_asked {
+        let of_record = |bytes: &[u8]| Envelope::from_bytes(bytes).ok()?.record_id(&self.membership.mesh);
+        let is_said = leaf.record.is_some() && of_record(&logged.record) == leaf.record;
+        // An older record of the same key may say it, never one of another key.
+        let is_of_key = key_of(&logged.record, asked.epoch) == key_of(&asked.record, asked.epoch);
+        if !is_asked || !is_said || !is_of_key {
             return Err(Unproven::Other);
         }
         let proof = LogProof::from_bytes(&logged.proof)?;
@@ -240,6 +245,12 @@ impl Mesh {
             }
         }
     }
+}
+
+/// The key that NodeKeys have under a number.
+fn key_of(record: &[u8], epoch: u32) -> Option<PublicKey> {
+    let keys: NodeKeys = Envelope::from_bytes(record).ok()?.record().ok()?;
+    keys.all().find(|key| key.epoch == epoch).map(|key| key.key)
 }
 
 /// What a reply says of a leaf; nothing if it is no reply to that.

@@ -1,5 +1,6 @@
 //! What the steward writes into its audit log, and when.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use meshd_core::bucket::TokenBucket;
@@ -66,8 +67,11 @@ impl Steward {
         let org = self.roster.as_ref().and_then(|roster| roster.org(&station.org));
         let Some(known) = org.and_then(|org| org.state()?.checkpoint) else { return Ok(()) };
         let (mesh, subject) = (station.mesh, Subject::from(station.org));
-        let state = org.and_then(|org| recorded(&mesh, org.state_envelope()?));
-        let (log, actor) = (self.log.as_mut().ok_or(Refused::Unavailable)?, self.seeds.record().key_id());
+        let state = org.and_then(|org| org.state_envelope()).map(<[u8]>::to_vec).unwrap_or_default();
+        let signer =
+            Envelope::from_bytes(&state).ok().and_then(|envelope| Some(envelope.signatures().first()?.key));
+        let actor = signer.unwrap_or_else(|| self.seeds.record().key_id());
+        let log = self.log.as_mut().ok_or(Refused::Unavailable)?;
         let held = log.head();
         let is_other = known.n == held.size && known.id.0 != held.root.0;
         if known.n <= held.size && !is_other {
@@ -80,7 +84,13 @@ impl Steward {
             "the audit log was restored from a backup: leaves that the mesh knows of are lost"
         );
         log.append(
-            &[Statement { kind: LeafKind::StateRollback, subject, epoch: None, actor, record: state }],
+            &[Statement {
+                kind: LeafKind::StateRollback,
+                subject,
+                epoch: None,
+                actor,
+                record: recorded(&mesh, &state),
+            }],
             now,
         )?;
         Ok(())
@@ -91,8 +101,15 @@ impl Steward {
         self.open_log();
         let Some(station) = self.station.clone() else { return Ok(()) };
         let chain = self.chain();
+        let roots: BTreeSet<KeyId> = self
+            .roster
+            .as_ref()
+            .and_then(|roster| roster.org(&station.org))
+            .into_iter()
+            .flat_map(|org| org.roots_ever().flat_map(|root| root.keys.iter().map(PublicKey::key_id)))
+            .collect();
         let mut statements: Vec<Statement> =
-            chain.iter().filter_map(|envelope| of_chain(&station, envelope)).collect();
+            chain.iter().filter_map(|envelope| of_chain(&station, &roots, envelope)).collect();
         let actor = self.seeds.record().key_id();
         let nodes = self.book.nodes()?;
         let revocations =
@@ -100,7 +117,9 @@ impl Steward {
         let log = self.log(now)?;
         for node in &nodes {
             let subject = Subject::from(node.cert.node);
-            statements.extend(certified(log, &station.mesh, node, actor));
+            if !log.has_revoked(&subject) {
+                statements.extend(certified(log, &station.mesh, node, actor));
+            }
             if node.revoked_at.is_some() && !log.has_revoked(&subject) {
                 statements.push(Statement {
                     kind: LeafKind::Revoke,
@@ -111,11 +130,8 @@ impl Steward {
                 });
             }
         }
-        let before = log.head().size;
         log.append(&statements, now)?;
-        if log.head().size > before {
-            log.put_chain(&chain)?;
-        }
+        log.put_chain(&chain)?;
         Ok(())
     }
 
@@ -146,10 +162,14 @@ impl Steward {
         now: Timestamp,
     ) -> Result<(), Declined> {
         let mesh = self.station.as_ref().ok_or(Refused::Unavailable)?.mesh;
+        let (admitted, steward) = (self.book.node(&node)?, self.seeds.record().key_id());
         let (log, subject) = (self.log(now)?, Subject::from(node));
         if !log.has_revoked(&subject) {
+            // What it was admitted by comes before, if that could not be logged.
+            let certified = admitted.and_then(|admitted| certified(log, &mesh, &admitted, steward));
             let record = recorded(&mesh, record);
-            log.append(&[Statement { kind: LeafKind::Revoke, subject, epoch: None, actor, record }], now)?;
+            let revoked = Statement { kind: LeafKind::Revoke, subject, epoch: None, actor, record };
+            log.append(&certified.into_iter().chain([revoked]).collect::<Vec<_>>(), now)?;
         }
         Ok(())
     }
@@ -274,7 +294,7 @@ fn of_keys(mesh: &MeshId, kind: LeafKind, epoch: Option<u32>, envelope: &[u8]) -
 }
 
 /// Leaf of a record of the chain, if it gives authority in the steward's own organisation.
-fn of_chain(station: &Station, bytes: &[u8]) -> Option<Statement> {
+fn of_chain(station: &Station, roots: &BTreeSet<KeyId>, bytes: &[u8]) -> Option<Statement> {
     let envelope = Envelope::from_bytes(bytes).ok()?;
     let kind = match envelope.kind()? {
         Kind::MeshGenesis => LeafKind::AgreementJoin,
@@ -287,7 +307,8 @@ fn of_chain(station: &Station, bytes: &[u8]) -> Option<Statement> {
         }
         _ => return None,
     };
-    let actor = envelope.signatures().first()?.key;
+    // A genesis is signed by all founders; the log is of one of them.
+    let actor = envelope.signatures().iter().map(|one| one.key).find(|signer| roots.contains(signer))?;
     let record = Some((envelope.record_id(&station.mesh)?, bytes.to_vec()));
     Some(Statement { kind, subject: station.org.into(), epoch: None, actor, record })
 }
