@@ -8,7 +8,7 @@ fn run(args: &[&str]) -> Run {
 
 #[test]
 fn every_verb_explains_itself() {
-    const VERBS: [&[&str]; 41] = [
+    const VERBS: [&[&str]; 42] = [
         &[],
         &["mesh"],
         &["mesh", "create"],
@@ -20,6 +20,7 @@ fn every_verb_explains_itself() {
         &["join"],
         &["admit"],
         &["leave"],
+        &["revoke"],
         &["status"],
         &["peers"],
         &["peer"],
