@@ -67,9 +67,9 @@ fn assert_clean(log: &Log) {
 #[test]
 fn what_was_appended_in_any_batches_is_found_and_proven_after_a_restart() {
     let dir = tempfile::tempdir().expect("directory");
-    let (mut said, mut batches) = (0, [1, 1, 3, 250, 1, 1, 300, 512, 7].into_iter());
+    let mut said = 0;
     assert_eq!(open(dir.path()).expect("opens").head().size, 0);
-    while let Some(more) = batches.next() {
+    for more in [1, 1, 3, 250, 1, 1, 300, 512, 7] {
         let mut log = open(dir.path()).expect("opens");
         let indices = log.append(&statements(said..said + more), NOW).expect("appends");
         assert_eq!(indices, Vec::from_iter(said..said + more));
