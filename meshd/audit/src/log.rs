@@ -13,7 +13,7 @@ use crate::files::{Files, FilesError};
 use crate::judgement::{Judge, Judged};
 use crate::notes::{self, Believed};
 use crate::pages::{self, Content, Page};
-use crate::report::{CheckpointReport, Cosigned, LogReport, OrgReport, Report, Verdict};
+use crate::report::{CheckpointReport, Cosigned, LogReport, OrgReport, Report};
 use crate::table::Table;
 use crate::told;
 
@@ -336,12 +336,5 @@ fn checkpoint(one: &Believed) -> CheckpointReport {
             .iter()
             .map(|(org, at)| Cosigned { org: org.to_string(), at: at.0 })
             .collect(),
-    }
-}
-
-impl Report {
-    /// Whether nothing speaks against it.
-    pub fn is_clean(&self) -> bool {
-        self.verdict == Verdict::Clean
     }
 }
