@@ -107,15 +107,16 @@ impl Lengths {
     /// Lengths for a period: the usual ones, or in proportion where the period is short.
     pub fn for_period(period: Duration, bounds: Bounds) -> Self {
         let lead = LEAD.min(period / 4);
-        let silence = match bounds {
-            Bounds::Real => SILENCE,
-            Bounds::Lab => SILENCE.min(period / 8),
+        // A lab has no long silence to wait for: the time is the peers', whose hosts may be busy.
+        let (overlap, silence) = match bounds {
+            Bounds::Real => (period / 4, SILENCE),
+            Bounds::Lab => (period / 8 * 3, SILENCE.min(period / 8)),
         };
         Self {
             period,
             lead,
             wait: lead / 2,
-            overlap: OVERLAP.min(period / 4),
+            overlap: OVERLAP.min(overlap),
             silence,
             settling: SETTLING.min(lead / 2),
             age_max: AGE_MAX,
