@@ -254,6 +254,11 @@ impl Daemon {
                     errand::log(mesh, statements, self.inlets.messages.clone());
                 }
             }
+            News::Neighbour(received) => {
+                if let Some(mesh) = &mut self.mesh {
+                    mesh.on_neighbour(received, &mut self.counters);
+                }
+            }
             News::Registries(findings) => {
                 if let Some(mesh) = &mut self.mesh {
                     mesh.on_findings(findings, &mut self.counters);

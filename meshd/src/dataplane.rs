@@ -6,7 +6,8 @@
 //!   destination, asks the flow filter, seals, and sends the train with one call on socket N.
 //! - `meshd-rx-N` receives trains on socket N, opens them, checks source and destination, asks the flow filter,
 //!   puts packets of a flow together again and writes them to queue N.
-//! - `meshd-engine` owns handshakes, timers, paths and the control socket ([`tunnels`]).
+//! - `meshd-engine` owns handshakes, timers, paths and the control socket ([`tunnels`]). What comes there as QUIC it
+//!   hands on unread ([`QuicPort`]).
 //!
 //! The control plane publishes an immutable snapshot of peers and routes ([`DataPlane::set_peers`],
 //! [`DataPlane::set_own`]); a peer whose key is unchanged keeps its tunnel. A data thread that panics starts again at once; the others notice
@@ -25,6 +26,7 @@ mod outbound;
 mod peer;
 mod ping;
 mod probe;
+mod quic;
 mod sessions;
 mod shared;
 mod snapshot;
@@ -55,6 +57,7 @@ pub use events::Event;
 pub use flows::{AllowAll, FlowFilter, PeerIdentity};
 pub use keys::{OwnKey, OwnKeys, PeerKey, PeerKeys, TunnelUse};
 pub use ping::{PingError, PingReply};
+pub use quic::{QuicDatagram, QuicPort, QuicSender};
 
 use counters::UDP_BUFFER_FULL;
 use shared::Shared;
@@ -277,6 +280,11 @@ impl DataPlane {
     /// Puts another filter in force; running flows are decided again.
     pub fn set_filter(&self, filter: Arc<dyn FlowFilter>) {
         self.shared.rules.replace(filter);
+    }
+
+    /// The side of the tunnel's port on which QUIC is spoken; an earlier one receives no more.
+    pub fn quic_port(&self) -> QuicPort {
+        QuicPort::open(&self.shared, self.port)
     }
 
     /// Sends each connected peer an empty message soon: after this host's addresses changed, the peers learn

@@ -5,14 +5,13 @@
 //! to the daemon's event loop as an [`EnrolCall`] and waits for its reply.
 
 mod client;
-mod frame;
 mod join;
 mod serve;
 #[cfg(test)]
 mod tests;
 
+pub use crate::frame::FrameError;
 pub use client::{CallError, EnrolClient};
-pub use frame::FrameError;
 pub use join::{
     Claimed, JoinError, Joined, Renewed, StewardCallError, claim, introduce, join, leave, log, refresh, renew,
 };

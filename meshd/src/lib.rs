@@ -7,11 +7,13 @@
 //! meshctl ─ unix socket ─▶ control ─ Command ─▶ daemon (event loop) ─▶ mesh ─▶ dataplane (threads) ─ io, os
 //! registry ◀─ put, watch ─ discovery ─ Finding ─▶      ▲                │
 //! other hosts ─ TLS ─▶ enrol ─ EnrolCall ──────────────┤                └─▶ role/{steward, control, registry}
+//! neighbours ◀─ QUIC ─▶ channel ─ Received ────────────┤
 //! kernel ─ netlink ─▶ os::AddressWatch ────────────────┘
 //! programs ─ DNS ─▶ names ◀─ Zone ─ mesh
 //! ```
 
 mod chain;
+pub mod channel;
 pub mod clock;
 pub mod config;
 pub mod control;
@@ -20,6 +22,7 @@ pub mod dataplane;
 pub mod discovery;
 pub mod endpoints;
 pub mod enrol;
+mod frame;
 pub mod generations;
 pub mod io;
 pub mod logging;

@@ -16,6 +16,7 @@ pub(crate) mod fixture;
 mod key_log;
 mod links;
 mod naming;
+mod neighbours;
 mod prefixes;
 mod publish;
 mod rotation;
@@ -28,11 +29,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use meshd_api::{Event, EventKind};
-use meshd_trust::{Accepted, Change, Roster};
+use meshd_trust::{Accepted, Change, Refusal, Roster};
 use meshd_wire::{NodeId, OrgId, Timestamp};
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::sleep;
 
+use crate::channel::{Channels, Received};
 use crate::clock::NodeClock;
 use crate::config::Suites;
 use crate::dataplane::{self, DataPlane, PeerConfig};
@@ -77,12 +79,21 @@ pub enum News {
     Tunnels(dataplane::Event),
     /// From registries, by index.
     Registries(Vec<(usize, Finding)>),
+    /// From a neighbour, over its control channel.
+    Neighbour(Received),
     /// From the tasks of endpoints.
     Endpoints(Report),
     /// The rotation of the tunnel key has something to do.
     Keys,
     /// Something is to be logged.
     Log,
+}
+
+/// Who hands over a record; whose it is the record itself proves.
+#[derive(Debug, Clone, Copy)]
+enum Source {
+    Registry,
+    Neighbour(NodeId),
 }
 
 /// A mesh in operation.
@@ -100,6 +111,8 @@ pub struct Mesh {
     plane_events: mpsc::Receiver<dataplane::Event>,
     /// Of the registries of this mesh alone: what one that was left still says goes with it.
     findings: mpsc::Receiver<(usize, Finding)>,
+    /// Control channels with neighbours.
+    pub channels: Channels,
     /// Registries in use, in the order of their indices.
     pub links: Vec<RegistryLink>,
     /// The steward role, if this host has it.
@@ -149,6 +162,7 @@ impl Mesh {
             biased;
             Some(event) = self.plane_events.recv() => News::Tunnels(event),
             Some(report) = self.endpoints.report() => News::Endpoints(report),
+            Some(received) = self.channels.received() => News::Neighbour(received),
             1.. = self.findings.recv_many(&mut findings, FINDINGS_MAX) => News::Registries(findings),
             () = sleep(wait.unwrap_or_default()), if wait.is_some() => News::Keys,
             () = sleep(log_wait.unwrap_or_default()), if log_wait.is_some() => News::Log,
@@ -170,22 +184,27 @@ impl Mesh {
                 Finding::Disconnected { reason } => self.on_link(index, false, reason),
             }
         }
-        self.absorb(values, counters);
+        self.learn(values, counters);
         // A registry tells all that it has before it counts as connected.
         if has_list && self.links.iter().all(|link| link.connected == Some(true)) {
             self.own_keys_sought(counters);
         }
     }
 
-    /// Verifies values in the order in which they prove each other, stores what is new, uses it.
-    fn absorb(&mut self, values: Vec<(Vec<u8>, Vec<u8>)>, counters: &mut Counters) {
-        let mut waiting: Vec<(Slot, Vec<u8>)> = Vec::new();
+    /// Takes in values of registries by their keys.
+    fn learn(&mut self, values: Vec<(Vec<u8>, Vec<u8>)>, counters: &mut Counters) {
+        let mut known = Vec::new();
         for (key, value) in values {
             match self.keyspace.slot(&key) {
-                Some(slot) => waiting.push((slot, value)),
+                Some(slot) => known.push((slot, value)),
                 None => counters.keys_unknown += 1,
             }
         }
+        self.absorb(known, Source::Registry, counters);
+    }
+
+    /// Verifies values in the order in which they prove each other, stores what is new, uses it.
+    fn absorb(&mut self, mut waiting: Vec<(Slot, Vec<u8>)>, source: Source, counters: &mut Counters) {
         let mut changes = Vec::new();
         let mut is_first_look = true;
         while !waiting.is_empty() {
@@ -193,7 +212,7 @@ impl Mesh {
             waiting.sort_by_key(|(slot, _)| *slot);
             let before = changes.len();
             for (slot, value) in std::mem::take(&mut waiting) {
-                changes.extend(self.take_in(slot, value, is_first_look, counters));
+                changes.extend(self.take_in(slot, value, (source, is_first_look), counters));
             }
             if changes.len() > before {
                 // What was early may be provable now.
@@ -220,7 +239,7 @@ impl Mesh {
         &mut self,
         slot: Slot,
         value: Vec<u8>,
-        is_first_look: bool,
+        (source, is_first_look): (Source, bool),
         counters: &mut Counters,
     ) -> Vec<Change> {
         if !slot.suits(&value) {
@@ -250,7 +269,14 @@ impl Mesh {
                 }
                 changes
             }
+            // It has not heard yet what this node knows; it is told on the same channel.
+            Err(Refusal::Stale) if matches!(source, Source::Neighbour(_)) => Vec::new(),
             Err(refusal) => {
+                if let Source::Neighbour(neighbour) = source
+                    && refusal.is_forgery()
+                {
+                    self.channels.complain(neighbour);
+                }
                 let waits = refusal.may_pass_later();
                 if waits && (self.early.len() < EARLY_MAX || self.early.contains_key(&slot)) {
                     self.early.insert(slot, value);
@@ -347,8 +373,8 @@ impl Mesh {
 
     /// Ends everything in order: what others reach first, the tunnels last.
     pub async fn stop(self) {
-        let Self { links, control, plane, naming, mut clock_floor, .. } = self;
-        drop(links);
+        let Self { links, control, plane, naming, channels, mut clock_floor, .. } = self;
+        drop((links, channels));
         naming.stop().await;
         if let Some(control) = control {
             control.stop().await;

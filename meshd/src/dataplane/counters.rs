@@ -72,6 +72,8 @@ reasons! {
     TooLong = "too-long",
     /// Not a message of the tunnel protocol.
     NotTunnel = "not-tunnel",
+    /// More datagrams of control channels than fit the queue; their senders repeat what they held.
+    ChannelQueueFull = "channel-queue-full",
     /// A datagram whose outer source lies in the overlay.
     OverlayLoop = "overlay-loop",
     /// Pushed out by newer packets while a handshake ran, or given up with it.

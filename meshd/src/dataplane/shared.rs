@@ -20,6 +20,7 @@ use super::events::Events;
 use super::flows::Rules;
 use super::notes::Notes;
 use super::ping::Pings;
+use super::quic::QuicInlet;
 use super::sessions::Sessions;
 use super::snapshot::{Owner, Snapshot};
 use super::staged::StagedTotal;
@@ -39,6 +40,8 @@ pub(super) struct Shared {
     pub(super) notes: Notes,
     pub(super) pings: Pings,
     pub(super) staged_total: StagedTotal,
+    /// Where datagrams of QUIC go.
+    pub(super) quic: QuicInlet,
     /// A socket for single packets from anywhere, and one that fragments and carries control messages.
     pub(super) data: Arc<dyn DatagramSocket>,
     pub(super) control: Arc<dyn DatagramSocket>,
@@ -81,6 +84,7 @@ impl Shared {
             notes: Notes::new(waker),
             pings: Pings::default(),
             staged_total: StagedTotal::default(),
+            quic: QuicInlet::default(),
             data,
             control,
             retired: Mutex::default(),

@@ -27,6 +27,7 @@ use super::events::Event;
 use super::keys::{OwnKeys, TunnelUse};
 use super::notes::{Note, Stray, Wants};
 use super::peer::Peer;
+use super::quic::QUIC_BIT;
 use super::shared::Shared;
 use super::train::TrainSender;
 use super::{MTU_MIN, PeerConfig};
@@ -42,9 +43,10 @@ const STEP_TIME_MAX: Duration = Duration::from_millis(1);
 const READS_PER_STEP: usize = 32;
 /// Notes handled before deadlines are looked at again.
 const NOTES_PER_STEP: usize = 256;
-/// Datagrams received with one call, and the room for each: longer than any control message.
+/// Datagrams received with one call, and the room for each: what an Ethernet carries, which is longer than any control
+/// message and than what QUIC sends before it knows the path.
 const PARTS: usize = 64;
-const PART_LEN: usize = 256;
+const PART_LEN: usize = 1536;
 
 /// What the control plane asks of the thread.
 #[derive(Debug)]
@@ -252,6 +254,10 @@ impl<'a> Tunnels<'a> {
             // Data comes here only if it is too short to name its session, or before the sockets are told apart.
             [4, 0, 0, 0, ..] if datagram.len() >= KEEPALIVE_LEN => Reason::UnknownIndex,
             [4, 0, 0, 0, ..] | [] | [_] | [_, _] | [_, _, _] => Reason::TooShort,
+            [first, ..] if first & QUIC_BIT != 0 => match self.shared.quic.hand_on(datagram, meta.source) {
+                Ok(()) => return,
+                Err(reason) => reason,
+            },
             _ => Reason::NotTunnel,
         };
         self.shared.counters.add(reason);

@@ -1,6 +1,8 @@
 //! Where each record stands in the registry: `/meshd/1/<mesh>/…`.
 
+use std::fmt;
 use std::net::IpAddr;
+use std::str::FromStr;
 
 use ipnet::IpNet;
 use meshd_wire::record::{Endpoint, NodeCert, NodePaths, OrgState, Revocations, StewardDelegation};
@@ -9,7 +11,7 @@ use meshd_wire::{Envelope, MeshId, NodeId, OrgId, PeerBundle, Record};
 /// Root of all meshes, with the version of the layout.
 const ROOT: &str = "/meshd/1";
 
-/// Place of one value.
+/// Place of one value, written as its key without the prefix of the mesh.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Slot {
     /// `meta`: the genesis.
@@ -73,6 +75,62 @@ impl Slot {
     }
 }
 
+/// Reports a text that is no place, or one of a later release.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not the place of a record")]
+pub struct ParseSlotError;
+
+impl fmt::Display for Slot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Genesis => f.write_str("meta"),
+            Self::Root(org, version) => write!(f, "o/{org}/root/{version}"),
+            Self::Delegation(org, root, serial) => write!(f, "o/{org}/d/{root}.{serial}"),
+            Self::Revocations(org) => write!(f, "o/{org}/x"),
+            Self::State(org) => write!(f, "o/{org}/state"),
+            Self::Peer(node) => write!(f, "p/{node}"),
+            Self::Paths(node) => write!(f, "e/{node}"),
+            Self::Address(IpAddr::V4(addr)) => write!(f, "a4/{addr}"),
+            Self::Address(IpAddr::V6(addr)) => write!(f, "a6/{addr}"),
+            Self::Block(block) => write!(f, "s/{block}"),
+        }
+    }
+}
+
+impl FromStr for Slot {
+    type Err = ParseSlotError;
+
+    fn from_str(text: &str) -> Result<Self, ParseSlotError> {
+        let slot = parse(text).ok_or(ParseSlotError)?;
+        // One slot has one text: other spellings (upper case, leading zeros) are nobody's.
+        if slot.to_string() == text { Ok(slot) } else { Err(ParseSlotError) }
+    }
+}
+
+fn parse(text: &str) -> Option<Slot> {
+    let parts: Vec<&str> = text.splitn(5, '/').collect();
+    let slot = match parts[..] {
+        ["meta"] => Slot::Genesis,
+        ["o", org, "root", version] => Slot::Root(org.parse().ok()?, version.parse().ok()?),
+        ["o", org, "d", count] => {
+            let (root, serial) = count.split_once('.')?;
+            Slot::Delegation(org.parse().ok()?, root.parse().ok()?, serial.parse().ok()?)
+        }
+        ["o", org, "x"] => Slot::Revocations(org.parse().ok()?),
+        ["o", org, "state"] => Slot::State(org.parse().ok()?),
+        ["p", node] => Slot::Peer(node.parse().ok()?),
+        ["e", node] => Slot::Paths(node.parse().ok()?),
+        ["a4" | "a6", addr] => Slot::Address(addr.parse().ok()?),
+        ["s", addr, len] => {
+            let block = IpNet::new(addr.parse().ok()?, len.parse().ok()?).ok()?;
+            let is_block = block == block.trunc() && block.prefix_len() < block.max_prefix_len();
+            Slot::Block(Some(block).filter(|_| is_block)?)
+        }
+        _ => return None,
+    };
+    Some(slot)
+}
+
 /// Whether a claim is one on an address or a block.
 fn claims(claim: &Endpoint, net: IpNet) -> bool {
     claim.prefixes().any(|prefix| prefix == (net.addr(), net.prefix_len()))
@@ -101,46 +159,12 @@ impl Keyspace {
 
     /// Key of a slot.
     pub fn key(&self, slot: Slot) -> String {
-        let prefix = &self.prefix;
-        match slot {
-            Slot::Genesis => format!("{prefix}meta"),
-            Slot::Root(org, version) => format!("{prefix}o/{org}/root/{version}"),
-            Slot::Delegation(org, root, serial) => format!("{prefix}o/{org}/d/{root}.{serial}"),
-            Slot::Revocations(org) => format!("{prefix}o/{org}/x"),
-            Slot::State(org) => format!("{prefix}o/{org}/state"),
-            Slot::Peer(node) => format!("{prefix}p/{node}"),
-            Slot::Paths(node) => format!("{prefix}e/{node}"),
-            Slot::Address(IpAddr::V4(addr)) => format!("{prefix}a4/{addr}"),
-            Slot::Address(IpAddr::V6(addr)) => format!("{prefix}a6/{addr}"),
-            Slot::Block(block) => format!("{prefix}s/{block}"),
-        }
+        format!("{}{slot}", self.prefix)
     }
 
     /// Slot of a key; none for a key of another mesh or of a later release.
     pub fn slot(&self, key: &[u8]) -> Option<Slot> {
-        let rest = std::str::from_utf8(key).ok()?.strip_prefix(&self.prefix)?;
-        let parts: Vec<&str> = rest.splitn(5, '/').collect();
-        let slot = match parts[..] {
-            ["meta"] => Slot::Genesis,
-            ["o", org, "root", version] => Slot::Root(org.parse().ok()?, version.parse().ok()?),
-            ["o", org, "d", count] => {
-                let (root, serial) = count.split_once('.')?;
-                Slot::Delegation(org.parse().ok()?, root.parse().ok()?, serial.parse().ok()?)
-            }
-            ["o", org, "x"] => Slot::Revocations(org.parse().ok()?),
-            ["o", org, "state"] => Slot::State(org.parse().ok()?),
-            ["p", node] => Slot::Peer(node.parse().ok()?),
-            ["e", node] => Slot::Paths(node.parse().ok()?),
-            ["a4" | "a6", addr] => Slot::Address(addr.parse().ok()?),
-            ["s", addr, len] => {
-                let block = IpNet::new(addr.parse().ok()?, len.parse().ok()?).ok()?;
-                let is_block = block == block.trunc() && block.prefix_len() < block.max_prefix_len();
-                Slot::Block(Some(block).filter(|_| is_block)?)
-            }
-            _ => return None,
-        };
-        // One slot has one key: other spellings (upper case, leading zeros) are nobody's.
-        (self.key(slot).as_bytes() == key).then_some(slot)
+        std::str::from_utf8(key).ok()?.strip_prefix(&self.prefix)?.parse().ok()
     }
 }
 

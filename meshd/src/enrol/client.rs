@@ -9,7 +9,7 @@ use meshd_wire::{DecodeError, PublicKey};
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
-use super::frame::{FrameError, read_frame, write_frame};
+use crate::frame::{FrameError, read_frame, write_frame};
 use crate::tls::{ALPN_ENROL, ConnectError, Connection, EXPORTER_LABEL, RawKey, ServerKey, connect};
 
 /// Longest wait for a reply: the steward's own deadline and the way.

@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
-use super::frame::{read_frame, write_frame};
+use crate::frame::{read_frame, write_frame};
 use crate::places::{Place, Places, Source};
 use crate::tls::{Accepted, EnrolConn, RegistryConn, ServerTls};
 

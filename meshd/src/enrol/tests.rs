@@ -14,9 +14,9 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use super::frame::{read_frame, write_frame};
 use super::*;
 use crate::config::Suites;
+use crate::frame::{read_frame, write_frame};
 use crate::membership::NodeSecrets;
 use crate::role::steward::InviteSpec;
 use crate::role::steward::fixture::{Home, NOW, quarter_hour, secrets};

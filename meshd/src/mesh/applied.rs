@@ -73,6 +73,7 @@ impl Mesh {
         self.peers = peers;
         self.tell_members(members);
         self.apply_names();
+        self.apply_channels();
         self.rules_may_have_changed();
         self.tell_stale(now);
         self.publish();

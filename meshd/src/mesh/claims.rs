@@ -253,7 +253,7 @@ impl Mesh {
         net: IpNet,
         counters: &mut Counters,
     ) -> Vec<Claimed<NodeId>> {
-        self.absorb(values, counters);
+        self.learn(values, counters);
         claims_on(&self.roster, &self.node, net, self.clock.now())
     }
 

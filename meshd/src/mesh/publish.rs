@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use meshd_trust::SigningKey;
+use meshd_trust::{OrgView, SigningKey};
 use meshd_wire::record::{Candidate, CandidateKind, NodePaths, StewardDelegation, VERSION};
 use meshd_wire::record::{OrgRoot, OrgState, Revocations};
 use meshd_wire::{Envelope, Kind};
@@ -65,28 +65,44 @@ impl Mesh {
 
     /// Place of a record that the steward of this organisation publishes.
     fn steward_slot(&self, bytes: &[u8]) -> Option<Slot> {
+        let slot = self.authority_slot(bytes)?;
+        let own = self.membership.org;
+        match slot {
+            Slot::Genesis => Some(slot),
+            Slot::Root(org, _) | Slot::Delegation(org, ..) | Slot::Revocations(org) | Slot::State(org) => {
+                (org == own).then_some(slot)
+            }
+            Slot::Peer(_) | Slot::Paths(_) | Slot::Address(_) | Slot::Block(_) => None,
+        }
+    }
+
+    /// Place of a record that leads from the mesh id to the stewards, or that they sign for their organisation.
+    pub(super) fn authority_slot(&self, bytes: &[u8]) -> Option<Slot> {
         let envelope = Envelope::from_bytes(bytes).ok()?;
-        let org = self.membership.org;
         match envelope.kind()? {
             Kind::MeshGenesis => Some(Slot::Genesis),
             Kind::OrgRoot => {
                 let root: OrgRoot = envelope.record().ok()?;
-                // A name is not unique: two organisations may bear the same.
-                let is_first = envelope.record_id(&self.membership.mesh).is_some_and(|id| id.0 == org.0);
-                let is_newest = self.roster.org(&org)?.root() == Some(&root);
-                (is_first || is_newest).then_some(Slot::Root(org, root.root_version))
+                let id = envelope.record_id(&self.membership.mesh)?;
+                // A name is not unique: two organisations may bear the same. The first root is the organisation's id.
+                let newest = |org: &OrgView<'_>| org.root() == Some(&root);
+                let org = match self.roster.orgs().find(|org| org.id().0 == id.0) {
+                    Some(first) => first.id(),
+                    None => self.roster.orgs().find(newest)?.id(),
+                };
+                Some(Slot::Root(org, root.root_version))
             }
             Kind::StewardDelegation => {
                 let one: StewardDelegation = envelope.record().ok()?;
-                (one.org == org).then_some(Slot::Delegation(org, one.root_version, one.serial))
+                Some(Slot::Delegation(one.org, one.root_version, one.serial))
             }
             Kind::Revocations => {
                 let one: Revocations = envelope.record().ok()?;
-                (one.org == org).then_some(Slot::Revocations(org))
+                Some(Slot::Revocations(one.org))
             }
             Kind::OrgState => {
                 let one: OrgState = envelope.record().ok()?;
-                (one.org == org).then_some(Slot::State(org))
+                Some(Slot::State(one.org))
             }
             Kind::Agreement
             | Kind::Leave

@@ -26,6 +26,7 @@ use super::naming::Naming;
 use super::prefixes::{overlay_prefixes, refuse_conflicts};
 use super::rotation::KeyRotation;
 use super::{FINDINGS_MAX, Mesh};
+use crate::channel::Channels;
 use crate::clock::{self, NodeClock};
 use crate::config::{Config, Offloads};
 use crate::daemon::Inlets;
@@ -122,9 +123,10 @@ impl Mesh {
         let rotation = open_keys(config, state, &mut membership, &roster)?;
         let (plane, plane_events) =
             start_plane(config, &membership, &roster, &rotation, clock_floor.floor())?;
+        let (admission, holders) = (Admission::default(), Holders::default());
+        let channels = start_channels(&plane, &membership, admission.clone())?;
         let naming = Naming::start(&config.dns, own_addresses(&membership, &roster)?);
         let steward = if membership.steward { Some(open_steward(state)?) } else { None };
-        let (admission, holders) = (Admission::default(), Holders::default());
         let serves = serves_registry(&membership, steward.as_ref());
         let control = match &steward {
             Some(steward) => Some(
@@ -152,6 +154,7 @@ impl Mesh {
             plane: Arc::new(plane),
             plane_events,
             findings,
+            channels,
             links: Vec::new(),
             steward,
             control,
@@ -287,6 +290,20 @@ fn start_plane(
     let plane = DataPlane::start(plane_config).map_err(|error| device_failed(&error))?;
     let events = plane.events();
     Ok((plane, events))
+}
+
+fn start_channels(
+    plane: &DataPlane,
+    membership: &Membership,
+    members: Admission,
+) -> Result<Channels, ApiError> {
+    let failed = |error: &dyn std::error::Error| {
+        ApiError::new(ErrorCode::Internal, "the control channels can't start")
+            .with_cause(crate::chain::of(error))
+    };
+    let key = RawKey::from_seed(&membership.secrets.transport().seed()).map_err(|error| failed(&error))?;
+    Channels::start(plane.quic_port(), membership.secrets.node(), key, members)
+        .map_err(|error| failed(&error))
 }
 
 /// What the configuration allows; what it leaves open follows from the kernel.

@@ -108,7 +108,11 @@ impl ServerTls {
     }
 }
 
-fn config(key: &RawKey, alpn: &[u8], admission: Option<Admission>) -> Result<ServerConfig, TlsSetupError> {
+pub(super) fn config(
+    key: &RawKey,
+    alpn: &[u8],
+    admission: Option<Admission>,
+) -> Result<ServerConfig, TlsSetupError> {
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .with_client_cert_verifier(Arc::new(ClientVerifier::new(admission)))

@@ -136,7 +136,7 @@ fn handshake_error(at: SocketAddr, source: io::Error) -> ConnectError {
     }
 }
 
-fn config(key: &RawKey, server: ServerKey, alpn: &[u8]) -> Result<ClientConfig, TlsSetupError> {
+pub(super) fn config(key: &RawKey, server: ServerKey, alpn: &[u8]) -> Result<ClientConfig, TlsSetupError> {
     let pinned = match server {
         ServerKey::Pinned(key) => Some(key),
         ServerKey::Unverified => None,

@@ -131,6 +131,24 @@ bytes_newtype!(
     SignatureBytes, 64, 103
 );
 
+bytes_newtype!(
+    /// First half of the SHA-256 of a value as it stands in a registry: tells the values of one place apart. Each value
+    /// is signed; whoever makes two with one digest keeps peers from its own newer record, and nobody else's.
+    RecordDigest, 16, 26
+);
+
+impl RecordDigest {
+    /// Digest of a value.
+    pub fn of(value: &[u8]) -> Self {
+        let hash: [u8; 32] = Sha256::digest(value).into();
+        let mut half = Self([0; 16]);
+        for (to, from) in half.0.iter_mut().zip(hash) {
+            *to = from;
+        }
+        half
+    }
+}
+
 impl EndpointId {
     /// Id of what a runtime attaches: the same four words always name the same endpoint.
     pub fn of(runtime: &str, network: &str, container: &str, ifname: &str) -> Self {

@@ -13,8 +13,9 @@ use meshd_wire::record::{
     StewardDelegation, Versioned,
 };
 use meshd_wire::{
-    DecodeError, EndpointId, Envelope, ImageDigest, KeyId, Kind, MeshId, NodeId, OrgId, PeerBundle,
-    PublicKey, Record, RecordId, Signature, Timestamp, TokenId,
+    ChannelFrame, DecodeError, EndpointId, Envelope, HaveEntry, ImageDigest, KeyId, Kind, MeshId, NodeId,
+    OrgId, PeerBundle, PlacedRecord, PublicKey, Record, RecordDigest, RecordId, Signature, Timestamp,
+    TokenId,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -62,6 +63,11 @@ proptest! {
     fn frames_survive_a_round_trip(request in enrol_request(), reply in enrol_reply()) {
         prop_assert_eq!(EnrolRequest::from_bytes(&request.to_bytes()), Ok(request));
         prop_assert_eq!(EnrolReply::from_bytes(&reply.to_bytes()), Ok(reply));
+    }
+
+    #[test]
+    fn frames_of_channels_survive_a_round_trip(frame in channel_frame()) {
+        prop_assert_eq!(ChannelFrame::from_bytes(&frame.to_bytes()), Ok(frame));
     }
 
     #[test]
@@ -481,6 +487,7 @@ fn valid_bytes() -> impl Strategy<Value = Vec<u8>> {
         join_request().prop_map(|record| record.encode_payload()),
         enrol_request().prop_map(|frame| frame.to_bytes()),
         enrol_reply().prop_map(|frame| frame.to_bytes()),
+        channel_frame().prop_map(|frame| frame.to_bytes()),
         (blob(), blob()).prop_map(|(cert, keys)| PeerBundle::new(cert, keys).to_bytes()),
         (node_keys(), any::<[u8; 32]>()).prop_map(|(keys, id)| {
             let mut envelope = Envelope::new(&keys);
@@ -710,6 +717,17 @@ fn enrol_request() -> impl Strategy<Value = EnrolRequest> {
             records: records.into_iter().map(Into::into).collect()
         }),
         blob().prop_map(|claim| EnrolRequest::Claim { claim }),
+    ]
+}
+
+fn channel_frame() -> impl Strategy<Value = ChannelFrame> {
+    let entry = (text(), any::<[u8; 16]>())
+        .prop_map(|(place, digest)| HaveEntry { place, digest: RecordDigest(digest) });
+    let record = (text(), blob()).prop_map(|(place, value)| PlacedRecord { place, value });
+    prop_oneof![
+        vec(entry, 0..4).prop_map(|entries| ChannelFrame::Have { entries }),
+        vec(text(), 0..4).prop_map(|places| ChannelFrame::Want { places }),
+        vec(record, 0..4).prop_map(|records| ChannelFrame::Records { records }),
     ]
 }
 

@@ -12,8 +12,9 @@ use meshd_wire::record::{
 };
 use meshd_wire::token::TokenSecret;
 use meshd_wire::{
-    EndpointId, Envelope, ImageDigest, JoinToken, KeyId, Kind, MeshId, NodeId, OrgId, PeerBundle, PublicKey,
-    Record, RecordId, Signature, Timestamp, TokenId,
+    ChannelFrame, EndpointId, Envelope, HaveEntry, ImageDigest, JoinToken, KeyId, Kind, MeshId, NodeId,
+    OrgId, PeerBundle, PlacedRecord, PublicKey, Record, RecordDigest, RecordId, Signature, Timestamp,
+    TokenId,
 };
 
 #[test]
@@ -377,6 +378,27 @@ fn peer_bundle_has_its_bytes() {
     let bundle = PeerBundle::new(vec![1, 2, 3], vec![4, 5]);
     assert_bytes(&bundle.to_bytes(), "84014301020342040580");
     assert_eq!(PeerBundle::from_bytes(&bundle.to_bytes()), Ok(bundle));
+}
+
+#[test]
+fn frames_of_channels_have_their_bytes() {
+    let frames = [
+        (
+            ChannelFrame::Have {
+                entries: vec![HaveEntry { place: "meta".into(), digest: RecordDigest::of(b"abc") }],
+            },
+            "82008182646d65746150ba7816bf8f01cfea414140de5dae2223",
+        ),
+        (ChannelFrame::Want { places: vec!["meta".into()] }, "820181646d657461"),
+        (
+            ChannelFrame::Records { records: vec![PlacedRecord { place: "meta".into(), value: vec![7, 8] }] },
+            "82028182646d657461420708",
+        ),
+    ];
+    for (frame, hex) in frames {
+        assert_bytes(&frame.to_bytes(), hex);
+        assert_eq!(ChannelFrame::from_bytes(&frame.to_bytes()), Ok(frame));
+    }
 }
 
 #[test]

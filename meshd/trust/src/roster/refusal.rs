@@ -126,6 +126,11 @@ impl Refusal {
         }
     }
 
+    /// Whether no honest node would pass such a record on: whatever else it lacks, it verifies first.
+    pub const fn is_forgery(&self) -> bool {
+        matches!(self, Self::BadSignature | Self::TooLarge { .. })
+    }
+
     /// Whether another record of the same set can change the answer.
     pub const fn may_pass_later(&self) -> bool {
         matches!(

@@ -19,9 +19,10 @@ use anyhow::{Context, Result, anyhow, bail};
 use crate::packages;
 
 /// Each target with the longest input that is worth trying: a few honest ones end to end.
-const TARGETS: [(&str, u32); 16] = [
+const TARGETS: [(&str, u32); 17] = [
     ("api", 4096),
     ("audit", 2048),
+    ("channel", 4096),
     ("coalescer", 512),
     ("enrol", 8192),
     ("envelope", 4096),

@@ -22,7 +22,7 @@ pub enum FrameError {
 }
 
 /// Reads one frame; None if the stream ends before it.
-pub(super) async fn read_frame<S>(stream: &mut S, bytes_max: usize) -> Result<Option<Vec<u8>>, FrameError>
+pub(crate) async fn read_frame<S>(stream: &mut S, bytes_max: usize) -> Result<Option<Vec<u8>>, FrameError>
 where
     S: AsyncRead + Unpin,
 {
@@ -47,7 +47,7 @@ where
 }
 
 /// Writes one frame and flushes it.
-pub(super) async fn write_frame<S>(stream: &mut S, frame: &[u8]) -> io::Result<()>
+pub(crate) async fn write_frame<S>(stream: &mut S, frame: &[u8]) -> io::Result<()>
 where
     S: AsyncWrite + Unpin,
 {

@@ -1,0 +1,361 @@
+//! Who has a channel, who is called, and who is let in.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use meshd_wire::NodeId;
+use quinn::{
+    AsyncUdpSocket, Connection, Endpoint, EndpointConfig, IdleTimeout, Incoming, TokioRuntime,
+    TransportConfig, VarInt,
+};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+
+use super::ChannelError;
+use super::holdings::Holdings;
+use super::neighbours::{Neighbour, Neighbours};
+use super::session::{Received, Session};
+use crate::random;
+use crate::tls::{Admission, RawKey, quic_client, quic_peer, quic_server};
+
+/// A neighbour that is silent for this long is gone; it is greeted three times within.
+const SILENT_FOR: VarInt = VarInt::from_u32(10_000);
+const GREET_EVERY: Duration = Duration::from_secs(3);
+/// Longest time for a handshake and the first stream, over a slow path with losses.
+const CONNECT_WITHIN: Duration = Duration::from_secs(4);
+/// After a call that failed the next one waits at least this long, twice as long each time …
+const RECALL_FIRST: Duration = Duration::from_secs(1);
+/// … and at most this long: who comes back is called within it.
+const RECALL_LAST: Duration = Duration::from_secs(5);
+/// The end with the greater id lets the other one call first.
+const SECOND_DELAY: Duration = Duration::from_secs(1);
+/// How often calls that are due are looked for.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// Handshakes of callers at a time; who calls when a quarter of them are under way proves its address first.
+const HANDSHAKES_MAX: usize = 64;
+/// Channels at a time: all that are called, and as many who call.
+const CHANNELS_MAX: usize = 256;
+/// How long there is no channel with a neighbour that has sent what no honest node holds.
+const SHUNNED_FOR: Duration = Duration::from_secs(60);
+/// Bytes that the other end may send ahead of being read: one frame of values and the next.
+const WINDOW: VarInt = VarInt::from_u32(1 << 20);
+/// What every path carries; fragments of control messages are allowed, probing for more is not worth it.
+const MTU: u16 = 1200;
+
+/// Codes with which a connection is closed.
+const STOPPING: VarInt = VarInt::from_u32(0);
+const REPLACED: VarInt = VarInt::from_u32(1);
+const NOT_MEMBER: VarInt = VarInt::from_u32(2);
+const SHUNNED: VarInt = VarInt::from_u32(3);
+
+/// Opens the endpoint that calls and is called, on the runtime that is entered.
+pub(super) fn endpoint(
+    socket: Arc<dyn AsyncUdpSocket>,
+    key: &RawKey,
+    members: Admission,
+) -> Result<Endpoint, ChannelError> {
+    let mut server = quic_server(key, members)?;
+    server.transport_config(transport());
+    server.max_incoming(HANDSHAKES_MAX);
+    let mut config = EndpointConfig::default();
+    // The bit that tells QUIC from the tunnel must stay (RFC 9287).
+    config.grease_quic_bit(false);
+    Ok(Endpoint::new_with_abstract_socket(config, Some(server), socket, Arc::new(TokioRuntime))?)
+}
+
+fn transport() -> Arc<TransportConfig> {
+    let mut transport = TransportConfig::default();
+    transport
+        .max_idle_timeout(Some(IdleTimeout::from(SILENT_FOR)))
+        .keep_alive_interval(Some(GREET_EVERY))
+        .max_concurrent_bidi_streams(VarInt::from_u32(1))
+        .max_concurrent_uni_streams(VarInt::from_u32(0))
+        .datagram_receive_buffer_size(None)
+        .stream_receive_window(WINDOW)
+        .receive_window(WINDOW)
+        .send_window(u64::from(WINDOW))
+        .initial_mtu(MTU)
+        .min_mtu(MTU)
+        .mtu_discovery_config(None);
+    Arc::new(transport)
+}
+
+/// What a task of the hub ends with.
+enum Ended {
+    /// A caller came in, or did not.
+    Came(Option<(NodeId, Link)>),
+    /// A neighbour was called.
+    Called(NodeId, Option<Link>),
+    /// A channel is over.
+    Over(NodeId, u64),
+}
+
+/// A connection with its one stream.
+struct Link {
+    connection: Connection,
+    stream: (quinn::SendStream, quinn::RecvStream),
+}
+
+/// A channel in operation.
+struct Open {
+    number: u64,
+    connection: Connection,
+}
+
+/// Calls of one neighbour without a channel.
+struct Calls {
+    next: Instant,
+    wait: Duration,
+    is_under_way: bool,
+}
+
+/// The hub's ends of the queues between its thread and the event loop.
+pub(super) struct Ends {
+    pub(super) neighbours: watch::Receiver<Arc<Neighbours>>,
+    pub(super) complaints: mpsc::Receiver<NodeId>,
+    pub(super) received: mpsc::Sender<Received>,
+    pub(super) connected: watch::Sender<usize>,
+}
+
+/// Everything the thread owns.
+pub(super) struct Hub {
+    own: NodeId,
+    key: RawKey,
+    endpoint: Endpoint,
+    holdings: Arc<Holdings>,
+    ends: Ends,
+    open: HashMap<NodeId, Open>,
+    calls: HashMap<NodeId, Calls>,
+    shunned: HashMap<NodeId, Instant>,
+    tasks: JoinSet<Ended>,
+    handshakes: usize,
+    opened: u64,
+}
+
+impl Hub {
+    pub(super) fn new(
+        own: NodeId,
+        key: RawKey,
+        endpoint: Endpoint,
+        holdings: Arc<Holdings>,
+        ends: Ends,
+    ) -> Self {
+        Self {
+            own,
+            key,
+            endpoint,
+            holdings,
+            ends,
+            open: HashMap::new(),
+            calls: HashMap::new(),
+            shunned: HashMap::new(),
+            tasks: JoinSet::new(),
+            handshakes: 0,
+            opened: 0,
+        }
+    }
+
+    /// Runs until nobody can change the neighbours any more.
+    pub(super) async fn run(mut self) {
+        let mut look = interval(LOOK_EVERY);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                changed = self.ends.neighbours.changed() => match changed {
+                    Ok(()) => self.drop_strangers(),
+                    Err(_) => break,
+                },
+                Some(neighbour) = self.ends.complaints.recv() => self.shun(neighbour),
+                Some(ended) = self.tasks.join_next() => match ended {
+                    Ok(ended) => self.on_end(ended),
+                    Err(error) => tracing::error!(%error, "a task of the control channels failed"),
+                },
+                Some(incoming) = self.endpoint.accept() => self.on_incoming(incoming),
+                _ = look.tick() => self.call_due(),
+            }
+            let count = self.open.len();
+            self.ends.connected.send_if_modified(|held| std::mem::replace(held, count) != count);
+        }
+        self.endpoint.close(STOPPING, b"the node stops");
+        // The farewell is worth no wait: who misses it notices the silence.
+        let _ = timeout(Duration::from_millis(100), self.endpoint.wait_idle()).await;
+    }
+
+    /// Lets a caller begin, if there is room for it.
+    fn on_incoming(&mut self, incoming: Incoming) {
+        if self.handshakes >= HANDSHAKES_MAX || self.open.len() >= CHANNELS_MAX {
+            incoming.ignore();
+            return;
+        }
+        if self.handshakes >= HANDSHAKES_MAX / 4
+            && incoming.may_retry()
+            && !incoming.remote_address_validated()
+        {
+            if let Err(error) = incoming.retry() {
+                error.into_incoming().ignore();
+            }
+            return;
+        }
+        self.handshakes += 1;
+        let neighbours = self.ends.neighbours.clone();
+        self.tasks.spawn(async move {
+            let link = timeout(CONNECT_WITHIN, let_in(incoming, &neighbours)).await;
+            Ended::Came(link.ok().flatten())
+        });
+    }
+
+    fn on_end(&mut self, ended: Ended) {
+        match ended {
+            Ended::Came(came) => {
+                self.handshakes = self.handshakes.saturating_sub(1);
+                if let Some((node, link)) = came {
+                    self.open(node, link);
+                }
+            }
+            Ended::Called(node, Some(link)) => self.open(node, link),
+            Ended::Called(node, None) => {
+                if let Some(calls) = self.calls.get_mut(&node) {
+                    calls.is_under_way = false;
+                    calls.next = Instant::now() + calls.wait + jitter();
+                    calls.wait = (calls.wait * 2).min(RECALL_LAST);
+                }
+            }
+            Ended::Over(node, number) => {
+                if self.open.get(&node).is_some_and(|open| open.number == number) {
+                    self.open.remove(&node);
+                }
+            }
+        }
+    }
+
+    /// Takes a connection into operation. The newest one counts: of an earlier one the other end may know nothing more.
+    fn open(&mut self, node: NodeId, link: Link) {
+        let Link { connection, stream } = link;
+        if self.ends.neighbours.borrow().get(&node).is_none() {
+            return connection.close(NOT_MEMBER, b"not a member");
+        }
+        if self.is_shunned(&node) {
+            return connection.close(SHUNNED, b"bad records");
+        }
+        self.calls.remove(&node);
+        self.opened += 1;
+        let number = self.opened;
+        tracing::debug!(node = %node.short(), at = %connection.remote_address(), "control channel");
+        let before = self.open.insert(node, Open { number, connection: connection.clone() });
+        if let Some(before) = before {
+            before.connection.close(REPLACED, b"a newer channel");
+        }
+        let session = Session::new(node, Arc::clone(&self.holdings));
+        let received = self.ends.received.clone();
+        self.tasks.spawn(async move {
+            let why = session.run(stream, &received).await;
+            tracing::debug!(node = %node.short(), why = crate::chain::of(&why), "control channel over");
+            connection.close(STOPPING, b"over");
+            Ended::Over(node, number)
+        });
+    }
+
+    /// Closes the channels of those who are no members any more, and calls those who moved at once.
+    fn drop_strangers(&mut self) {
+        let neighbours = Arc::clone(&self.ends.neighbours.borrow_and_update());
+        self.open.retain(|node, open| {
+            let stays = neighbours.get(node).is_some();
+            if !stays {
+                open.connection.close(NOT_MEMBER, b"not a member");
+            }
+            stays
+        });
+        self.calls.retain(|node, _| neighbours.get(node).is_some());
+    }
+
+    fn shun(&mut self, node: NodeId) {
+        tracing::warn!(node = %node.short(), "a neighbour sends records that no honest node holds");
+        if let Some(open) = self.open.remove(&node) {
+            open.connection.close(SHUNNED, b"bad records");
+        }
+        self.shunned.insert(node, Instant::now() + SHUNNED_FOR);
+    }
+
+    fn is_shunned(&mut self, node: &NodeId) -> bool {
+        let now = Instant::now();
+        self.shunned.retain(|_, until| *until > now);
+        self.shunned.contains_key(node)
+    }
+
+    /// Calls whoever has no channel and is due.
+    fn call_due(&mut self) {
+        let neighbours = Arc::clone(&self.ends.neighbours.borrow());
+        let now = Instant::now();
+        for node in neighbours.called_by(&self.own) {
+            if self.open.contains_key(&node) || self.is_shunned(&node) {
+                continue;
+            }
+            let Some(neighbour) = neighbours.get(&node) else { continue };
+            let second = if self.own < node { Duration::ZERO } else { SECOND_DELAY };
+            let calls = self.calls.entry(node).or_insert(Calls {
+                next: now + second,
+                wait: RECALL_FIRST,
+                is_under_way: false,
+            });
+            if calls.is_under_way || now < calls.next {
+                continue;
+            }
+            calls.is_under_way = true;
+            let call = call(self.endpoint.clone(), self.key.clone(), neighbour.clone());
+            self.tasks.spawn(async move { Ended::Called(node, call.await) });
+        }
+    }
+}
+
+/// Calls a neighbour at all its addresses at once; the first that answers counts.
+async fn call(endpoint: Endpoint, key: RawKey, neighbour: Neighbour) -> Option<Link> {
+    let mut config = match quic_client(&key, neighbour.key) {
+        Ok(config) => config,
+        Err(error) => {
+            tracing::error!(error = crate::chain::of(&error), "control channels can't be made");
+            return None;
+        }
+    };
+    config.transport_config(transport());
+    let mut calls: FuturesUnordered<_> = neighbour
+        .addresses
+        .iter()
+        // The name is not looked at: the key is who answers.
+        .filter_map(|at| endpoint.connect_with(config.clone(), *at, "meshd").ok())
+        .map(|connecting| async move {
+            let connection = connecting.await.ok()?;
+            let stream = connection.open_bi().await.ok()?;
+            Some(Link { connection, stream })
+        })
+        .collect();
+    let first = async {
+        while let Some(called) = calls.next().await {
+            if called.is_some() {
+                return called;
+            }
+        }
+        None
+    };
+    timeout(CONNECT_WITHIN, first).await.ok().flatten()
+}
+
+/// Shakes hands with a caller, which must be a member, and waits for its stream.
+async fn let_in(incoming: Incoming, neighbours: &watch::Receiver<Arc<Neighbours>>) -> Option<(NodeId, Link)> {
+    let connection = incoming.accept().ok()?.await.ok()?;
+    let key = quic_peer(&connection)?;
+    let Some(node) = neighbours.borrow().holder(&key) else {
+        connection.close(NOT_MEMBER, b"not a member");
+        return None;
+    };
+    let stream = connection.accept_bi().await.ok()?;
+    Some((node, Link { connection, stream }))
+}
+
+/// Keeps two ends that failed at the same moment from doing so again and again.
+fn jitter() -> Duration {
+    Duration::from_millis(random::number() % 250)
+}
