@@ -35,7 +35,7 @@ use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::sleep;
 
 use crate::channel::{Channels, Received};
-use crate::clock::NodeClock;
+use crate::clock::{NodeClock, Signer};
 use crate::config::Suites;
 use crate::dataplane::{self, DataPlane, PeerConfig};
 use crate::discovery::keyspace::{Keyspace, Slot};
@@ -290,11 +290,17 @@ impl Mesh {
     }
 
     fn on_change(&mut self, change: &Change) {
-        if let Change::State(org) = change
-            && *org == self.membership.org
-            && let Some(state) = self.roster.org(org).and_then(|org| org.state().cloned())
-        {
-            self.clock.heard(state.issued_at);
+        if *change == Change::State(self.membership.org) {
+            self.hear_the_time();
+        }
+    }
+
+    /// Holds the clock against what the own organisation has signed last.
+    fn hear_the_time(&mut self) {
+        let signer = if self.steward.is_some() { Signer::This } else { Signer::Other };
+        let org = self.roster.org(&self.membership.org);
+        if let Some(issued_at) = org.and_then(|org| org.state().map(|state| state.issued_at)) {
+            self.clock.heard(issued_at, signer);
         }
     }
 
@@ -381,7 +387,7 @@ impl Mesh {
         }
         let stopped = Instant::now();
         plane.stop();
-        clock_floor.settle(clock_floor::boot());
+        clock_floor.settle(crate::clock::boot());
         tracing::info!(took_ms = stopped.elapsed().as_millis() as u64, "tunnels are down");
     }
 }

@@ -47,7 +47,7 @@ pub struct ClockFloor {
 }
 
 impl ClockFloor {
-    /// Opens the file; `wall` is the time since 1970, `boot` that of [`boot`]. Before the first handshake comes
+    /// Opens the file; `wall` is the time since 1970, `boot` that of [`crate::clock::boot`]. Before the first handshake comes
     /// [`Self::reserve`]: a start that fails changes nothing.
     pub fn open(dir: &Path, wall: Duration, boot: Duration) -> Result<Self, StoredError> {
         let (file, content) = stored::open::<Content>(dir)?;
@@ -101,11 +101,6 @@ impl ClockFloor {
         self.stored = until;
         Ok(())
     }
-}
-
-/// Time since the host started, suspension included.
-pub fn boot() -> Duration {
-    nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME).map_or(Duration::ZERO, Duration::from)
 }
 
 /// Removes the file: a new membership has a new key.

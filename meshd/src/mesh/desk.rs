@@ -63,9 +63,7 @@ impl Mesh {
                 tracing::warn!(%refusal, reason = refusal.reason(), "refused a record");
             }
         }
-        if let Some(state) = self.roster.org(&self.membership.org).and_then(|org| org.state().cloned()) {
-            self.clock.heard(state.issued_at);
-        }
+        self.hear_the_time();
         self.commit(counters);
     }
 

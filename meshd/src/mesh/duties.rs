@@ -9,8 +9,8 @@ use meshd_wire::enrol::RegistryHint;
 use meshd_wire::record::NodeCert;
 use meshd_wire::{PublicKey, Timestamp};
 
-use super::clock_floor::boot;
 use super::{Mesh, RegistryLink};
+use crate::clock::boot;
 use crate::enrol::{Claimed, Renewed};
 use crate::membership::Membership;
 use crate::metrics::Counters;

@@ -20,8 +20,7 @@ use zeroize::Zeroizing;
 
 use self::file::KeysFile;
 use super::Mesh;
-use super::clock_floor::boot;
-use crate::clock;
+use crate::clock::{self, boot};
 use crate::dataplane::{OwnKey, OwnKeys, TunnelUse};
 use crate::generations::GenerationsError;
 use crate::membership::NodeSecrets;

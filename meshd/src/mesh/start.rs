@@ -16,7 +16,7 @@ use meshd_wire::{NodeId, Timestamp};
 use tokio::sync::{broadcast, mpsc, watch};
 
 use super::claims::OwnClaims;
-use super::clock_floor::{ClockFloor, boot};
+use super::clock_floor::ClockFloor;
 use super::duties::Duties;
 use super::endpoints::Endpoints;
 use super::entry::{Entry, open_steward};
@@ -27,7 +27,7 @@ use super::prefixes::{overlay_prefixes, refuse_conflicts};
 use super::rotation::KeyRotation;
 use super::{FINDINGS_MAX, Mesh};
 use crate::channel::Channels;
-use crate::clock::{self, NodeClock};
+use crate::clock::{self, NodeClock, boot};
 use crate::config::{Config, Offloads};
 use crate::daemon::Inlets;
 use crate::dataplane::{DataPlane, DataPlaneConfig, DataPlaneError};
@@ -187,6 +187,7 @@ impl Mesh {
             key_log: KeyLog::default(),
         };
         mesh.clock_floor.reserve(boot());
+        mesh.hear_the_time();
         mesh.apply();
         let started = match mesh.link(config, &findings_tx).await {
             Ok(()) => mesh.resume_endpoints(),

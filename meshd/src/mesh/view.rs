@@ -191,7 +191,7 @@ impl Mesh {
             warn("state-not-stored", "new records can't be stored and are not used".into(), Some(hint));
         }
         if self.clock.is_suspect() {
-            let message = "this host's clock lies behind the organisation's by more than five minutes";
+            let message = "this host's clock and the organisation's differ by more than five minutes";
             warn("clock-suspect", message.into(), Some("set the clock"));
         }
         let now = self.clock.now();

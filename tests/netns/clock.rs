@@ -1,0 +1,116 @@
+//! The time of day of a host jumps while packets flow and keys rotate.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use mesh_lab::clock::MovableClock;
+use mesh_lab::{Host, Mesh, Process, story, wait};
+
+/// Keys live two seconds.
+const STORM: &str = "[keys]\nperiod_s = 2\n";
+const DEADLINE: Duration = Duration::from_secs(60);
+/// What a clock does while traffic goes on without a loss; and back each time.
+const JUMPS: [&str; 6] = ["+90s", "-90s", "+5m", "-5m", "+10y", "-1y"];
+/// How long it stays wrong: the state of the organisation is looked at in between, and several rotations would be due.
+const WRONG_FOR: Duration = Duration::from_secs(5);
+const ECHO_EVERY_S: &str = "0.01";
+
+#[test]
+fn a_clock_that_jumps_costs_no_packet_and_keys_rotate_again_when_it_is_set() {
+    story("clock", |lab| {
+        let [a, b] = lab.hosts(["a", "b"])?;
+        let mut mesh = lab.mesh_with("clinics", &[&a, &b], STORM)?;
+        mesh.everyone_reaches_all()?;
+        let clock = give_clock(&mut mesh, &b)?;
+        reach_each_other(&mesh)?;
+        // The organisation's time is what the clock is held against; the steward signs it once a minute.
+        let a4 = mesh.member("a")?.addr4.to_string();
+        wait::until(
+            Duration::from_secs(120),
+            "b has heard the time of its organisation since it started",
+            || state_age(&b).is_ok_and(|age| age <= 5),
+        )?;
+        let mut echo = echoes(&b, &a4)?;
+        for jump in JUMPS {
+            clock.set(jump)?;
+            std::thread::sleep(WRONG_FOR);
+            let is_far = jump.ends_with('y');
+            ensure!(warns(&b)? || !is_far, "b does not see that its clock is off by {jump}");
+            clock.set("+0")?;
+            let before = epoch(&a, "b")?;
+            wait::until(DEADLINE, &format!("b replaces its key again after {jump}"), || {
+                epoch(&a, "b").is_ok_and(|now| now > before)
+            })?;
+            ensure!(echo.ended().is_none(), "ping ended");
+        }
+        echo.signal(nix::sys::signal::Signal::SIGINT)?;
+        echo.wait(DEADLINE)?;
+        let log = std::fs::read_to_string(b.log("ping"))?;
+        ensure!(log.contains(" 0% packet loss"), "{log}");
+        Ok(())
+    });
+}
+
+#[test]
+fn a_daemon_that_ran_with_a_clock_far_ahead_is_reached_after_the_clock_was_set() {
+    story("clock-forged", |lab| {
+        let [a, b] = lab.hosts(["a", "b"])?;
+        let mut mesh = lab.mesh("clinics", &[&a, &b])?;
+        mesh.everyone_reaches_all()?;
+        // Handshakes of a node that starts in the future must not make those it sends later look old.
+        for wrong in ["+10y", "-1y"] {
+            for time in [wrong, "+0"] {
+                mesh.member_mut("b")?.daemon.kill()?;
+                let mut command = b.meshd_command("")?;
+                mesh_lab::clock::shift(&mut command, time)?;
+                mesh.member_mut("b")?.daemon = b.meshd_from(command)?;
+                std::thread::sleep(WRONG_FOR);
+            }
+            reach_each_other(&mesh)?;
+        }
+        Ok(())
+    });
+}
+
+/// Starts the daemon of a host again, with a clock that can be set.
+fn give_clock<'lab>(mesh: &mut Mesh<'lab>, host: &'lab Host) -> Result<MovableClock> {
+    mesh.member_mut(host.name())?.daemon.stop()?;
+    let mut command = host.meshd_command(STORM)?;
+    let clock = MovableClock::new(&mut command, host.dir().join("clock"))?;
+    mesh.member_mut(host.name())?.daemon = host.meshd_from(command)?;
+    Ok(clock)
+}
+
+fn echoes(host: &Host, target: &str) -> Result<Process> {
+    host.start(&["ping", "-q", "-n", "-i", ECHO_EVERY_S, "-W", "5", target])
+}
+
+fn reach_each_other(mesh: &Mesh<'_>) -> Result<()> {
+    for from in &mesh.members {
+        for to in &mesh.members {
+            from.reaches(DEADLINE, &to.addr4.to_string())?;
+        }
+    }
+    Ok(())
+}
+
+fn warns(host: &Host) -> Result<bool> {
+    let status = host.ctl(&["status"])?.ok()?;
+    let warnings = status["warnings"].as_array().context("warnings")?;
+    Ok(warnings.iter().any(|warning| warning["code"] == "clock-suspect"))
+}
+
+/// Seconds since its organisation signed its state, as a host knows it.
+fn state_age(host: &Host) -> Result<u64> {
+    let status = host.ctl(&["status"])?.ok()?;
+    let orgs = status["mesh"]["organisations"].as_array().context("organisations")?;
+    orgs.first().and_then(|org| org["state_age_s"].as_u64()).context("an age")
+}
+
+/// The number of the key that a node uses, as a host knows it.
+fn epoch(host: &Host, name: &str) -> Result<u64> {
+    let answer = host.ctl(&["key", "list"])?.ok()?;
+    let keys = answer["keys"].as_array().context("keys")?;
+    let current = keys.iter().find(|key| key["node"] == name && key["role"] == "current");
+    current.and_then(|key| key["epoch"].as_u64()).with_context(|| format!("no key of {name}"))
+}
