@@ -134,6 +134,8 @@ impl Generations {
         if let Err(error) = fs::rename(new_b, b) {
             tracing::warn!(file = %b.display(), %error, "state file has only one new copy");
             let _left = fs::remove_file(new_b);
+            // An old one may hold what was destroyed.
+            let _old = fs::remove_file(b);
         }
         File::open(&self.dir).and_then(|dir| dir.sync_all()).map_err(failed("sync", &self.dir))
     }

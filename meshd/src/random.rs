@@ -1,7 +1,5 @@
 //! Random bytes of the system.
 
-use zeroize::Zeroizing;
-
 /// A number that is hard to guess from outside; no secret hangs on it.
 pub fn number() -> u64 {
     let mut bytes = [0; 8];
@@ -11,8 +9,7 @@ pub fn number() -> u64 {
     u64::from_le_bytes(bytes)
 }
 
-/// A private key; none if the system gives no random bytes.
-pub fn private_key() -> Option<Zeroizing<[u8; 32]>> {
-    let mut bytes = Zeroizing::new([0; 32]);
-    aws_lc_rs::rand::fill(&mut *bytes).ok().map(|()| bytes)
+/// Fills a key; false if the system gives no random bytes.
+pub fn fill(key: &mut [u8; 32]) -> bool {
+    aws_lc_rs::rand::fill(key).is_ok()
 }

@@ -4,9 +4,11 @@ use std::path::Path;
 
 use meshd_wire::{DecodeError, cbor};
 use minicbor::{Decode, Encode};
-use zeroize::Zeroizing;
 
 use crate::generations::{Generations, GenerationsError};
+
+/// No file with secrets is longer.
+const SECRET_LEN: usize = 4096;
 
 /// What a pair of files holds.
 pub trait Stored: Encode<()> + for<'b> Decode<'b, ()> {
@@ -51,8 +53,7 @@ pub fn open<T: Stored>(dir: &Path) -> Result<(Generations, Option<T>), StoredErr
 
 /// Replaces the value; when this returns, it is on disk.
 pub fn write<T: Stored>(file: &mut Generations, value: &T) -> Result<(), GenerationsError> {
-    // It may be secret.
-    file.write(&Zeroizing::new(cbor::encode(value)))
+    file.write(&cbor::encode_secret(value, SECRET_LEN))
 }
 
 #[cfg(test)]

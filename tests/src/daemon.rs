@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::Signal;
+use nix::unistd::Pid;
 
 use crate::host::Host;
 use crate::process::{Output, Process, run_command};
@@ -95,6 +96,11 @@ impl Daemon {
     /// Whether it still runs.
     pub fn runs(&mut self) -> bool {
         self.process.ended().is_none()
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> Pid {
+        self.process.pid()
     }
 
     /// Memory that is its own and resident, in KiB.

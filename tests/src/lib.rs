@@ -39,6 +39,7 @@ mod internet;
 mod lab;
 mod logs;
 mod machine;
+pub mod memory;
 mod mesh;
 mod namespace;
 mod os;

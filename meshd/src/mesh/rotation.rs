@@ -1,6 +1,7 @@
 //! The tunnel keys of this node: made, announced, used and destroyed as their rotation asks for it.
 
 mod file;
+mod private;
 mod table;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -16,9 +17,9 @@ use meshd_core::rotation::{
 use meshd_tunnel::LocalKey;
 use meshd_wire::record::{EpochKey, NodeKeys, VERSION};
 use meshd_wire::{NodeId, PublicKey, Timestamp};
-use zeroize::Zeroizing;
 
 use self::file::KeysFile;
+use self::private::PrivateKey;
 use super::Mesh;
 use crate::clock::{self, boot};
 use crate::dataplane::{OwnKey, OwnKeys, TunnelUse};
@@ -29,7 +30,7 @@ use crate::random;
 use crate::stored::StoredError;
 
 /// Private keys by their numbers.
-type PrivateKeys = BTreeMap<Epoch, Zeroizing<[u8; 32]>>;
+type PrivateKeys = BTreeMap<Epoch, PrivateKey>;
 
 /// The epoch of the key that a node joins with.
 const FIRST: Epoch = Epoch(1);
@@ -84,7 +85,9 @@ impl KeyRotation {
                 let seq = published.map_or(0, |keys| keys.seq);
                 let epoch = published.map_or(FIRST, |keys| Epoch(keys.cur.epoch));
                 let epoch_max = published.map_or(epoch, highest);
-                let private = PrivateKeys::from_iter(secrets.first_tunnel());
+                let first = secrets.first_tunnel();
+                let first = first.and_then(|(epoch, key)| Some((epoch, PrivateKey::from_bytes(&*key)?)));
+                let private = PrivateKeys::from_iter(first);
                 let progress = Progress { epoch_max, ..Progress::first(epoch, since.0, seq) };
                 file.store(&progress, &private)?;
                 (progress, private)
@@ -120,8 +123,7 @@ impl KeyRotation {
 
     /// Whether a private key is there, and is the one that was published under its number.
     fn is_whole(&self, epoch: Epoch, published: Option<&NodeKeys>) -> bool {
-        let Some(own) = self.private.get(&epoch).and_then(|private| LocalKey::from_bytes(private).ok())
-        else {
+        let Some(own) = self.private.get(&epoch).and_then(PrivateKey::local) else {
             return false;
         };
         let published = published.and_then(|keys| keys.all().find(|key| key.epoch == epoch.0));
@@ -140,7 +142,7 @@ impl KeyRotation {
     }
 
     fn make_key(&mut self, epoch: Epoch) {
-        match random::private_key() {
+        match PrivateKey::random() {
             Some(private) => drop(self.private.insert(epoch, private)),
             None => tracing::error!(%epoch, "the system gives no random bytes for a tunnel key"),
         }
@@ -154,7 +156,7 @@ impl KeyRotation {
     pub fn own_keys(&self) -> Option<OwnKeys> {
         let OwnEpochs { older, newer } = self.machine.own_epochs();
         let own = |(epoch, usage): (Epoch, Use)| {
-            let key = LocalKey::from_bytes(self.private.get(&epoch)?).ok()?;
+            let key = self.private.get(&epoch)?.local()?;
             Some(OwnKey { epoch, key, usage })
         };
         // The one that peers know best may be lost.
@@ -223,7 +225,7 @@ impl KeyRotation {
     }
 
     fn public(&self, key: KeySince) -> Option<EpochKey> {
-        let private = LocalKey::from_bytes(self.private.get(&key.epoch)?).ok()?;
+        let private = self.private.get(&key.epoch)?.local()?;
         Some(EpochKey { epoch: key.epoch.0, key: PublicKey(private.public()), since: Timestamp(key.since) })
     }
 }

@@ -1,6 +1,7 @@
 //! Deterministic CBOR: arrays, integers, booleans, text, bytes and null, nothing else.
 
 use minicbor::{Decode, Encode};
+use zeroize::Zeroizing;
 
 use crate::kind::Kind;
 use crate::limits::{ARRAY_LEN_MAX, DEPTH_MAX};
@@ -54,7 +55,16 @@ pub enum DecodeError {
 
 /// Encodes a value; encoding into memory cannot fail.
 pub fn encode<T: Encode<()>>(value: &T) -> Vec<u8> {
-    let mut out = Vec::new();
+    encode_into(Vec::new(), value)
+}
+
+/// Encodes a value that may be secret. A buffer that grows leaves copies behind; this one does not grow for a value of up
+/// to `len` bytes, and is wiped.
+pub fn encode_secret<T: Encode<()>>(value: &T, len: usize) -> Zeroizing<Vec<u8>> {
+    Zeroizing::new(encode_into(Vec::with_capacity(len), value))
+}
+
+fn encode_into<T: Encode<()>>(mut out: Vec<u8>, value: &T) -> Vec<u8> {
     match minicbor::encode(value, &mut out) {
         Ok(()) => out,
         Err(error) => unreachable!("encoding into a Vec: {error}"),
@@ -72,7 +82,8 @@ where
     if decoder.position() != bytes.len() {
         return Err(DecodeError::Trailing);
     }
-    if encode(&value) == bytes { Ok(value) } else { Err(DecodeError::NotCanonical) }
+    let again = encode_secret(&value, bytes.len());
+    if *again == bytes { Ok(value) } else { Err(DecodeError::NotCanonical) }
 }
 
 /// First field of an array of whatever version: shape first, everything consumed.

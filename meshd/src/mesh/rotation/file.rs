@@ -5,9 +5,9 @@ use std::path::Path;
 use meshd_core::rotation::{Epoch, KeySince, Step, Stored as Progress, Why};
 use meshd_wire::NodeId;
 use minicbor::{Decode, Encode};
-use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use super::PrivateKeys;
+use super::private::PrivateKey;
 use crate::generations::{Generations, GenerationsError};
 use crate::stored::{self, Stored, StoredError};
 
@@ -45,13 +45,13 @@ struct StoredKey {
     since: u64,
 }
 
-#[derive(Encode, Decode, Zeroize, ZeroizeOnDrop)]
+#[derive(Encode, Decode)]
 #[cbor(array)]
 struct StoredPrivate {
     #[n(0)]
     epoch: u32,
-    #[cbor(n(1), with = "minicbor::bytes")]
-    private: [u8; 32],
+    #[n(1)]
+    private: PrivateKey,
 }
 
 #[derive(Clone, Copy, Encode, Decode)]
@@ -126,7 +126,7 @@ impl KeysFile {
         let content = content.filter(|content| content.node == node).map(|content| {
             let Content { format: _, seq, epoch_max, cur, step, keys, node: _ } = content;
             let progress = Progress { seq, epoch_max: Epoch(epoch_max), cur: cur.into(), step: step.into() };
-            let keys = keys.iter().map(|key| (Epoch(key.epoch), key.private.into())).collect();
+            let keys = keys.into_iter().map(|key| (Epoch(key.epoch), key.private)).collect();
             (progress, keys)
         });
         Ok((Self { file, node }, content))
@@ -137,7 +137,7 @@ impl KeysFile {
         let Progress { seq, epoch_max, cur, step } = *progress;
         let kept = progress.keys().filter_map(|epoch| keys.get(&epoch).map(|private| (epoch, private)));
         let keys =
-            kept.map(|(epoch, private)| StoredPrivate { epoch: epoch.0, private: **private }).collect();
+            kept.map(|(epoch, private)| StoredPrivate { epoch: epoch.0, private: private.clone() }).collect();
         let (cur, step) = (cur.into(), step.into());
         let content =
             Content { format: FORMAT, seq, epoch_max: epoch_max.0, cur, step, keys, node: self.node };
@@ -216,8 +216,6 @@ impl From<StoredWhy> for Why {
 mod tests {
     use std::fs;
 
-    use zeroize::Zeroizing;
-
     use super::*;
 
     const OLD: [u8; 32] = [0xa5; 32];
@@ -233,7 +231,10 @@ mod tests {
     }
 
     fn keys() -> PrivateKeys {
-        PrivateKeys::from([(Epoch(2), Zeroizing::new(OLD)), (Epoch(3), Zeroizing::new(NEW))])
+        [(2, OLD), (3, NEW)]
+            .into_iter()
+            .map(|(epoch, key)| (Epoch(epoch), PrivateKey::from_bytes(&key).expect("32 bytes")))
+            .collect()
     }
 
     #[test]
@@ -256,7 +257,7 @@ mod tests {
             let (_, read) = KeysFile::open(dir.path(), NODE).expect("opens again");
             let (read, private) = read.expect("something is there");
             assert_eq!(read, progress(step));
-            assert_eq!(private.get(&Epoch(3)), Some(&Zeroizing::new(NEW)));
+            assert!(private.get(&Epoch(3)) == PrivateKey::from_bytes(&NEW).as_ref());
         }
     }
 
