@@ -4,10 +4,12 @@
 //! they hold, ask for what they lack, and pass on what is new; what comes is verified like anything else. All of it runs
 //! on a thread of its own, so that neither the event loop nor the data threads wait for it, whatever neighbours send.
 
+mod allowance;
+mod backoff;
 mod holdings;
 mod hub;
 mod ledger;
-mod neighbours;
+mod members;
 mod session;
 mod socket;
 #[cfg(test)]
@@ -28,7 +30,7 @@ use hub::{Ends, Hub};
 use socket::TunnelSocket;
 
 pub use holdings::Holdings;
-pub use neighbours::{Neighbour, Neighbours};
+pub use members::{Member, Members};
 pub use session::Received;
 
 /// Name of the thread.
@@ -54,7 +56,7 @@ pub enum ChannelError {
 pub struct Channels {
     /// What the channels tell others.
     pub holdings: Arc<Holdings>,
-    neighbours: watch::Sender<Arc<Neighbours>>,
+    members: watch::Sender<Arc<Members>>,
     complaints: mpsc::Sender<NodeId>,
     received: mpsc::Receiver<Received>,
     connected: watch::Receiver<usize>,
@@ -62,45 +64,51 @@ pub struct Channels {
 }
 
 impl Channels {
-    /// Starts the thread. `members` are the keys that may call.
+    /// Starts the thread. `admitted` are the keys that may call.
     pub fn start(
         port: QuicPort,
         node: NodeId,
         key: RawKey,
-        members: Admission,
+        admitted: Admission,
     ) -> Result<Self, ChannelError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let holdings = Arc::new(Holdings::default());
-        let (neighbours, watched) = watch::channel(Arc::default());
+        let (members, watched) = watch::channel(Arc::default());
         let (complaints, complained) = mpsc::channel(COMPLAINTS_MAX);
         let (receiver, received) = mpsc::channel(RECEIVED_MAX);
         let (counter, connected) = watch::channel(0);
         let endpoint = {
             // Its tasks are spawned on the runtime that is entered.
             let _entered = runtime.enter();
-            hub::endpoint(Arc::new(TunnelSocket::new(port)), &key, members)?
+            hub::endpoint(Arc::new(TunnelSocket::new(port)), &key, admitted)?
         };
-        let ends =
-            Ends { neighbours: watched, complaints: complained, received: receiver, connected: counter };
+        let ends = Ends { members: watched, complaints: complained, received: receiver, connected: counter };
         let hub = Hub::new(node, key, endpoint, Arc::clone(&holdings), ends);
         let thread = Builder::new().name(THREAD.to_owned()).spawn(move || run(&runtime, hub))?;
-        Ok(Self { holdings, neighbours, complaints, received, connected, thread: Some(thread) })
+        Ok(Self { holdings, members, complaints, received, connected, thread: Some(thread) })
     }
 
     /// Replaces the members of the mesh, and where they are: who is none any more loses its channel.
-    pub fn set_neighbours(&self, neighbours: Neighbours) {
-        self.neighbours.send_if_modified(|held| {
-            let differs = **held != neighbours;
+    pub fn set_members(&self, members: Members) {
+        self.members.send_if_modified(|held| {
+            let differs = **held != members;
             if differs {
-                *held = Arc::new(neighbours);
+                *held = Arc::new(members);
             }
             differs
         });
     }
 
-    /// What a neighbour has sent. Cancel safe.
-    pub async fn received(&mut self) -> Option<Received> {
-        self.received.recv().await
+    /// All that neighbours have sent by now, once there is something. Cancel safe.
+    pub async fn received(&mut self) -> Vec<Received> {
+        let mut received = Vec::new();
+        if self.received.recv_many(&mut received, RECEIVED_MAX).await == 0 {
+            tracing::error!(
+                "the thread of the control channels has ended: records come from registries alone"
+            );
+            std::future::pending::<()>().await;
+        }
+        received
     }
 
     /// Closes the channel of a neighbour that sends what no honest node holds, and has none with it for a while.
@@ -118,7 +126,7 @@ impl Drop for Channels {
     fn drop(&mut self) {
         // The hub ends with its last sender.
         self.received.close();
-        self.neighbours = watch::channel(Arc::default()).0;
+        self.members = watch::channel(Arc::default()).0;
         if let Some(Err(_)) = self.thread.take().map(JoinHandle::join) {
             tracing::error!("the thread of the control channels had panicked");
         }

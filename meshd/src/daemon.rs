@@ -254,9 +254,9 @@ impl Daemon {
                     errand::log(mesh, statements, self.inlets.messages.clone());
                 }
             }
-            News::Neighbour(received) => {
+            News::Neighbours(received) => {
                 if let Some(mesh) = &mut self.mesh {
-                    mesh.on_neighbour(received, &mut self.counters);
+                    mesh.on_neighbours(received, &mut self.counters);
                 }
             }
             News::Registries(findings) => {

@@ -3,6 +3,7 @@
 //! Records come in from registries, stewards and callers as bytes. The roster verifies them; what it accepts
 //! is stored first and used afterwards, so a crash never brings back what was used less than what is on disk.
 
+mod absorb;
 mod applied;
 mod claims;
 mod clock_floor;
@@ -29,13 +30,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use meshd_api::{Event, EventKind};
-use meshd_trust::{Accepted, Change, Refusal, Roster};
+use meshd_trust::Roster;
 use meshd_wire::{NodeId, OrgId, Timestamp};
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::sleep;
 
 use crate::channel::{Channels, Received};
-use crate::clock::{NodeClock, Signer};
+use crate::clock::NodeClock;
 use crate::config::Suites;
 use crate::dataplane::{self, DataPlane, PeerConfig};
 use crate::discovery::keyspace::{Keyspace, Slot};
@@ -49,6 +50,7 @@ use crate::role::registry::{Holders, Whereabouts};
 use crate::role::steward::Steward;
 use crate::tls::Admission;
 
+use absorb::Found;
 use clock_floor::ClockFloor;
 use endpoints::Endpoints;
 use external::ExternalsFile;
@@ -66,12 +68,8 @@ pub use external::{Newcomer, Wanted, claim_error, forget_externals};
 pub use prefixes::refuse_conflicts;
 pub use rotation::forget_keys;
 
-/// Records that came before what proves them, kept until it comes; a flood beyond is refused.
-const EARLY_MAX: usize = 1024;
 /// Findings of registries waiting for the loop, and taken in at once; registries beyond wait.
 const FINDINGS_MAX: usize = 256;
-/// Refusals logged in one second; all are counted.
-const REFUSALS_LOGGED_PER_S: u32 = 10;
 
 /// What reaches a mesh from outside.
 pub enum News {
@@ -79,21 +77,14 @@ pub enum News {
     Tunnels(dataplane::Event),
     /// From registries, by index.
     Registries(Vec<(usize, Finding)>),
-    /// From a neighbour, over its control channel.
-    Neighbour(Received),
+    /// From neighbours, over their control channels.
+    Neighbours(Vec<Received>),
     /// From the tasks of endpoints.
     Endpoints(Report),
     /// The rotation of the tunnel key has something to do.
     Keys,
     /// Something is to be logged.
     Log,
-}
-
-/// Who hands over a record; whose it is the record itself proves.
-#[derive(Debug, Clone, Copy)]
-enum Source {
-    Registry,
-    Neighbour(NodeId),
 }
 
 /// A mesh in operation.
@@ -129,7 +120,7 @@ pub struct Mesh {
     roster_file: Generations,
     keyspace: Keyspace,
     published: watch::Sender<Arc<Published>>,
-    early: BTreeMap<Slot, Vec<u8>>,
+    early: BTreeMap<Slot, Found>,
     unsaved: bool,
     unsaved_paths: bool,
     members: BTreeMap<NodeId, MemberView>,
@@ -162,8 +153,8 @@ impl Mesh {
             biased;
             Some(event) = self.plane_events.recv() => News::Tunnels(event),
             Some(report) = self.endpoints.report() => News::Endpoints(report),
-            Some(received) = self.channels.received() => News::Neighbour(received),
             1.. = self.findings.recv_many(&mut findings, FINDINGS_MAX) => News::Registries(findings),
+            received = self.channels.received() => News::Neighbours(received),
             () = sleep(wait.unwrap_or_default()), if wait.is_some() => News::Keys,
             () = sleep(log_wait.unwrap_or_default()), if log_wait.is_some() => News::Log,
             else => std::future::pending().await,
@@ -189,138 +180,6 @@ impl Mesh {
         if has_list && self.links.iter().all(|link| link.connected == Some(true)) {
             self.own_keys_sought(counters);
         }
-    }
-
-    /// Takes in values of registries by their keys.
-    fn learn(&mut self, values: Vec<(Vec<u8>, Vec<u8>)>, counters: &mut Counters) {
-        let mut known = Vec::new();
-        for (key, value) in values {
-            match self.keyspace.slot(&key) {
-                Some(slot) => known.push((slot, value)),
-                None => counters.keys_unknown += 1,
-            }
-        }
-        self.absorb(known, Source::Registry, counters);
-    }
-
-    /// Verifies values in the order in which they prove each other, stores what is new, uses it.
-    fn absorb(&mut self, mut waiting: Vec<(Slot, Vec<u8>)>, source: Source, counters: &mut Counters) {
-        let mut changes = Vec::new();
-        let mut is_first_look = true;
-        while !waiting.is_empty() {
-            // Two registries may say different things of one place: each is judged.
-            waiting.sort_by_key(|(slot, _)| *slot);
-            let before = changes.len();
-            for (slot, value) in std::mem::take(&mut waiting) {
-                changes.extend(self.take_in(slot, value, (source, is_first_look), counters));
-            }
-            if changes.len() > before {
-                // What was early may be provable now.
-                waiting.extend(std::mem::take(&mut self.early));
-                is_first_look = false;
-            }
-        }
-        self.claims.note(&changes);
-        let has_own_keys = changes.contains(&Change::Keys(self.node));
-        if changes.iter().any(|change| !matches!(change, Change::Paths(_) | Change::Endpoint(..))) {
-            self.commit(counters);
-        } else if !changes.is_empty() {
-            // Paths are hints, endpoints come and go: both are stored once a second at most.
-            self.unsaved_paths = true;
-            self.apply();
-        }
-        if has_own_keys {
-            self.own_keys_seen(counters);
-        }
-    }
-
-    /// Takes in one value; gives what it changed. One that waits was counted at the first look.
-    fn take_in(
-        &mut self,
-        slot: Slot,
-        value: Vec<u8>,
-        (source, is_first_look): (Source, bool),
-        counters: &mut Counters,
-    ) -> Vec<Change> {
-        if !slot.suits(&value) {
-            self.refused(slot, "misplaced", counters);
-            return Vec::new();
-        }
-        let now = self.clock.now();
-        let result = match slot {
-            Slot::Peer(_) => self.roster.accept_bundle(&value, now),
-            Slot::Genesis
-            | Slot::Root(..)
-            | Slot::Delegation(..)
-            | Slot::Revocations(_)
-            | Slot::State(_)
-            | Slot::Paths(_)
-            | Slot::Address(_)
-            | Slot::Block(_) => self.roster.accept(&value, now).map(|accepted| match accepted {
-                Accepted::New(change) => vec![change],
-                Accepted::Known | Accepted::Opaque => Vec::new(),
-            }),
-        };
-        match result {
-            Ok(changes) => {
-                counters.records_accepted += changes.len() as u64;
-                for change in &changes {
-                    self.on_change(change);
-                }
-                changes
-            }
-            // It has not heard yet what this node knows; it is told on the same channel.
-            Err(Refusal::Stale) if matches!(source, Source::Neighbour(_)) => Vec::new(),
-            Err(refusal) => {
-                if let Source::Neighbour(neighbour) = source
-                    && refusal.is_forgery()
-                {
-                    self.channels.complain(neighbour);
-                }
-                let waits = refusal.may_pass_later();
-                if waits && (self.early.len() < EARLY_MAX || self.early.contains_key(&slot)) {
-                    self.early.insert(slot, value);
-                }
-                if is_first_look || !waits {
-                    self.refused(slot, refusal.reason(), counters);
-                }
-                Vec::new()
-            }
-        }
-    }
-
-    fn on_change(&mut self, change: &Change) {
-        if *change == Change::State(self.membership.org) {
-            self.hear_the_time();
-        }
-    }
-
-    /// Holds the clock against what the own organisation has signed last.
-    fn hear_the_time(&mut self) {
-        let signer = if self.steward.is_some() { Signer::This } else { Signer::Other };
-        let org = self.roster.org(&self.membership.org);
-        if let Some(issued_at) = org.and_then(|org| org.state().map(|state| state.issued_at)) {
-            self.clock.heard(issued_at, signer);
-        }
-    }
-
-    fn refused(&mut self, slot: Slot, reason: &'static str, counters: &mut Counters) {
-        *counters.records_refused.entry(reason).or_default() += 1;
-        if self.may_log_refusal() {
-            let record = self.keyspace.key(slot);
-            tracing::warn!(record, reason, "refused a record");
-            self.emit(EventKind::RecordRefused { record, reason: reason.to_owned(), signer: None });
-        }
-    }
-
-    /// Whether this second has room for another line about a refusal; a flood is counted, not written down.
-    fn may_log_refusal(&mut self) -> bool {
-        let now = crate::clock::wall();
-        if self.refusals_logged.0 != now {
-            self.refusals_logged = (now, 0);
-        }
-        self.refusals_logged.1 += 1;
-        self.refusals_logged.1 <= REFUSALS_LOGGED_PER_S
     }
 
     /// Stores the roster, then uses it; while it can't be stored, the tunnels stay as they are.

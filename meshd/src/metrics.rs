@@ -33,6 +33,8 @@ pub struct Snapshot {
     pub peers_known: u64,
     /// Nodes with a live tunnel.
     pub peers_connected: u64,
+    /// Control channels with other nodes.
+    pub channels: u64,
     /// Registries that answer, and all.
     pub registries: (u64, u64),
     /// Seconds until the node's certificate expires.
@@ -75,6 +77,7 @@ pub fn render(counters: &Counters, snapshot: &Snapshot) -> Result<String, std::f
     gauge("uptime_seconds", "Seconds since the daemon started", snapshot.uptime_s);
     gauge("peers_known", "Other nodes known", snapshot.peers_known);
     gauge("peers_connected", "Other nodes with a live tunnel", snapshot.peers_connected);
+    gauge("channels", "Control channels with other nodes", snapshot.channels);
     gauge("registries_connected", "Registries that answer", snapshot.registries.0);
     gauge("registries", "Registries in use", snapshot.registries.1);
     if let Some(left) = snapshot.cert_left_s {

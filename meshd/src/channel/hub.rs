@@ -1,12 +1,13 @@
 //! Who has a channel, who is called, and who is let in.
 
-use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use meshd_wire::NodeId;
+use meshd_wire::{NodeId, PublicKey};
 use quinn::{
     AsyncUdpSocket, Connection, Endpoint, EndpointConfig, IdleTimeout, Incoming, TokioRuntime,
     TransportConfig, VarInt,
@@ -16,9 +17,11 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use super::ChannelError;
+use super::backoff::Backoff;
 use super::holdings::Holdings;
-use super::neighbours::{Neighbour, Neighbours};
+use super::members::{Member, Members};
 use super::session::{Received, Session};
+use crate::places::{Places, Source};
 use crate::random;
 use crate::tls::{Admission, RawKey, quic_client, quic_peer, quic_server};
 
@@ -27,22 +30,22 @@ const SILENT_FOR: VarInt = VarInt::from_u32(10_000);
 const GREET_EVERY: Duration = Duration::from_secs(3);
 /// Longest time for a handshake and the first stream, over a slow path with losses.
 const CONNECT_WITHIN: Duration = Duration::from_secs(4);
-/// After a call that failed the next one waits at least this long, twice as long each time …
-const RECALL_FIRST: Duration = Duration::from_secs(1);
-/// … and at most this long: who comes back is called within it.
-const RECALL_LAST: Duration = Duration::from_secs(5);
 /// The end with the greater id lets the other one call first.
 const SECOND_DELAY: Duration = Duration::from_secs(1);
 /// How often calls that are due are looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
-/// Handshakes of callers at a time; who calls when a quarter of them are under way proves its address first.
+/// Handshakes of callers at a time, and those of one address among them.
 const HANDSHAKES_MAX: usize = 64;
+const HANDSHAKES_PER_SOURCE_MAX: usize = 8;
 /// Channels at a time: all that are called, and as many who call.
 const CHANNELS_MAX: usize = 256;
 /// How long there is no channel with a neighbour that has sent what no honest node holds.
 const SHUNNED_FOR: Duration = Duration::from_secs(60);
-/// Bytes that the other end may send ahead of being read: one frame of values and the next.
-const WINDOW: VarInt = VarInt::from_u32(1 << 20);
+/// A channel that ends earlier counts as a call that failed. Of two that begin within this time both ends keep the one that
+/// the smaller id has called.
+const LASTING: Duration = Duration::from_secs(5);
+/// Bytes that the other end may send ahead of being read, and that wait for it: one frame of values.
+const WINDOW: VarInt = VarInt::from_u32(256 << 10);
 /// What every path carries; fragments of control messages are allowed, probing for more is not worth it.
 const MTU: u16 = 1200;
 
@@ -51,6 +54,7 @@ const STOPPING: VarInt = VarInt::from_u32(0);
 const REPLACED: VarInt = VarInt::from_u32(1);
 const NOT_MEMBER: VarInt = VarInt::from_u32(2);
 const SHUNNED: VarInt = VarInt::from_u32(3);
+const NOT_NEIGHBOUR: VarInt = VarInt::from_u32(4);
 
 /// Opens the endpoint that calls and is called, on the runtime that is entered.
 pub(super) fn endpoint(
@@ -98,24 +102,24 @@ enum Ended {
 struct Link {
     connection: Connection,
     stream: (quinn::SendStream, quinn::RecvStream),
+    /// What the other end has proved.
+    key: PublicKey,
+    /// This node has called.
+    is_own_call: bool,
 }
 
 /// A channel in operation.
 struct Open {
     number: u64,
     connection: Connection,
-}
-
-/// Calls of one neighbour without a channel.
-struct Calls {
-    next: Instant,
-    wait: Duration,
-    is_under_way: bool,
+    key: PublicKey,
+    is_own_call: bool,
+    since: Instant,
 }
 
 /// The hub's ends of the queues between its thread and the event loop.
 pub(super) struct Ends {
-    pub(super) neighbours: watch::Receiver<Arc<Neighbours>>,
+    pub(super) members: watch::Receiver<Arc<Members>>,
     pub(super) complaints: mpsc::Receiver<NodeId>,
     pub(super) received: mpsc::Sender<Received>,
     pub(super) connected: watch::Sender<usize>,
@@ -129,10 +133,10 @@ pub(super) struct Hub {
     holdings: Arc<Holdings>,
     ends: Ends,
     open: HashMap<NodeId, Open>,
-    calls: HashMap<NodeId, Calls>,
+    calls: HashMap<NodeId, Backoff>,
     shunned: HashMap<NodeId, Instant>,
     tasks: JoinSet<Ended>,
-    handshakes: usize,
+    handshakes: Arc<Places>,
     opened: u64,
 }
 
@@ -154,25 +158,29 @@ impl Hub {
             calls: HashMap::new(),
             shunned: HashMap::new(),
             tasks: JoinSet::new(),
-            handshakes: 0,
+            handshakes: Places::new(HANDSHAKES_MAX, HANDSHAKES_PER_SOURCE_MAX),
             opened: 0,
         }
     }
 
-    /// Runs until nobody can change the neighbours any more.
+    /// Runs until nobody can change the members any more.
     pub(super) async fn run(mut self) {
         let mut look = interval(LOOK_EVERY);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                changed = self.ends.neighbours.changed() => match changed {
+                changed = self.ends.members.changed() => match changed {
                     Ok(()) => self.drop_strangers(),
                     Err(_) => break,
                 },
                 Some(neighbour) = self.ends.complaints.recv() => self.shun(neighbour),
                 Some(ended) = self.tasks.join_next() => match ended {
                     Ok(ended) => self.on_end(ended),
-                    Err(error) => tracing::error!(%error, "a task of the control channels failed"),
+                    Err(error) => {
+                        tracing::error!(%error, "a task of the control channels failed");
+                        // It may have been a call: nobody shall wait for it.
+                        self.calls.clear();
+                    }
                 },
                 Some(incoming) = self.endpoint.accept() => self.on_incoming(incoming),
                 _ = look.tick() => self.call_due(),
@@ -185,68 +193,86 @@ impl Hub {
         let _ = timeout(Duration::from_millis(100), self.endpoint.wait_idle()).await;
     }
 
-    /// Lets a caller begin, if there is room for it.
+    /// Lets a caller begin, if there is room for it. It proves its address first: what it is given costs more.
     fn on_incoming(&mut self, incoming: Incoming) {
-        if self.handshakes >= HANDSHAKES_MAX || self.open.len() >= CHANNELS_MAX {
-            incoming.ignore();
-            return;
+        if self.open.len() >= CHANNELS_MAX {
+            return incoming.ignore();
         }
-        if self.handshakes >= HANDSHAKES_MAX / 4
-            && incoming.may_retry()
-            && !incoming.remote_address_validated()
-        {
+        if !incoming.remote_address_validated() {
             if let Err(error) = incoming.retry() {
                 error.into_incoming().ignore();
             }
             return;
         }
-        self.handshakes += 1;
-        let neighbours = self.ends.neighbours.clone();
+        let Some(place) = self.handshakes.take(Source::of(incoming.remote_address().ip())) else {
+            return incoming.ignore();
+        };
+        let members = self.ends.members.clone();
         self.tasks.spawn(async move {
-            let link = timeout(CONNECT_WITHIN, let_in(incoming, &neighbours)).await;
-            Ended::Came(link.ok().flatten())
+            tokio::select! {
+                link = timeout(CONNECT_WITHIN, let_in(incoming, &members)) => Ended::Came(link.ok().flatten()),
+                () = place.lost() => Ended::Came(None),
+            }
         });
     }
 
     fn on_end(&mut self, ended: Ended) {
         match ended {
-            Ended::Came(came) => {
-                self.handshakes = self.handshakes.saturating_sub(1);
-                if let Some((node, link)) = came {
-                    self.open(node, link);
+            Ended::Came(None) => {}
+            Ended::Came(Some((node, link))) => self.open(node, link),
+            Ended::Called(node, link) => {
+                let now = Instant::now();
+                match (link, self.calls.get_mut(&node)) {
+                    (Some(link), calls) => {
+                        if let Some(calls) = calls {
+                            calls.answered();
+                        }
+                        self.open(node, link);
+                    }
+                    (None, Some(calls)) => calls.failed(now, jitter()),
+                    (None, None) => {}
                 }
             }
-            Ended::Called(node, Some(link)) => self.open(node, link),
-            Ended::Called(node, None) => {
-                if let Some(calls) = self.calls.get_mut(&node) {
-                    calls.is_under_way = false;
-                    calls.next = Instant::now() + calls.wait + jitter();
-                    calls.wait = (calls.wait * 2).min(RECALL_LAST);
-                }
-            }
-            Ended::Over(node, number) => {
-                if self.open.get(&node).is_some_and(|open| open.number == number) {
-                    self.open.remove(&node);
-                }
-            }
+            Ended::Over(node, number) => self.over(node, number),
+        }
+    }
+
+    fn over(&mut self, node: NodeId, number: u64) {
+        let Entry::Occupied(open) = self.open.entry(node) else { return };
+        if open.get().number != number {
+            return;
+        }
+        let now = Instant::now();
+        if open.remove().since + LASTING <= now {
+            self.calls.remove(&node);
+        } else if let Some(calls) = self.calls.get_mut(&node) {
+            calls.failed(now, jitter());
         }
     }
 
     /// Takes a connection into operation. The newest one counts: of an earlier one the other end may know nothing more.
     fn open(&mut self, node: NodeId, link: Link) {
-        let Link { connection, stream } = link;
-        if self.ends.neighbours.borrow().get(&node).is_none() {
+        let Link { connection, stream, key, is_own_call } = link;
+        if self.ends.members.borrow().get(&node).is_none_or(|member| member.key != key) {
             return connection.close(NOT_MEMBER, b"not a member");
         }
         if self.is_shunned(&node) {
             return connection.close(SHUNNED, b"bad records");
         }
-        self.calls.remove(&node);
+        let now = Instant::now();
+        if let Some(open) = self.open.get(&node)
+            && open.since + LASTING > now
+            && open.is_own_call != is_own_call
+            && open.is_own_call == (self.own < node)
+        {
+            // Both have called at once.
+            return connection.close(REPLACED, b"both have called");
+        }
         self.opened += 1;
         let number = self.opened;
         tracing::debug!(node = %node.short(), at = %connection.remote_address(), "control channel");
-        let before = self.open.insert(node, Open { number, connection: connection.clone() });
-        if let Some(before) = before {
+        let open = Open { number, connection: connection.clone(), key, is_own_call, since: now };
+        if let Some(before) = self.open.insert(node, open) {
             before.connection.close(REPLACED, b"a newer channel");
         }
         let session = Session::new(node, Arc::clone(&self.holdings));
@@ -259,20 +285,29 @@ impl Hub {
         });
     }
 
-    /// Closes the channels of those who are no members any more, and calls those who moved at once.
+    /// Closes the channels of those who are no members any more, or have another key; and those that this node has opened
+    /// with neighbours of a mesh that looks different now.
     fn drop_strangers(&mut self) {
-        let neighbours = Arc::clone(&self.ends.neighbours.borrow_and_update());
+        let members = Arc::clone(&self.ends.members.borrow_and_update());
+        let called: BTreeSet<NodeId> = members.called_by(&self.own).into_iter().collect();
         self.open.retain(|node, open| {
-            let stays = neighbours.get(node).is_some();
-            if !stays {
+            if members.get(node).is_none_or(|member| member.key != open.key) {
                 open.connection.close(NOT_MEMBER, b"not a member");
+                return false;
+            }
+            let stays = !open.is_own_call || called.contains(node);
+            if !stays {
+                open.connection.close(NOT_NEIGHBOUR, b"not a neighbour");
             }
             stays
         });
-        self.calls.retain(|node, _| neighbours.get(node).is_some());
+        self.calls.retain(|node, _| called.contains(node));
     }
 
     fn shun(&mut self, node: NodeId) {
+        if self.is_shunned(&node) {
+            return;
+        }
         tracing::warn!(node = %node.short(), "a neighbour sends records that no honest node holds");
         if let Some(open) = self.open.remove(&node) {
             open.connection.close(SHUNNED, b"bad records");
@@ -288,31 +323,24 @@ impl Hub {
 
     /// Calls whoever has no channel and is due.
     fn call_due(&mut self) {
-        let neighbours = Arc::clone(&self.ends.neighbours.borrow());
+        let members = Arc::clone(&self.ends.members.borrow());
         let now = Instant::now();
-        for node in neighbours.called_by(&self.own) {
+        for node in members.called_by(&self.own) {
             if self.open.contains_key(&node) || self.is_shunned(&node) {
                 continue;
             }
-            let Some(neighbour) = neighbours.get(&node) else { continue };
+            let Some(member) = members.get(&node) else { continue };
             let second = if self.own < node { Duration::ZERO } else { SECOND_DELAY };
-            let calls = self.calls.entry(node).or_insert(Calls {
-                next: now + second,
-                wait: RECALL_FIRST,
-                is_under_way: false,
-            });
-            if calls.is_under_way || now < calls.next {
-                continue;
+            if self.calls.entry(node).or_insert_with(|| Backoff::until(now + second)).begin(now) {
+                let call = call(self.endpoint.clone(), self.key.clone(), member.clone());
+                self.tasks.spawn(async move { Ended::Called(node, call.await) });
             }
-            calls.is_under_way = true;
-            let call = call(self.endpoint.clone(), self.key.clone(), neighbour.clone());
-            self.tasks.spawn(async move { Ended::Called(node, call.await) });
         }
     }
 }
 
 /// Calls a neighbour at all its addresses at once; the first that answers counts.
-async fn call(endpoint: Endpoint, key: RawKey, neighbour: Neighbour) -> Option<Link> {
+async fn call(endpoint: Endpoint, key: RawKey, neighbour: Member) -> Option<Link> {
     let mut config = match quic_client(&key, neighbour.key) {
         Ok(config) => config,
         Err(error) => {
@@ -329,7 +357,7 @@ async fn call(endpoint: Endpoint, key: RawKey, neighbour: Neighbour) -> Option<L
         .map(|connecting| async move {
             let connection = connecting.await.ok()?;
             let stream = connection.open_bi().await.ok()?;
-            Some(Link { connection, stream })
+            Some(Link { connection, stream, key: neighbour.key, is_own_call: true })
         })
         .collect();
     let first = async {
@@ -344,15 +372,15 @@ async fn call(endpoint: Endpoint, key: RawKey, neighbour: Neighbour) -> Option<L
 }
 
 /// Shakes hands with a caller, which must be a member, and waits for its stream.
-async fn let_in(incoming: Incoming, neighbours: &watch::Receiver<Arc<Neighbours>>) -> Option<(NodeId, Link)> {
+async fn let_in(incoming: Incoming, members: &watch::Receiver<Arc<Members>>) -> Option<(NodeId, Link)> {
     let connection = incoming.accept().ok()?.await.ok()?;
     let key = quic_peer(&connection)?;
-    let Some(node) = neighbours.borrow().holder(&key) else {
+    let Some(node) = members.borrow().holder(&key) else {
         connection.close(NOT_MEMBER, b"not a member");
         return None;
     };
     let stream = connection.accept_bi().await.ok()?;
-    Some((node, Link { connection, stream }))
+    Some((node, Link { connection, stream, key, is_own_call: false }))
 }
 
 /// Keeps two ends that failed at the same moment from doing so again and again.

@@ -6,9 +6,9 @@ use meshd_wire::RecordDigest;
 
 use crate::discovery::keyspace::Slot;
 
-/// Places that are remembered of the other end: four for each node of the largest mesh, and then some. What is beyond
-/// is neither asked for nor known to be there.
-const PLACES_MAX: usize = 1 << 16;
+/// Places that are remembered of the other end: two for each node of the largest mesh, and then some. What is beyond is
+/// neither asked for nor known to be there.
+const PLACES_MAX: usize = 1 << 14;
 
 /// What the other end holds, what it is owed, and what it has that is lacking here.
 #[derive(Debug, Default)]
@@ -45,10 +45,28 @@ impl Ledger {
         }
     }
 
-    /// A value was sent, or has come.
-    pub(super) fn both_have(&mut self, slot: Slot, digest: RecordDigest) {
+    /// A value has come.
+    pub(super) fn came(&mut self, slot: Slot, digest: RecordDigest) {
         self.note(slot, digest);
         self.lacking.remove(&slot);
+    }
+
+    /// A value was sent. What the other end has of the same place and this one still wants is not forgotten for it.
+    pub(super) fn sent(&mut self, slot: Slot, digest: RecordDigest) {
+        if !self.lacking.contains(&slot) {
+            self.note(slot, digest);
+        }
+    }
+
+    /// Whether the other end is known to hold a value.
+    pub(super) fn is_theirs(&self, slot: &Slot, digest: RecordDigest) -> bool {
+        self.theirs.get(slot) == Some(&digest)
+    }
+
+    /// Wants again what the other end has and this one did not take: what was refused may be good by now.
+    pub(super) fn look_again(&mut self, own: impl Fn(&Slot) -> Option<RecordDigest>) {
+        let differs = |(slot, digest): &(&Slot, &RecordDigest)| own(slot) != Some(**digest);
+        self.lacking.extend(self.theirs.iter().filter(differs).map(|(slot, _)| *slot));
     }
 
     /// The next value to send.

@@ -9,8 +9,9 @@ use meshd_wire::{ChannelFrame, DecodeError, HaveEntry, NodeId, PlacedRecord, Rec
 use quinn::{RecvStream, SendStream};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{Notify, broadcast, mpsc};
-use tokio::time::sleep;
+use tokio::time::{Instant, interval_at, sleep, sleep_until};
 
+use super::allowance::Allowance;
 use super::holdings::Holdings;
 use super::ledger::Ledger;
 use crate::discovery::keyspace::Slot;
@@ -20,8 +21,14 @@ use crate::frame::{FrameError, read_frame, write_frame};
 const PLACES_PER_FRAME: usize = 1024;
 /// Bytes of values in one frame, but for the last that fits in: a quarter of what a frame may have.
 const VALUES_LEN: usize = 256 << 10;
-/// What changes within this time goes together, and what another neighbour has sent meanwhile does not go at all.
+/// What changes within this time goes together, and what the other end has sent meanwhile does not go at all.
 const GATHERED_FOR: Duration = Duration::from_millis(20);
+/// How often what was refused is asked for again: a clock that was wrong is right by then, a table has room.
+const LOOK_AGAIN_EVERY: Duration = Duration::from_secs(30);
+/// New values taken at once: all of a mesh of a thousand nodes …
+const VALUES_AT_ONCE: u32 = 4096;
+/// … and from then on in a second: each costs the event loop a signature and a write.
+const VALUES_PER_S: u32 = 64;
 
 /// What a neighbour has sent.
 #[derive(Debug)]
@@ -88,6 +95,7 @@ impl Session {
         incoming: &mut RecvStream,
         received: &mpsc::Sender<Received>,
     ) -> Result<(), SessionError> {
+        let mut allowance = Allowance::new(VALUES_AT_ONCE, VALUES_PER_S, Instant::now());
         loop {
             let frame = read_frame(incoming, FRAME_BYTES_MAX).await?.ok_or(SessionError::Closed)?;
             match ChannelFrame::from_bytes(&frame)? {
@@ -96,6 +104,8 @@ impl Session {
                 ChannelFrame::Records { records } => {
                     let values = self.take_in(records);
                     if !values.is_empty() {
+                        // Who sends more is read no further for a while.
+                        sleep_until(allowance.spend(values.len() as u32, Instant::now())).await;
                         let news = Received { from: self.peer, values };
                         received.send(news).await.map_err(|_| SessionError::Stopping)?;
                     }
@@ -108,7 +118,7 @@ impl Session {
     fn they_have(&self, entries: Vec<HaveEntry>) {
         // A place of a later release is of no use here.
         for (slot, digest) in
-            entries.into_iter().filter_map(|entry| Some((entry.place.parse().ok()?, entry.digest)))
+            entries.into_iter().filter_map(|entry| Some((place(&entry.place)?, entry.digest)))
         {
             let own = self.holdings.digest(&slot);
             self.ledger().they_have(slot, digest, own);
@@ -116,7 +126,7 @@ impl Session {
     }
 
     fn they_want(&self, places: &[String]) {
-        for slot in places.iter().filter_map(|place| place.parse().ok()) {
+        for slot in places.iter().filter_map(|text| place(text)) {
             let own = self.holdings.digest(&slot);
             self.ledger().they_want(slot, own);
         }
@@ -125,10 +135,10 @@ impl Session {
     /// Notes what has come; gives what this node does not hold.
     fn take_in(&self, records: Vec<PlacedRecord>) -> Vec<(Slot, Vec<u8>)> {
         let mut values = Vec::new();
-        for PlacedRecord { place, value } in records {
-            let Ok(slot) = place.parse() else { continue };
+        for PlacedRecord { place: text, value } in records {
+            let Some(slot) = place(&text) else { continue };
             let digest = RecordDigest::of(&value);
-            self.ledger().both_have(slot, digest);
+            self.ledger().came(slot, digest);
             if self.holdings.digest(&slot) != Some(digest) {
                 values.push((slot, value));
             }
@@ -143,9 +153,11 @@ impl Session {
         mut changes: broadcast::Receiver<Slot>,
     ) -> Result<(), SessionError> {
         self.say_all(out).await?;
+        let mut look_again = interval_at(Instant::now() + LOOK_AGAIN_EVERY, LOOK_AGAIN_EVERY);
         loop {
             tokio::select! {
                 () = self.has_news.notified() => {}
+                _ = look_again.tick() => self.ledger().look_again(|slot| self.holdings.digest(slot)),
                 change = changes.recv() => self.on_change(change, out).await?,
             }
             sleep(GATHERED_FOR).await;
@@ -226,7 +238,10 @@ impl Session {
             let mut ledger = self.ledger();
             let Some(slot) = ledger.next_owed() else { break };
             let Some(held) = self.holdings.get(&slot) else { continue };
-            ledger.both_have(slot, held.digest);
+            if ledger.is_theirs(&slot, held.digest) {
+                continue;
+            }
+            ledger.sent(slot, held.digest);
             len += held.value.len();
             records.push(PlacedRecord { place: slot.to_string(), value: held.value.to_vec() });
         }
@@ -236,6 +251,11 @@ impl Session {
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The place that a text names. A later release has others, and claims are made in registries alone.
+fn place(text: &str) -> Option<Slot> {
+    text.parse().ok().filter(|slot: &Slot| slot.claimed().is_none())
 }
 
 async fn send(out: &mut SendStream, frame: &ChannelFrame) -> Result<(), SessionError> {

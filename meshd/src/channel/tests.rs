@@ -2,10 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use meshd_trust::SigningKey;
-use quinn::{Runtime as _, TokioRuntime};
+use quinn::udp::{RecvMeta, Transmit};
+use quinn::{AsyncUdpSocket, Runtime as _, TokioRuntime, UdpPoller};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -13,6 +17,37 @@ use super::*;
 use crate::discovery::keyspace::Slot;
 
 const DEADLINE: Duration = Duration::from_secs(20);
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A socket that loses all it is given to send, when it is told to.
+#[derive(Debug)]
+struct MutableSocket {
+    socket: Arc<dyn AsyncUdpSocket>,
+    is_mute: AtomicBool,
+}
+
+impl AsyncUdpSocket for MutableSocket {
+    fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
+        self.socket.clone().create_io_poller()
+    }
+
+    fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
+        if self.is_mute.load(Ordering::Relaxed) { Ok(()) } else { self.socket.try_send(transmit) }
+    }
+
+    fn poll_recv(
+        &self,
+        context: &mut Context<'_>,
+        buffers: &mut [io::IoSliceMut<'_>],
+        metas: &mut [RecvMeta],
+    ) -> Poll<io::Result<usize>> {
+        self.socket.poll_recv(context, buffers, metas)
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+}
 
 /// A node without anything but its channels.
 struct Node {
@@ -20,11 +55,12 @@ struct Node {
     key: meshd_wire::PublicKey,
     at: SocketAddr,
     holdings: Arc<Holdings>,
-    neighbours: watch::Sender<Arc<Neighbours>>,
+    meshes: watch::Sender<Arc<Members>>,
     complaints: mpsc::Sender<NodeId>,
     received: mpsc::Receiver<Received>,
     connected: watch::Receiver<usize>,
-    members: Admission,
+    admitted: Admission,
+    socket: Arc<MutableSocket>,
     _hub: JoinHandle<()>,
 }
 
@@ -35,25 +71,37 @@ impl Node {
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("socket");
         let at = socket.local_addr().expect("address");
         let socket = TokioRuntime.wrap_udp_socket(socket).expect("socket");
-        let members = Admission::default();
-        let endpoint = hub::endpoint(socket, &key, members.clone()).expect("endpoint");
+        let muted = Arc::new(MutableSocket { socket, is_mute: AtomicBool::new(false) });
+        let admitted = Admission::default();
+        let endpoint = hub::endpoint(muted.clone(), &key, admitted.clone()).expect("endpoint");
         let holdings = Arc::new(Holdings::default());
-        let (neighbours, watched) = watch::channel(Arc::default());
+        let (meshes, watched) = watch::channel(Arc::default());
         let (complaints, complained) = mpsc::channel(4);
         let (receiver, received) = mpsc::channel(4);
         let (counter, connected) = watch::channel(0);
-        let ends =
-            Ends { neighbours: watched, complaints: complained, received: receiver, connected: counter };
+        let ends = Ends { members: watched, complaints: complained, received: receiver, connected: counter };
         let hub = tokio::spawn(Hub::new(id, key, endpoint, Arc::clone(&holdings), ends).run());
         let key = SigningKey::from_seed(seed).public();
-        Self { id, key, at, holdings, neighbours, complaints, received, connected, members, _hub: hub }
+        Self {
+            id,
+            key,
+            at,
+            holdings,
+            meshes,
+            complaints,
+            received,
+            connected,
+            admitted,
+            socket: muted,
+            _hub: hub,
+        }
     }
 
     /// Makes these its neighbours.
     fn meet(&self, others: &[&Self]) {
-        self.members.replace(others.iter().map(|other| other.key).collect::<BTreeSet<_>>());
-        let neighbour = |other: &&Self| (other.id, Neighbour { key: other.key, addresses: vec![other.at] });
-        self.neighbours.send_replace(Arc::new(Neighbours::new(others.iter().map(neighbour).collect())));
+        self.admitted.replace(others.iter().map(|other| other.key).collect::<BTreeSet<_>>());
+        let neighbour = |other: &&Self| (other.id, Member { key: other.key, addresses: vec![other.at] });
+        self.meshes.send_replace(Arc::new(Members::new(others.iter().map(neighbour).collect())));
     }
 
     fn hold(&self, records: &[(u8, &str)]) {
@@ -154,11 +202,36 @@ async fn a_neighbour_that_starts_again_gets_a_new_channel_at_once() {
     b.meet(&[&a]);
     a.has_channels(1).await;
     // Killed: nobody says farewell.
-    b._hub.abort();
+    b.socket.is_mute.store(true, Ordering::Relaxed);
     let mut again = Node::new(2);
     again.meet(&[&a]);
     a.hold(&[(1, "news")]);
     assert_eq!(again.hears().await, (a.id, vec![value(1, "news")]));
+}
+
+#[tokio::test]
+async fn who_calls_a_node_that_does_not_let_it_in_calls_ever_more_seldom() {
+    let (a, b) = (Node::new(1), Node::new(2));
+    // b knows a, and a does not know b.
+    b.meet(&[&a]);
+    let mut connected = b.connected.clone();
+    let mut calls = 0;
+    let end = tokio::time::Instant::now() + 8 * SECOND;
+    while let Ok(Ok(())) = tokio::time::timeout_at(end, connected.changed()).await {
+        calls += u32::from(*connected.borrow_and_update() == 1);
+    }
+    // After 1 s, and then 1, 2, 4 s later with some jitter.
+    assert!((1..=4).contains(&calls), "{calls} calls in 8 s");
+}
+
+#[tokio::test]
+async fn a_claim_of_an_address_does_not_travel() {
+    let (a, mut b) = (Node::new(1), Node::new(2));
+    let claim = (Slot::Address([10, 91, 0, 5].into()), b"claim".to_vec());
+    a.holdings.replace([claim, value(1, "keys")].into_iter().collect());
+    a.meet(&[&b]);
+    b.meet(&[&a]);
+    assert_eq!(b.hears().await, (a.id, vec![value(1, "keys")]));
 }
 
 #[tokio::test]
@@ -181,5 +254,3 @@ async fn more_than_one_frame_holds_is_exchanged_whole() {
     }
     assert_eq!(heard.into_iter().collect::<Vec<_>>(), records);
 }
-
-const SECOND: Duration = Duration::from_secs(1);

@@ -15,6 +15,7 @@ use super::counters::{Counters, Reason};
 use super::delivery::{Arrival, Circumstances, Delivery, Outcome};
 use super::notes::{Stray, Wants};
 use super::outbound::Burst;
+use super::quic::QUIC_BIT;
 use super::sessions::Receiving;
 use super::shared::Shared;
 use super::snapshot::Snapshot;
@@ -298,6 +299,12 @@ impl<D: PacketDevice, S: DatagramSocket> InPath<'_, D, S> {
                 Some(_) => Reason::ControlQueueFull,
                 None => Reason::BadHandshake,
             },
+            Some([first, ..]) if first & QUIC_BIT != 0 => {
+                match self.shared.quic.hand_on(datagram, meta.source) {
+                    Ok(()) => return,
+                    Err(reason) => reason,
+                }
+            }
             Some(_) => Reason::NotTunnel,
         };
         self.shared.counters.add(reason);

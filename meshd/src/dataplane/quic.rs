@@ -24,7 +24,7 @@ pub struct QuicDatagram {
     pub bytes: Vec<u8>,
 }
 
-/// The end that the engine's thread holds.
+/// The end that the threads hold which receive.
 #[derive(Debug, Default)]
 pub(super) struct QuicInlet {
     reader: Mutex<Option<mpsc::Sender<QuicDatagram>>>,
@@ -35,10 +35,13 @@ impl QuicInlet {
     pub(super) fn hand_on(&self, bytes: &[u8], source: SocketAddr) -> Result<(), Reason> {
         let reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
         let reader = reader.as_ref().ok_or(Reason::NotTunnel)?;
-        reader.try_send(QuicDatagram { source, bytes: bytes.to_vec() }).map_err(|error| match error {
-            TrySendError::Full(_) => Reason::ChannelQueueFull,
-            TrySendError::Closed(_) => Reason::NotTunnel,
-        })
+        // A flood that finds no room costs no copy.
+        let room = reader.try_reserve().map_err(|error| match error {
+            TrySendError::Full(()) => Reason::ChannelQueueFull,
+            TrySendError::Closed(()) => Reason::NotTunnel,
+        })?;
+        room.send(QuicDatagram { source, bytes: bytes.to_vec() });
+        Ok(())
     }
 }
 

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use ipnet::IpNet;
 use meshd_wire::record::{Endpoint, NodeCert, NodePaths, OrgState, Revocations, StewardDelegation};
-use meshd_wire::{Envelope, MeshId, NodeId, OrgId, PeerBundle, Record};
+use meshd_wire::{Envelope, Kind, MeshId, NodeId, OrgId, PeerBundle, Record};
 
 /// Root of all meshes, with the version of the layout.
 const ROOT: &str = "/meshd/1";
@@ -55,10 +55,29 @@ impl Slot {
         }
     }
 
+    /// Kind of the record that stands here; none where a bundle stands.
+    fn kind(&self) -> Option<Kind> {
+        match self {
+            Self::Genesis => Some(Kind::MeshGenesis),
+            Self::Root(..) => Some(Kind::OrgRoot),
+            Self::Delegation(..) => Some(Kind::StewardDelegation),
+            Self::Revocations(_) => Some(Kind::Revocations),
+            Self::State(_) => Some(Kind::OrgState),
+            Self::Peer(_) => None,
+            Self::Paths(_) => Some(Kind::NodePaths),
+            Self::Address(_) | Self::Block(_) => Some(Kind::Endpoint),
+        }
+    }
+
     /// Whether a value is about the node or organisation of this slot. Bytes that can't be read suit every
     /// slot: to refuse them, and to say why, is for those who verify.
     pub fn suits(&self, value: &[u8]) -> bool {
         let envelope = |bytes: &[u8]| Envelope::from_bytes(bytes).ok();
+        if let Some(kind) = self.kind()
+            && envelope(value).and_then(|envelope| envelope.kind()).is_some_and(|found| found != kind)
+        {
+            return false;
+        }
         match *self {
             Self::Genesis | Self::Root(..) => true,
             Self::Delegation(org, ..) => about(envelope(value), |one: StewardDelegation| one.org == org),
@@ -210,6 +229,30 @@ mod tests {
             "s/10.91.128.0",
         ] {
             assert_eq!(keyspace.slot(format!("{}{odd}", keyspace.prefix()).as_bytes()), None, "{odd}");
+        }
+    }
+
+    #[test]
+    fn a_record_of_another_kind_suits_no_slot() {
+        let paths = NodePaths {
+            version: 1,
+            node: NodeId([2; 32]),
+            seq: 1,
+            issued_at: meshd_wire::Timestamp(0),
+            candidates: Vec::new(),
+            relays: Vec::new(),
+            nat: 0,
+            control_port: None,
+        };
+        let value = Envelope::new(&paths).to_bytes();
+        assert!(Slot::Paths(paths.node).suits(&value));
+        assert!(!Slot::Paths(NodeId([3; 32])).suits(&value));
+        let org = OrgId([1; 32]);
+        for slot in
+            [Slot::Genesis, Slot::Root(org, 1), Slot::State(org), Slot::Address([10, 91, 0, 1].into())]
+        {
+            assert!(!slot.suits(&value), "{slot}");
+            assert!(slot.suits(b"unreadable"), "{slot}");
         }
     }
 

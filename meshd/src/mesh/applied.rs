@@ -203,7 +203,7 @@ fn claimed(view: &NodeView<'_>, now: Timestamp) -> Vec<(IpAddr, u8)> {
     nets().filter(|net| !is_covered(net)).map(|net| (net.addr(), net.prefix_len())).collect()
 }
 
-fn candidates(view: &NodeView<'_>) -> Vec<SocketAddr> {
+pub(super) fn candidates(view: &NodeView<'_>) -> Vec<SocketAddr> {
     view.paths().map_or_else(Vec::new, |paths| {
         paths.candidates.iter().filter_map(|candidate| candidate.socket_addr()).collect()
     })

@@ -6,46 +6,52 @@ use std::net::SocketAddr;
 use meshd_core::Path;
 use meshd_wire::NodeId;
 
-use super::{Mesh, Source};
-use crate::channel::{Neighbour, Neighbours, Received};
+use super::Mesh;
+use super::absorb::{Found, Source};
+use super::applied::candidates;
+use crate::channel::{Member, Members, Received};
 use crate::discovery::keyspace::Slot;
 use crate::metrics::Counters;
 
 impl Mesh {
-    /// Takes in what a neighbour has sent.
-    pub fn on_neighbour(&mut self, received: Received, counters: &mut Counters) {
-        let Received { from, values } = received;
-        self.absorb(values, Source::Neighbour(from), counters);
+    /// Takes in what neighbours have sent; all that has come by now is stored at once.
+    pub fn on_neighbours(&mut self, received: Vec<Received>, counters: &mut Counters) {
+        let found = received.into_iter().flat_map(|Received { from, values }| {
+            let source = Source::Neighbour(from);
+            values.into_iter().map(move |(slot, value)| Found { slot, value, source })
+        });
+        self.absorb(found.collect(), counters);
     }
 
     /// Lets the channels follow the roster: who is a member, where it is, and what they pass on.
     pub(super) fn apply_channels(&self) {
-        self.channels.set_neighbours(self.neighbours());
-        // What is not on disk yet could be forgotten here and known elsewhere.
+        self.channels.set_members(self.other_members());
+        // What is not on disk yet could be forgotten here and known elsewhere. Of paths that does no harm.
         if !self.unsaved {
             self.channels.holdings.replace(self.holdings());
         }
     }
 
-    /// Members in force, each first where its tunnel is, then where it says it is.
-    fn neighbours(&self) -> Neighbours {
+    /// All nodes that may speak, each first where its tunnel is, then where it says it is. Also those that are cut because
+    /// nothing was heard of them or of their organisation for long: it is the channel that may bring it.
+    fn other_members(&self) -> Members {
         let proven: BTreeMap<NodeId, SocketAddr> =
             self.plane.peers().iter().filter_map(|peer| Some((peer.node, peer.endpoint?))).collect();
         let overlay = self.overlay();
-        let members = self.members.keys().filter_map(|node| {
-            let view = self.roster.node(node)?;
-            let said: Vec<SocketAddr> = view.paths().map_or_else(Vec::new, |paths| {
-                paths.candidates.iter().filter_map(|candidate| candidate.socket_addr()).collect()
-            });
+        let others = self
+            .roster
+            .nodes()
+            .filter(|view| view.id() != self.node && self.holders.of(&view.cert().transport).is_some());
+        let members = others.map(|view| {
             // A path leaves out what leads nowhere, or back into this host or the overlay.
-            let mut addresses = Path::new(&said, &overlay).initiation_targets(false);
-            if let Some(proven) = proven.get(node) {
+            let mut addresses = Path::new(&candidates(&view), &overlay).initiation_targets(false);
+            if let Some(proven) = proven.get(&view.id()) {
                 addresses.retain(|at| at != proven);
                 addresses.insert(0, *proven);
             }
-            Some((*node, Neighbour { key: view.cert().transport, addresses }))
+            (view.id(), Member { key: view.cert().transport, addresses })
         });
-        Neighbours::new(members.collect())
+        Members::new(members.collect())
     }
 
     /// Records that prove the mesh and its nodes, by their places. Claims of endpoints stay with the registries, where

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use meshd_trust::{OrgView, SigningKey};
+use meshd_trust::SigningKey;
 use meshd_wire::record::{Candidate, CandidateKind, NodePaths, StewardDelegation, VERSION};
 use meshd_wire::record::{OrgRoot, OrgState, Revocations};
 use meshd_wire::{Envelope, Kind};
@@ -83,13 +83,8 @@ impl Mesh {
             Kind::MeshGenesis => Some(Slot::Genesis),
             Kind::OrgRoot => {
                 let root: OrgRoot = envelope.record().ok()?;
-                let id = envelope.record_id(&self.membership.mesh)?;
-                // A name is not unique: two organisations may bear the same. The first root is the organisation's id.
-                let newest = |org: &OrgView<'_>| org.root() == Some(&root);
-                let org = match self.roster.orgs().find(|org| org.id().0 == id.0) {
-                    Some(first) => first.id(),
-                    None => self.roster.orgs().find(newest)?.id(),
-                };
+                // A name is not unique: two organisations may bear the same.
+                let org = self.roster.holder_of_root(&envelope.record_id(&self.membership.mesh)?)?;
                 Some(Slot::Root(org, root.root_version))
             }
             Kind::StewardDelegation => {

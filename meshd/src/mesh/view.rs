@@ -282,6 +282,7 @@ impl Mesh {
         let count = self.peer_count();
         snapshot.peers_known = count.total.into();
         snapshot.peers_connected = count.connected.into();
+        snapshot.channels = self.channels.connected() as u64;
         let up = self.links.iter().filter(|link| link.connected == Some(true)).count();
         snapshot.registries = (up as u64, self.links.len() as u64);
         snapshot.cert_left_s = self.roster.node(&self.node).map(|view| view.cert().not_after.since(now));

@@ -40,7 +40,7 @@ pub use store::RosterFileError;
 use std::collections::BTreeMap;
 
 use meshd_wire::record::{AgreementBody, MeshGenesis, NodeCert};
-use meshd_wire::{JoinToken, MeshId, NodeId, OrgId, PeerBundle, PublicKey, Timestamp};
+use meshd_wire::{JoinToken, MeshId, NodeId, OrgId, PeerBundle, PublicKey, RecordId, Timestamp};
 use minicbor::{Decode, Encode};
 
 use claims::Claims;
@@ -150,6 +150,12 @@ impl Roster {
     /// All organisations, by id.
     pub fn orgs(&self) -> impl Iterator<Item = OrgView<'_>> {
         self.orgs.keys().filter_map(|id| self.org(id))
+    }
+
+    /// The organisation that a version of a root belongs to.
+    pub fn holder_of_root(&self, root: &RecordId) -> Option<OrgId> {
+        let holds = |org: &Org| org.roots.iter().any(|held| held.id == *root);
+        self.orgs.iter().find(|(_, org)| holds(org)).map(|(id, _)| *id)
     }
 
     /// One node, whatever its standing.

@@ -6,7 +6,7 @@ pub const RECORD_BYTES_MAX: usize = 64 * 1024;
 pub const ARRAY_LEN_MAX: usize = 4096;
 /// Nesting of arrays.
 pub const DEPTH_MAX: usize = 8;
-/// Largest enrolment frame: a chain of records and a little more.
+/// Largest frame of enrolment and of control channels: a chain of records and a little more.
 pub const FRAME_BYTES_MAX: usize = 1024 * 1024;
 /// Longest name of a mesh, organisation or node, and of a label's key or value.
 pub const NAME_BYTES_MAX: usize = 63;

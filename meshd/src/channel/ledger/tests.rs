@@ -33,7 +33,7 @@ fn only_what_stands_here_is_owed() {
 #[test]
 fn what_came_from_the_other_end_does_not_go_back() {
     let mut ledger = Ledger::default();
-    ledger.both_have(slot(1), digest("theirs"));
+    ledger.came(slot(1), digest("theirs"));
     ledger.changed(slot(1), Some(digest("theirs")));
     assert_eq!(ledger.next_owed(), None);
     ledger.changed(slot(1), Some(digest("newer")));
@@ -54,8 +54,29 @@ fn what_they_have_by_now_is_owed_no_more() {
 fn what_has_come_is_asked_for_no_more() {
     let mut ledger = Ledger::default();
     ledger.they_have(slot(1), digest("new"), None);
-    ledger.both_have(slot(1), digest("new"));
+    ledger.came(slot(1), digest("new"));
     assert!(ledger.take_lacking(9).is_empty());
+}
+
+#[test]
+fn a_wish_outlives_that_something_older_is_sent() {
+    let mut ledger = Ledger::default();
+    ledger.they_have(slot(1), digest("new"), Some(digest("old")));
+    ledger.sent(slot(1), digest("old"));
+    assert!(ledger.is_theirs(&slot(1), digest("new")));
+    assert_eq!(ledger.take_lacking(9), [slot(1)]);
+}
+
+#[test]
+fn what_was_refused_is_wanted_again_and_what_was_taken_is_not() {
+    let mut ledger = Ledger::default();
+    ledger.came(slot(1), digest("refused"));
+    ledger.came(slot(2), digest("taken"));
+    ledger.sent(slot(3), digest("own"));
+    ledger.look_again(|place| {
+        (*place != slot(1)).then_some(digest(if *place == slot(2) { "taken" } else { "own" }))
+    });
+    assert_eq!(ledger.take_lacking(9), [slot(1)]);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! With whom a node has channels: everybody in a small mesh, in a large one as many as reach all others in few steps.
+//! The other members, and who of them are neighbours: everybody in a small mesh, in a large one as many as reach all others in few steps.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -10,7 +10,7 @@ const FULL_MESH_MAX: usize = 32;
 
 /// A member of the mesh.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Neighbour {
+pub struct Member {
     /// The key that it proves.
     pub key: PublicKey,
     /// Where it may be, the likeliest first.
@@ -19,17 +19,17 @@ pub struct Neighbour {
 
 /// The other members.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Neighbours {
-    members: BTreeMap<NodeId, Neighbour>,
+pub struct Members {
+    members: BTreeMap<NodeId, Member>,
 }
 
-impl Neighbours {
+impl Members {
     /// All members but this node.
-    pub fn new(members: BTreeMap<NodeId, Neighbour>) -> Self {
+    pub fn new(members: BTreeMap<NodeId, Member>) -> Self {
         Self { members }
     }
 
-    pub(super) fn get(&self, node: &NodeId) -> Option<&Neighbour> {
+    pub(super) fn get(&self, node: &NodeId) -> Option<&Member> {
         self.members.get(node)
     }
 
@@ -70,10 +70,10 @@ mod tests {
         NodeId(id)
     }
 
-    fn others(count: u16, own: u16) -> Neighbours {
+    fn others(count: u16, own: u16) -> Members {
         let member =
-            |number: u16| (id(number), Neighbour { key: PublicKey(id(number).0), addresses: Vec::new() });
-        Neighbours::new((0..count).filter(|number| *number != own).map(member).collect())
+            |number: u16| (id(number), Member { key: PublicKey(id(number).0), addresses: Vec::new() });
+        Members::new((0..count).filter(|number| *number != own).map(member).collect())
     }
 
     #[test]
