@@ -32,6 +32,7 @@ pub mod metrics;
 pub mod names;
 pub mod os;
 mod places;
+mod private_key;
 mod random;
 pub mod role;
 pub mod state_dir;

@@ -13,13 +13,11 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::config::Suites;
 use crate::generations::{Generations, GenerationsError};
+use crate::private_key::{PrivateKey, local};
 use crate::stored::{self, Stored, StoredError};
 
 /// Format of the file.
 const FORMAT: u8 = 1;
-
-/// In the place of a key that is kept elsewhere.
-const NONE: [u8; 32] = [0; 32];
 
 /// Secrets of a node, made before it is admitted.
 #[derive(Clone, Encode, Decode, Zeroize, ZeroizeOnDrop)]
@@ -29,8 +27,10 @@ pub struct NodeSecrets {
     identity: [u8; 32],
     #[cbor(n(1), with = "minicbor::bytes")]
     transport: [u8; 32],
-    #[cbor(n(2), with = "minicbor::bytes")]
-    tunnel: [u8; 32],
+    /// None once it is kept where keys rotate.
+    #[n(2)]
+    #[zeroize(skip)]
+    tunnel: PrivateKey,
     #[n(3)]
     epoch: u32,
     #[cbor(n(4), with = "minicbor::bytes")]
@@ -43,12 +43,10 @@ impl NodeSecrets {
 
     /// Makes secrets of random bytes.
     pub fn new(random: &[u8; Self::RANDOM_LEN]) -> Self {
-        let mut secrets = Self { identity: NONE, transport: NONE, tunnel: NONE, epoch: 1, external: NONE };
-        let Self { identity, transport, tunnel, external, .. } = &mut secrets;
-        for (key, bytes) in [identity, transport, tunnel, external].into_iter().zip(random.chunks_exact(32)) {
-            key.copy_from_slice(bytes);
-        }
-        secrets
+        let (parts, _) = random.as_chunks::<32>();
+        let [identity, transport, tunnel, external] = std::array::from_fn(|at| parts.get(at).unwrap_or(&[0; 32]));
+        let tunnel = PrivateKey::from_bytes(tunnel).unwrap_or_else(PrivateKey::none);
+        Self { identity: *identity, transport: *transport, tunnel, epoch: 1, external: *external }
     }
 
     /// Key that signs the node's records.
@@ -62,20 +60,18 @@ impl NodeSecrets {
     }
 
     /// The tunnel key that the node joins with, until it is kept where keys rotate.
-    pub fn first_tunnel(&self) -> Option<(Epoch, Zeroizing<[u8; 32]>)> {
-        (self.tunnel != NONE).then(|| (Epoch(self.epoch), Zeroizing::new(self.tunnel)))
+    pub fn first_tunnel(&self) -> Option<(Epoch, PrivateKey)> {
+        (!self.tunnel.is_none()).then(|| (Epoch(self.epoch), self.tunnel.clone()))
     }
 
     /// Forgets the tunnel key that the node joined with; true if there was one. Stored here it would outlive its end.
     pub fn forget_first_tunnel(&mut self) -> bool {
-        let was_there = self.tunnel != NONE;
-        self.tunnel.zeroize();
-        was_there
+        !std::mem::replace(&mut self.tunnel, PrivateKey::none()).is_none()
     }
 
     /// Key of the tunnels to plain WireGuard peers: they know no other, so it stays.
     pub fn external(&self) -> LocalKey {
-        local(&self.external)
+        local(&Zeroizing::new(self.external))
     }
 
     /// Name of the node, derived from its identity key.
@@ -92,7 +88,7 @@ impl NodeSecrets {
         seq: u64,
         now: Timestamp,
     ) -> Envelope {
-        let key = local(&self.tunnel);
+        let key = self.tunnel.local();
         let keys = NodeKeys {
             version: VERSION,
             node: self.node(),
@@ -143,10 +139,6 @@ impl NodeSecrets {
         let leave = NodeLeave { version: VERSION, node: self.node(), issued_at: now };
         meshd_trust::sign(&leave, mesh, &[&self.identity()])
     }
-}
-
-fn local(private: &[u8; 32]) -> LocalKey {
-    LocalKey::from_bytes(&Zeroizing::new(*private)).expect("any 32 bytes are a private key")
 }
 
 /// This host's membership as it is stored.

@@ -1,7 +1,6 @@
 //! The tunnel keys of this node: made, announced, used and destroyed as their rotation asks for it.
 
 mod file;
-mod private;
 mod table;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -19,13 +18,13 @@ use meshd_wire::record::{EpochKey, NodeKeys, VERSION};
 use meshd_wire::{NodeId, PublicKey, Timestamp};
 
 use self::file::KeysFile;
-use self::private::PrivateKey;
 use super::Mesh;
 use crate::clock::{self, boot};
 use crate::dataplane::{OwnKey, OwnKeys, TunnelUse};
 use crate::generations::GenerationsError;
 use crate::membership::NodeSecrets;
 use crate::metrics::Counters;
+use crate::private_key::PrivateKey;
 use crate::random;
 use crate::stored::StoredError;
 
@@ -85,9 +84,7 @@ impl KeyRotation {
                 let seq = published.map_or(0, |keys| keys.seq);
                 let epoch = published.map_or(FIRST, |keys| Epoch(keys.cur.epoch));
                 let epoch_max = published.map_or(epoch, highest);
-                let first = secrets.first_tunnel();
-                let first = first.and_then(|(epoch, key)| Some((epoch, PrivateKey::from_bytes(&*key)?)));
-                let private = PrivateKeys::from_iter(first);
+                let private = PrivateKeys::from_iter(secrets.first_tunnel());
                 let progress = Progress { epoch_max, ..Progress::first(epoch, since.0, seq) };
                 file.store(&progress, &private)?;
                 (progress, private)
@@ -123,7 +120,7 @@ impl KeyRotation {
 
     /// Whether a private key is there, and is the one that was published under its number.
     fn is_whole(&self, epoch: Epoch, published: Option<&NodeKeys>) -> bool {
-        let Some(own) = self.private.get(&epoch).and_then(PrivateKey::local) else {
+        let Some(own) = self.private.get(&epoch).map(PrivateKey::local) else {
             return false;
         };
         let published = published.and_then(|keys| keys.all().find(|key| key.epoch == epoch.0));
@@ -156,7 +153,7 @@ impl KeyRotation {
     pub fn own_keys(&self) -> Option<OwnKeys> {
         let OwnEpochs { older, newer } = self.machine.own_epochs();
         let own = |(epoch, usage): (Epoch, Use)| {
-            let key = self.private.get(&epoch)?.local()?;
+            let key = self.private.get(&epoch)?.local();
             Some(OwnKey { epoch, key, usage })
         };
         // The one that peers know best may be lost.
@@ -225,7 +222,7 @@ impl KeyRotation {
     }
 
     fn public(&self, key: KeySince) -> Option<EpochKey> {
-        let private = self.private.get(&key.epoch)?.local()?;
+        let private = self.private.get(&key.epoch)?.local();
         Some(EpochKey { epoch: key.epoch.0, key: PublicKey(private.public()), since: Timestamp(key.since) })
     }
 }

@@ -7,8 +7,8 @@ use meshd_wire::NodeId;
 use minicbor::{Decode, Encode};
 
 use super::PrivateKeys;
-use super::private::PrivateKey;
 use crate::generations::{Generations, GenerationsError};
+use crate::private_key::PrivateKey;
 use crate::stored::{self, Stored, StoredError};
 
 /// Format of the file.

@@ -12,21 +12,31 @@ use crate::random;
 
 /// Shared, because each move of the bytes themselves would leave a copy behind.
 #[derive(Clone, PartialEq, Eq)]
-pub(super) struct PrivateKey(Arc<Zeroizing<[u8; 32]>>);
+pub struct PrivateKey(Arc<Zeroizing<[u8; 32]>>);
 
 impl PrivateKey {
     /// A fresh key; none if the system gives no random bytes.
-    pub(super) fn random() -> Option<Self> {
+    pub fn random() -> Option<Self> {
         Self::filled(random::fill)
     }
 
     /// The same key at a place of its own.
-    pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         Self::filled(|key| {
             let fits = bytes.len() == key.len();
             key.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
             fits
         })
+    }
+
+    /// In the place of a key that is kept elsewhere.
+    pub fn none() -> Self {
+        Self(Arc::default())
+    }
+
+    /// Whether there is no key.
+    pub fn is_none(&self) -> bool {
+        self.0.iter().all(|byte| *byte == 0)
     }
 
     fn filled(fill: impl FnOnce(&mut [u8; 32]) -> bool) -> Option<Self> {
@@ -35,9 +45,14 @@ impl PrivateKey {
     }
 
     /// The key as the tunnels take it.
-    pub(super) fn local(&self) -> Option<LocalKey> {
-        LocalKey::from_bytes(&self.0).ok()
+    pub fn local(&self) -> LocalKey {
+        local(&self.0)
     }
+}
+
+/// A key as the tunnels take it.
+pub fn local(private: &Zeroizing<[u8; 32]>) -> LocalKey {
+    LocalKey::from_bytes(private).expect("any 32 bytes are a private key")
 }
 
 impl<C> Encode<C> for PrivateKey {
