@@ -217,6 +217,9 @@ impl Daemon {
         if let Some(errand) = mesh.on_tick(&mut self.counters) {
             errand::start(mesh, errand, self.inlets.messages.clone());
         }
+        for call in mesh.cosign_calls() {
+            errand::cosign(mesh, call, self.inlets.messages.clone());
+        }
     }
 
     fn on_addresses(&mut self) {

@@ -7,6 +7,7 @@ mod absorb;
 mod applied;
 mod claims;
 mod clock_floor;
+mod cosigners;
 mod desk;
 mod duties;
 mod endpoints;
@@ -52,6 +53,7 @@ use crate::tls::Admission;
 
 use absorb::Found;
 use clock_floor::ClockFloor;
+use cosigners::Cosigners;
 use endpoints::Endpoints;
 use external::ExternalsFile;
 use key_log::KeyLog;
@@ -62,6 +64,7 @@ use rotation::KeyRotation;
 pub use applied::MemberView;
 pub use claims::OwnClaims;
 pub use clock_floor::forget_clock_floor;
+pub use cosigners::CosignCall;
 pub use duties::{Errand, Help, RenewalRequest};
 pub use entry::{Entry, Founding, forget_founding};
 pub use external::{Newcomer, Wanted, claim_error, forget_externals};
@@ -141,6 +144,7 @@ pub struct Mesh {
     endpoints: Endpoints,
     rotation: KeyRotation,
     key_log: KeyLog,
+    cosigners: Cosigners,
 }
 
 impl Mesh {

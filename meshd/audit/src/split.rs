@@ -1,6 +1,6 @@
 //! Views of one log held against each other: two notes that exclude each other are evidence.
 
-use meshd_trust::log::{Frontier, Note, TILE_WIDTH, TileAddress, TreeHash, TreeHead};
+use meshd_trust::log::{self, Frontier, TILE_WIDTH, TileAddress, TreeHash, TreeHead};
 use meshd_wire::OrgId;
 
 use crate::chain::Chain;
@@ -17,7 +17,7 @@ pub struct Evidence {
     pub one: TreeHead,
     /// Head of the other, as large or larger.
     pub other: TreeHead,
-    notes: [Note; 2],
+    notes: log::Evidence,
 }
 
 /// A believed note of a log, and where it came from.
@@ -40,14 +40,9 @@ pub struct SplitView {
 }
 
 impl Evidence {
-    /// The file that shows it to others: a line, and both notes after their lengths.
+    /// The file that shows it to others.
     pub fn to_text(&self) -> String {
-        let mut text = String::from("meshd-evidence 1\n");
-        for note in &self.notes {
-            let note = note.to_string();
-            text.push_str(&format!("note {}\n{note}", note.len()));
-        }
-        text
+        self.notes.to_string()
     }
 }
 
@@ -113,7 +108,7 @@ pub fn compare(held: &[Held], sources: &[&dyn Files]) -> Result<SplitView, Files
 }
 
 fn evidence(one: &Held, other: &Held) -> Evidence {
-    let notes = [one.believed.note.clone(), other.believed.note.clone()];
+    let notes = log::Evidence { notes: [one.believed.note.clone(), other.believed.note.clone()] };
     Evidence { org: one.org, one: one.head(), other: other.head(), notes }
 }
 

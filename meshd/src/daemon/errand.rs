@@ -18,7 +18,8 @@ use crate::control::Answer;
 use crate::dataplane::PingError;
 use crate::enrol::{self, JoinError, StewardCallError};
 use crate::membership::NodeSecrets;
-use crate::mesh::{Errand, Help, Mesh, Newcomer, RenewalRequest, refuse_conflicts};
+use crate::mesh::{CosignCall, Errand, Help, Mesh, Newcomer, RenewalRequest, refuse_conflicts};
+use crate::role::steward::CosignAsk;
 use crate::tls::RawKey;
 
 /// Joins with a token.
@@ -128,6 +129,23 @@ pub fn log(mesh: &Mesh, statements: Vec<KeyStatement>, messages: mpsc::Sender<Me
             tracing::warn!(error = crate::chain::of(&error), "no steward logged the keys of this node");
         });
         say(&messages, Message::Logged { node, logged: logged.ok() }).await;
+    });
+}
+
+/// Shows a witness the newest checkpoint of this steward's log.
+pub fn cosign(mesh: &Mesh, call: CosignCall, messages: mpsc::Sender<Message>) {
+    let (key, node) = (RawKey::from_seed(&mesh.membership.secrets.transport().seed()), mesh.node);
+    let CosignCall { witness, at, server, ask: CosignAsk { request, note } } = call;
+    tokio::spawn(async move {
+        let result = match key {
+            Ok(key) => enrol::cosign(&at, &key, |key| *key == server, request).await,
+            Err(_) => Err(StewardCallError::NoSteward),
+        };
+        let answer = result.map_err(|error| {
+            let error = crate::chain::of(&error);
+            tracing::warn!(org = witness.short(), error, "the audit log is not cosigned");
+        });
+        say(&messages, Message::Cosigned { node, witness, asked: note, answer: answer.ok() }).await;
     });
 }
 

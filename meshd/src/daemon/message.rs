@@ -4,12 +4,13 @@ use ipnet::IpNet;
 use meshd_api::{AddExternalReply, LeaveReply, MemberReply};
 use meshd_core::pool::Claimed as ClaimedNet;
 use meshd_trust::Refusal;
+use meshd_trust::log::Note;
 use meshd_wire::enrol::{LoggedLeaf, Refused};
-use meshd_wire::{NodeId, TokenId};
+use meshd_wire::{NodeId, OrgId, TokenId};
 use tokio::sync::oneshot;
 
 use crate::control::Answer;
-use crate::enrol::{Claimed, JoinError, Joined, StewardCallError};
+use crate::enrol::{Claimed, CosignAnswer, JoinError, Joined, StewardCallError};
 use crate::membership::NodeSecrets;
 use crate::mesh::{Errand, Help, Newcomer};
 
@@ -63,6 +64,17 @@ pub enum Message {
         node: NodeId,
         /// What it has logged, or why not; none when no steward answered.
         logged: Option<Vec<Result<LoggedLeaf, Refused>>>,
+    },
+    /// A witness has answered, or was not reached.
+    Cosigned {
+        /// Node that asked: this host may have left that mesh meanwhile.
+        node: NodeId,
+        /// Organisation of the witness.
+        witness: OrgId,
+        /// The checkpoint it was shown.
+        asked: Note,
+        /// What it answered; none when it was not reached, or refused.
+        answer: Option<CosignAnswer>,
     },
     /// A claimant has read values in a registry.
     Learn {

@@ -170,7 +170,9 @@ impl Claimed {
             EnrolReply::Chain { .. }
             | EnrolReply::Admitted { .. }
             | EnrolReply::Done
-            | EnrolReply::Logged { .. } => Err(StewardCallError::OutOfTurn),
+            | EnrolReply::Logged { .. }
+            | EnrolReply::Cosigned { .. }
+            | EnrolReply::Witnessed { .. } => Err(StewardCallError::OutOfTurn),
         }
     }
 }
@@ -236,7 +238,9 @@ async fn attempt_join(
             EnrolReply::Chain { .. }
             | EnrolReply::Done
             | EnrolReply::Claimed { .. }
-            | EnrolReply::Logged { .. } => return Err(JoinError::OutOfTurn),
+            | EnrolReply::Logged { .. }
+            | EnrolReply::Cosigned { .. }
+            | EnrolReply::Witnessed { .. } => return Err(JoinError::OutOfTurn),
         };
     let arrived_at = now();
     roster.accept_all(&envelopes(records), arrived_at);
@@ -268,7 +272,9 @@ async fn prove_steward(
         EnrolReply::Admitted { .. }
         | EnrolReply::Done
         | EnrolReply::Claimed { .. }
-        | EnrolReply::Logged { .. } => return Err(JoinError::OutOfTurn),
+        | EnrolReply::Logged { .. }
+        | EnrolReply::Cosigned { .. }
+        | EnrolReply::Witnessed { .. } => return Err(JoinError::OutOfTurn),
     };
     let own_now = now();
     let mut roster = Roster::new(token.mesh, Floor::from(token));
@@ -301,7 +307,9 @@ pub async fn renew(
         | EnrolReply::Refused { .. }
         | EnrolReply::Done
         | EnrolReply::Claimed { .. }
-        | EnrolReply::Logged { .. } => Err(StewardCallError::OutOfTurn),
+        | EnrolReply::Logged { .. }
+        | EnrolReply::Cosigned { .. }
+        | EnrolReply::Witnessed { .. } => Err(StewardCallError::OutOfTurn),
     }
 }
 
@@ -336,10 +344,40 @@ pub async fn log(
             EnrolReply::Chain { .. }
             | EnrolReply::Admitted { .. }
             | EnrolReply::Done
-            | EnrolReply::Claimed { .. } => return Err(StewardCallError::OutOfTurn),
+            | EnrolReply::Claimed { .. }
+            | EnrolReply::Cosigned { .. }
+            | EnrolReply::Witnessed { .. } => return Err(StewardCallError::OutOfTurn),
         }
     }
     Ok(answers)
+}
+
+/// What a witness answers; the caller judges it.
+#[derive(Debug)]
+pub enum CosignAnswer {
+    /// Its signature line.
+    Cosigned(Vec<u8>),
+    /// The checkpoint that it cosigned last; empty if none.
+    Witnessed(Vec<u8>),
+}
+
+/// Asks the steward of another organisation to cosign a checkpoint.
+pub async fn cosign(
+    at: &[SocketAddr],
+    key: &RawKey,
+    is_steward: impl Fn(&PublicKey) -> bool,
+    request: Vec<u8>,
+) -> Result<CosignAnswer, StewardCallError> {
+    match ask(at, key, is_steward, &EnrolRequest::Cosign { request }).await? {
+        EnrolReply::Cosigned { signature } => Ok(CosignAnswer::Cosigned(signature)),
+        EnrolReply::Witnessed { checkpoint } => Ok(CosignAnswer::Witnessed(checkpoint)),
+        EnrolReply::Chain { .. }
+        | EnrolReply::Admitted { .. }
+        | EnrolReply::Refused { .. }
+        | EnrolReply::Done
+        | EnrolReply::Claimed { .. }
+        | EnrolReply::Logged { .. } => Err(StewardCallError::OutOfTurn),
+    }
 }
 
 /// Says farewell; `leave` is the envelope of a NodeLeave.
@@ -365,7 +403,9 @@ pub async fn refresh(
         | EnrolReply::Refused { .. }
         | EnrolReply::Done
         | EnrolReply::Claimed { .. }
-        | EnrolReply::Logged { .. } => Err(StewardCallError::OutOfTurn),
+        | EnrolReply::Logged { .. }
+        | EnrolReply::Cosigned { .. }
+        | EnrolReply::Witnessed { .. } => Err(StewardCallError::OutOfTurn),
     }
 }
 
@@ -387,7 +427,9 @@ fn done(reply: EnrolReply) -> Result<(), StewardCallError> {
         | EnrolReply::Admitted { .. }
         | EnrolReply::Refused { .. }
         | EnrolReply::Claimed { .. }
-        | EnrolReply::Logged { .. } => Err(StewardCallError::OutOfTurn),
+        | EnrolReply::Logged { .. }
+        | EnrolReply::Cosigned { .. }
+        | EnrolReply::Witnessed { .. } => Err(StewardCallError::OutOfTurn),
     }
 }
 

@@ -282,7 +282,9 @@ pub fn declined(reply: &EnrolReply) -> ApiError {
         | EnrolReply::Admitted { .. }
         | EnrolReply::Done
         | EnrolReply::Claimed { .. }
-        | EnrolReply::Logged { .. } => {
+        | EnrolReply::Logged { .. }
+        | EnrolReply::Cosigned { .. }
+        | EnrolReply::Witnessed { .. } => {
             ApiError::new(ErrorCode::Internal, "the steward answered something else than was asked")
         }
     }
@@ -352,5 +354,7 @@ pub(super) fn outcome(request: &EnrolRequest, answer: &EnrolReply) -> &'static s
         (EnrolRequest::Introduce { .. }, _) => "introduced",
         (EnrolRequest::Claim { .. }, _) => "claimed",
         (EnrolRequest::Log { .. }, _) => "logged",
+        (EnrolRequest::Cosign { .. }, EnrolReply::Witnessed { .. }) => "witnessed-before",
+        (EnrolRequest::Cosign { .. }, _) => "cosigned",
     }
 }

@@ -261,6 +261,8 @@ fn answer(reply: EnrolReply) -> Option<Result<LoggedLeaf, Refused>> {
         EnrolReply::Chain { .. }
         | EnrolReply::Admitted { .. }
         | EnrolReply::Done
-        | EnrolReply::Claimed { .. } => None,
+        | EnrolReply::Claimed { .. }
+        | EnrolReply::Cosigned { .. }
+        | EnrolReply::Witnessed { .. } => None,
     }
 }

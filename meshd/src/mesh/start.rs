@@ -17,6 +17,7 @@ use tokio::sync::{broadcast, mpsc, watch};
 
 use super::claims::OwnClaims;
 use super::clock_floor::ClockFloor;
+use super::cosigners::Cosigners;
 use super::duties::Duties;
 use super::endpoints::Endpoints;
 use super::entry::{Entry, open_steward};
@@ -185,6 +186,7 @@ impl Mesh {
             claims,
             rotation,
             key_log: KeyLog::default(),
+            cosigners: Cosigners::default(),
         };
         mesh.clock_floor.reserve(boot());
         mesh.hear_the_time();

@@ -210,6 +210,19 @@ impl Mesh {
                 }
             }
         }
+        for (org, missing_s) in self.missing_cosigners() {
+            let message = format!("organisation {org} has not cosigned the audit log for {missing_s} s");
+            warn(
+                "log-not-cosigned",
+                message,
+                Some("look after its steward, and whether this host reaches it"),
+            );
+        }
+        for org in self.convicted_orgs() {
+            let message = format!("the audit log of organisation {org} shows two faces");
+            let hint = "`meshctl audit split-view` shows both: the evidence is in steward/evidence";
+            warn("log-forked", message, Some(hint));
+        }
         for fault in self.naming.faults() {
             let message = format!("names can't be asked for at {}: {}", fault.at, fault.why);
             let hint = "keep other DNS servers off this address, or set `dns.serve` to false";

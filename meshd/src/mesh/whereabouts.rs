@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use meshd_core::Path;
-use meshd_wire::NodeId;
+use meshd_wire::{NodeId, OrgId};
 
 use super::Mesh;
 
@@ -19,13 +19,19 @@ impl Mesh {
         self.whereabouts.among(named)
     }
 
-    /// Control ports of members in force: first where the tunnel proves the host to be, then where it says it is.
+    /// Control ports of members in force, of all organisations.
     pub(super) fn control_hosts(&self) -> Vec<SocketAddr> {
+        self.control_hosts_of(|_| true)
+    }
+
+    /// Control ports of members in force of some organisations: first where the tunnel proves the host to be, then where it says it is.
+    pub(super) fn control_hosts_of(&self, is_meant: impl Fn(&OrgId) -> bool) -> Vec<SocketAddr> {
         let proven: BTreeMap<NodeId, IpAddr> =
             self.plane.peers().iter().filter_map(|peer| Some((peer.node, peer.endpoint?.ip()))).collect();
         let overlay = self.overlay();
         let mut all = Vec::new();
-        for view in self.roster.nodes().filter(|view| self.member(&view.id()).is_some()) {
+        let meant = self.roster.nodes().filter(|view| is_meant(&view.cert().org));
+        for view in meant.filter(|view| self.member(&view.id()).is_some()) {
             let Some(paths) = view.paths() else { continue };
             let Some(port) = paths.control_port else { continue };
             let candidates: Vec<SocketAddr> =

@@ -6,6 +6,7 @@
 
 mod admission;
 mod book;
+mod cosigners;
 mod decide;
 mod entry;
 mod external;
@@ -18,6 +19,7 @@ mod log;
 mod logging;
 #[cfg(test)]
 mod tests;
+mod witness;
 
 use std::collections::HashMap;
 use std::fs::DirBuilder;
@@ -37,15 +39,18 @@ use meshd_wire::{Envelope, JoinToken, Kind, LeafKind, MeshId, NodeId, OrgId, Pub
 use zeroize::Zeroizing;
 
 use self::book::Book;
+use self::cosigners::Cosigners;
 use self::decide::DAY_S;
 use self::entry::{Station, Token};
-use self::log::{Log, LogError};
+use self::log::Log;
 use crate::generations::GenerationsError;
 use crate::stored::StoredError;
 use crate::tls::{RawKey, TlsSetupError};
 
 pub use self::book::BookError;
+pub use self::cosigners::{CosignAsk, NotCosigned};
 pub use self::keys::StewardSeeds;
+pub use self::log::LogError;
 pub use self::logging::{KeyCall, is_said_by};
 
 /// Age at which the organisation's state is signed anew.
@@ -176,6 +181,7 @@ pub struct Steward {
     swept_at: Timestamp,
     /// How much each node may log.
     quotas: HashMap<NodeId, TokenBucket>,
+    cosigners: Cosigners,
 }
 
 impl Steward {
@@ -204,9 +210,21 @@ impl Steward {
     fn new(dir: &Path, seeds: StewardSeeds, book: Book, station: Option<Station>) -> Self {
         let (registries, stewards) = (Vec::new(), Vec::new());
         let dir = dir.to_owned();
-        let (log, roster, swept_at, quotas) = (None, None, Timestamp(0), HashMap::new());
-        let mut this =
-            Self { dir, seeds, book, station, log, roster, registries, stewards, swept_at, quotas };
+        let (log, roster, swept_at) = (None, None, Timestamp(0));
+        let (quotas, cosigners) = (HashMap::new(), Cosigners::default());
+        let mut this = Self {
+            dir,
+            seeds,
+            book,
+            station,
+            log,
+            roster,
+            registries,
+            stewards,
+            swept_at,
+            quotas,
+            cosigners,
+        };
         this.open_log();
         this
     }
@@ -345,6 +363,7 @@ impl Steward {
                 let reply = replies.pop().ok_or(Declined::Refused(Refused::Unavailable));
                 reply.map(Answer::silent)
             }
+            EnrolRequest::Cosign { request } => self.cosign(request, now),
         };
         self.settle(answered)
     }

@@ -6,14 +6,17 @@
 //! auditor feeds all heads and leaves to an [`Audit`], which says what is wrong as [`Finding`]s.
 //!
 //! A head travels as a [`Checkpoint`] in a signed [`Note`], with the cosignatures of the other organisations' stewards,
-//! and is believed by [`CheckpointKeys`]. A [`LogProof`] is all that a node needs beside a record.
+//! and is believed by [`CheckpointKeys`]. A [`LogProof`] is all that a node needs beside a record. A log asks its witnesses
+//! with a [`CosignRequest`]; one that has seen two faces of a log writes [`Evidence`].
 //!
 //! Nothing here believes a tile: a proof made from a damaged one does not verify.
 
 mod audit;
 mod checkpoint;
+mod cosign_request;
 mod edge;
 mod entries;
+mod evidence;
 mod finding;
 mod frontier;
 mod hash;
@@ -28,8 +31,10 @@ pub use audit::{Audit, AuditTerms, Beside};
 pub use checkpoint::{
     Checkpoint, CheckpointError, CheckpointKeys, CheckpointRefusal, LogOrigin, VerifiedCheckpoint,
 };
+pub use cosign_request::{COSIGN_REQUEST_BYTES_MAX, CosignRequest, CosignRequestError};
 pub use edge::Edge;
 pub use entries::{ENTRIES_BYTES_MAX, EntriesError, read_entries, write_entries};
+pub use evidence::{EVIDENCE_BYTES_MAX, Evidence, EvidenceError};
 pub use finding::{Finding, RecordFault, Severity};
 pub use frontier::{Frontier, SIZE_MAX, TreeHead};
 pub use hash::{ParseHashError, TreeHash};

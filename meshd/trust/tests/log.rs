@@ -18,3 +18,5 @@ mod proof;
 mod tiles;
 #[path = "log/vectors.rs"]
 mod vectors;
+#[path = "log/witness.rs"]
+mod witness;

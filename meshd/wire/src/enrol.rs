@@ -1,5 +1,5 @@
 //! Frames between a node and a steward: fetch the chain of trust, enrol, renew, claim, leave, hand over
-//! records, log.
+//! records, log; and between two stewards: cosign.
 
 use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
@@ -67,6 +67,13 @@ pub enum EnrolRequest {
         /// What it shall say.
         #[n(0)]
         statement: KeyStatement,
+    },
+    /// Asks the steward of another organisation to cosign a checkpoint.
+    #[n(7)]
+    Cosign {
+        /// What a witness is asked (docs/audit.md).
+        #[cbor(n(0), with = "minicbor::bytes")]
+        request: Vec<u8>,
     },
 }
 
@@ -219,6 +226,20 @@ pub enum EnrolReply {
         /// The leaf and its proof.
         #[n(0)]
         leaf: LoggedLeaf,
+    },
+    /// The witness has cosigned.
+    #[n(6)]
+    Cosigned {
+        /// Its signature line, without a newline.
+        #[cbor(n(0), with = "minicbor::bytes")]
+        signature: Vec<u8>,
+    },
+    /// The witness has cosigned another tree than the request goes on from.
+    #[n(7)]
+    Witnessed {
+        /// The checkpoint that it cosigned last; empty if none of this log.
+        #[cbor(n(0), with = "minicbor::bytes")]
+        checkpoint: Vec<u8>,
     },
 }
 

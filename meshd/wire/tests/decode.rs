@@ -717,6 +717,7 @@ fn enrol_request() -> impl Strategy<Value = EnrolRequest> {
             records: records.into_iter().map(Into::into).collect()
         }),
         blob().prop_map(|claim| EnrolRequest::Claim { claim }),
+        blob().prop_map(|request| EnrolRequest::Cosign { request }),
     ]
 }
 
@@ -750,6 +751,8 @@ fn enrol_reply() -> impl Strategy<Value = EnrolReply> {
         ),
         Just(EnrolReply::Refused { why: Refused::NameTaken }),
         Just(EnrolReply::Done),
+        blob().prop_map(|signature| EnrolReply::Cosigned { signature }),
+        blob().prop_map(|checkpoint| EnrolReply::Witnessed { checkpoint }),
         (blob(), vec(external, 0..3)).prop_map(|(cert, externals)| EnrolReply::Claimed { cert, externals }),
     ]
 }

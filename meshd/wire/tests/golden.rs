@@ -418,6 +418,7 @@ fn enrol_requests_have_their_bytes() {
         (EnrolRequest::Leave { leave: vec![6] }, "82034106"),
         (EnrolRequest::Introduce { records: vec![vec![7].into(), vec![8].into()] }, "82048241074108"),
         (EnrolRequest::Claim { claim: vec![9] }, "82054109"),
+        (EnrolRequest::Cosign { request: vec![9] }, "82074109"),
     ];
     for (request, hex) in requests {
         assert_bytes(&request.to_bytes(), hex);
@@ -449,6 +450,8 @@ fn enrol_replies_have_their_bytes() {
         ),
         (EnrolReply::Refused { why: Refused::TokenUsed }, "820203"),
         (EnrolReply::Done, "8103"),
+        (EnrolReply::Cosigned { signature: vec![9] }, "82064109"),
+        (EnrolReply::Witnessed { checkpoint: vec![] }, "820740"),
         (
             EnrolReply::Claimed {
                 cert: vec![1],

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use meshd_api::{Body, Exit};
 use meshd_audit::{Bundle, Chain, Files, Held, Verdict, compare, gather};
-use meshd_trust::log::NOTE_BYTES_MAX;
+use meshd_trust::log::{EVIDENCE_BYTES_MAX, Evidence};
 use meshd_wire::{MeshId, OrgId};
 use serde::{Deserialize, Serialize};
 
@@ -22,7 +22,7 @@ use crate::output::Form;
 /// Bundles and directories bring the keys and the leaves; single checkpoints may come from anybody.
 #[derive(Debug, Args)]
 pub struct SplitView {
-    /// Bundles, directories of logs, and files with a checkpoint.
+    /// Bundles, directories of logs, and files with a checkpoint or with evidence.
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     /// Id of the mesh as you know it; without it, that of the first bundle or directory is taken.
@@ -91,12 +91,12 @@ impl SplitView {
         };
         let mut held = Vec::new();
         for path in notes {
-            let bytes = log_dir::bounded(path, NOTE_BYTES_MAX as u64).map_err(|error| {
-                Failure::new(Exit::Failed, format!("can't read {}", path.display())).because(&error)
-            })?;
-            match views.iter().find_map(|view| Held::of_note(&bytes, &view.chain)) {
-                Some(one) => held.push(one),
-                None => compared.unsigned.push(path.clone()),
+            for note in notes_of(path)? {
+                match views.iter().find_map(|view| Held::of_note(&note, &view.chain)) {
+                    Some(one) => held.push(one),
+                    None if compared.unsigned.last() == Some(path) => {}
+                    None => compared.unsigned.push(path.clone()),
+                }
             }
         }
         self.compare(&views, held, &mut compared)?;
@@ -159,6 +159,18 @@ impl SplitView {
     }
 }
 
+/// The checkpoints in a file: one, or the two of evidence.
+fn notes_of(path: &Path) -> Result<Vec<Vec<u8>>, Failure> {
+    let unreadable = || Failure::new(Exit::Failed, format!("can't read {}", path.display()));
+    let bytes =
+        log_dir::bounded(path, EVIDENCE_BYTES_MAX as u64).map_err(|error| unreadable().because(&error))?;
+    if !Evidence::is_meant(&bytes) {
+        return Ok(vec![bytes]);
+    }
+    let evidence = Evidence::from_bytes(&bytes).map_err(|error| unreadable().because(&error))?;
+    Ok(evidence.notes.iter().map(|note| note.to_string().into_bytes()).collect())
+}
+
 /// Opens a bundle or a directory; none for any other file.
 fn open(path: &Path, mesh: Option<MeshId>) -> Result<Option<View>, Failure> {
     let is_dir = fs::metadata(path)
@@ -171,8 +183,8 @@ fn open(path: &Path, mesh: Option<MeshId>) -> Result<Option<View>, Failure> {
         return Ok(Some(View { path: path.to_owned(), chain, logs: vec![(org, Log::Dir(files))] }));
     }
     let bytes = read_bundle(path)?;
-    // A checkpoint begins with the name of its log, a bundle with its manifest.
-    if bytes.starts_with(b"meshd/") {
+    // A checkpoint begins with the name of its log, evidence with its first line, a bundle with its manifest.
+    if bytes.starts_with(b"meshd/") || Evidence::is_meant(&bytes) {
         return Ok(None);
     }
     let shown = path.display().to_string();

@@ -168,6 +168,24 @@ fn rules() -> Vec<Fixture> {
             mesh.now += 601;
             of("unwitnessed", &mesh, 2, &["UNWITNESSED"])
         },
+        {
+            let mut mesh = Mesh::lived(3, 0);
+            mesh.renew(0);
+            mesh.checkpoint_by(0, &[1]);
+            mesh.now += 601;
+            of("unwitnessed-by-one-of-two", &mesh, 2, &["UNWITNESSED"])
+        },
+        {
+            let mut mesh = Mesh::lived(2, 0);
+            mesh.renew(0);
+            mesh.checkpoint_of(0, false);
+            mesh.now += 200;
+            mesh.renew(0);
+            mesh.checkpoint();
+            // What is cosigned later covers what was signed before.
+            mesh.now += 601;
+            of("witnessed-later", &mesh, 0, &[])
+        },
     ]
 }
 
@@ -266,6 +284,14 @@ fn changed() -> Vec<Fixture> {
             let checkpoint: Checkpoint = note.text().parse().expect("a checkpoint");
             let stranger = checkpoint.cosign(org.id, &foreign, meshd_wire::Timestamp(mesh.now));
             note.add(stranger).expect("room");
+            files.insert(file("checkpoint"), note.to_string().into_bytes());
+        }),
+        make("cosignature-forged", 3, &["CHECKPOINT"], &|files| {
+            // In the name and number of the witness's key, but over something else.
+            let at = meshd_wire::Timestamp(mesh.now);
+            let cosignature = other_tree.cosign(mesh.orgs[1].id, &mesh.orgs[1].witness, at);
+            let mut note = meshd_trust::log::Note::from_bytes(&files[&file("checkpoint")]).expect("a note");
+            note.add(cosignature).expect("room");
             files.insert(file("checkpoint"), note.to_string().into_bytes());
         }),
         make("authority-changed", 3, &["AUTHORITY", "CHECKPOINT", "SIGNER", "UNWITNESSED"], &|files| {

@@ -342,8 +342,15 @@ impl Mesh {
     }
 
     pub fn checkpoint_of(&mut self, org: usize, is_witnessed: bool) {
+        let others = 0..self.orgs.len();
+        let others: Vec<usize> = others.filter(|other| is_witnessed && *other != org).collect();
+        self.checkpoint_by(org, &others);
+    }
+
+    /// Signs the tree of an organisation and has some others cosign it.
+    pub fn checkpoint_by(&mut self, org: usize, others: &[usize]) {
         let witnesses: Vec<(OrgId, SigningKey)> =
-            self.orgs.iter().map(|other| (other.id, other.witness.clone())).collect();
+            others.iter().map(|other| (self.orgs[*other].id, self.orgs[*other].witness.clone())).collect();
         let (mesh, now) = (self.id, Timestamp(self.now));
         let owner = &mut self.orgs[org];
         let checkpoint = Checkpoint {
@@ -351,7 +358,7 @@ impl Mesh {
             head: edge(&owner.leaf_bytes()).0.head(),
         };
         let mut note = checkpoint.sign(&owner.log);
-        for (other, key) in witnesses.iter().filter(|(other, _)| is_witnessed && *other != owner.id) {
+        for (other, key) in &witnesses {
             note.add(checkpoint.cosign(*other, key, now)).expect("room");
         }
         // The first one of a size says when its leaves were seen.

@@ -25,46 +25,92 @@ pub(crate) struct Home {
     pub(crate) steward: Steward,
     pub(crate) mesh: MeshId,
     pub(crate) org: OrgId,
-    tokens: u64,
+    pub(crate) tokens: u64,
+}
+
+/// Founds one mesh of some organisations with prefixes of this length; `seed` makes meshes differ.
+fn found(seed: u8, names: &[&str], prefix_len: u8) -> Vec<Home> {
+    let mut stewards: Vec<(TempDir, Steward, SigningKey)> = Vec::new();
+    for number in (0..).take(names.len()) {
+        let dir = tempfile::tempdir().expect("directory");
+        let mut random = [seed; 128];
+        for (at, byte) in random.iter_mut().enumerate() {
+            *byte ^= at as u8 ^ (number << 7);
+        }
+        let steward =
+            Steward::create(&dir.path().join("steward"), StewardSeeds::new(&random)).expect("steward");
+        stewards.push((dir, steward, SigningKey::from_seed([seed ^ 0x55 ^ number; 32])));
+    }
+    let roots: Vec<(OrgId, Envelope)> = names
+        .iter()
+        .zip(&stewards)
+        .map(|(name, (_, _, root))| founding::org_root(name, &[root], 1, NOW).expect("root"))
+        .collect();
+    let founder = |((org, _), number): (&(OrgId, Envelope), u8)| Founder {
+        org: *org,
+        prefix4: Prefix::v4(Ipv4Addr::new(10, 91 + number, 0, 0), prefix_len),
+        subnet6: 1 + u16::from(number),
+    };
+    let terms = FoundingTerms {
+        name: "meadow".into(),
+        nonce: [seed; 16],
+        lab: true,
+        founders: roots.iter().zip(0..).map(founder).collect(),
+        now: NOW,
+    };
+    let mut genesis = Envelope::new(&founding::genesis(&terms).expect("genesis"));
+    let mesh = founding::mesh_id(&founding::genesis(&terms).expect("genesis"));
+    for (_, _, root) in &stewards {
+        founding::sign_genesis(&mut genesis, root).expect("signed");
+    }
+    let delegations = roots.iter().zip(&stewards).map(|((org, _), (_, steward, root))| {
+        let keys = steward.public_keys();
+        let terms =
+            DelegationTerms { org: *org, root_version: 1, serial: 1, keys, roles: Roles::ALL, now: NOW };
+        founding::delegate(&terms, &mesh, &[root]).expect("delegation").to_bytes()
+    });
+    let chain = roots.iter().map(|(_, root)| root.to_bytes()).chain([genesis.to_bytes()]).chain(delegations);
+    let mut roster = Roster::new(mesh, Floor::none());
+    assert_eq!(roster.accept_all(&chain.collect::<Vec<_>>(), NOW), []);
+    let orgs: Vec<OrgId> = roots.iter().map(|(org, _)| *org).collect();
+    stewards
+        .into_iter()
+        .zip(orgs)
+        .map(|((dir, mut steward, _), org)| {
+            steward.adopt(&roster, &org, NOW).expect("adopted");
+            Home { dir, steward, mesh, org, tokens: 0 }
+        })
+        .collect()
+}
+
+/// What a steward's directory holds at this moment.
+pub(crate) fn copy_of(steward: &std::path::Path) -> TempDir {
+    fn copy(from: &std::path::Path, to: &std::path::Path) {
+        for file in std::fs::read_dir(from).expect("lists") {
+            let file = file.expect("file");
+            let to = to.join(file.file_name());
+            if file.path().is_dir() {
+                std::fs::create_dir(&to).expect("is made");
+                copy(&file.path(), &to);
+            } else {
+                std::fs::copy(file.path(), to).expect("copies");
+            }
+        }
+    }
+    let backup = tempfile::tempdir().expect("directory");
+    copy(steward, backup.path());
+    backup
 }
 
 impl Home {
     /// Founds a mesh on a prefix of this length; `seed` makes meshes differ.
     pub(crate) fn found(seed: u8, prefix_len: u8) -> Self {
-        let dir = tempfile::tempdir().expect("directory");
-        let mut random = [seed; 128];
-        for (at, byte) in random.iter_mut().enumerate() {
-            *byte ^= at as u8;
-        }
-        let mut steward =
-            Steward::create(&dir.path().join("steward"), StewardSeeds::new(&random)).expect("steward");
-        let root = SigningKey::from_seed([seed ^ 0x55; 32]);
-        let (org, root_envelope) = founding::org_root("alpha", &[&root], 1, NOW).expect("root");
-        let founder =
-            Founder { org, prefix4: Prefix::v4(Ipv4Addr::new(10, 91, 0, 0), prefix_len), subnet6: 1 };
-        let terms = FoundingTerms {
-            name: "meadow".into(),
-            nonce: [seed; 16],
-            lab: true,
-            founders: vec![founder],
-            now: NOW,
-        };
-        let mut genesis = Envelope::new(&founding::genesis(&terms).expect("genesis"));
-        let mesh = founding::sign_genesis(&mut genesis, &root).expect("signed");
-        let terms = DelegationTerms {
-            org,
-            root_version: 1,
-            serial: 1,
-            keys: steward.public_keys(),
-            roles: Roles::ALL,
-            now: NOW,
-        };
-        let delegation = founding::delegate(&terms, &mesh, &[&root]).expect("delegation");
-        let mut roster = Roster::new(mesh, Floor::none());
-        let chain = [root_envelope, genesis, delegation].map(|envelope| envelope.to_bytes());
-        assert_eq!(roster.accept_all(&chain, NOW), []);
-        steward.adopt(&roster, &org, NOW).expect("adopted");
-        Self { dir, steward, mesh, org, tokens: 0 }
+        found(seed, &["alpha"], prefix_len).remove(0)
+    }
+
+    /// Founds a mesh of two organisations, `alpha` and `beta`.
+    pub(crate) fn found_two(seed: u8) -> [Self; 2] {
+        found(seed, &["alpha", "beta"], 16).try_into().unwrap_or_else(|_| unreachable!("two"))
     }
 
     /// Makes a token with these hints.
@@ -146,6 +192,8 @@ pub(crate) fn refusal_of(answer: &Answer) -> Option<Refused> {
         | EnrolReply::Chain { .. }
         | EnrolReply::Done
         | EnrolReply::Claimed { .. }
-        | EnrolReply::Logged { .. } => None,
+        | EnrolReply::Logged { .. }
+        | EnrolReply::Cosigned { .. }
+        | EnrolReply::Witnessed { .. } => None,
     }
 }

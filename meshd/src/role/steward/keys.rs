@@ -51,12 +51,17 @@ impl StewardSeeds {
         SigningKey::from_seed(self.log)
     }
 
+    /// Key that cosigns checkpoints of other logs.
+    pub(super) fn witness(&self) -> SigningKey {
+        SigningKey::from_seed(self.witness)
+    }
+
     /// Public halves, for the root to delegate to.
     pub(super) fn public_keys(&self) -> StewardPublicKeys {
         StewardPublicKeys {
             record: self.record().public(),
             log: self.log().public(),
-            witness: SigningKey::from_seed(self.witness).public(),
+            witness: self.witness().public(),
             tls: SigningKey::from_seed(self.tls).public(),
         }
     }

@@ -3,6 +3,7 @@
 //! An append writes the tiles, leaves and records first and the checkpoint last. What an end in between leaves behind
 //! the checkpoint was promised to nobody, and the next append writes over it.
 
+mod cosigned;
 mod files;
 mod subjects;
 #[cfg(test)]
@@ -13,14 +14,18 @@ use std::path::{Path, PathBuf};
 
 use meshd_trust::SigningKey;
 use meshd_trust::log::{
-    Checkpoint, CheckpointKeys, CheckpointRefusal, Edge, EntriesError, LogOrigin, LogProof, Note, NoteError,
-    TILE_WIDTH, TileAddress, TileError, TileSource as _, TreeHash, TreeHead, prove_inclusion,
+    Checkpoint, CheckpointKeys, CheckpointRefusal, ConsistencyProof, Edge, EntriesError, LogOrigin, LogProof,
+    Note, NoteError, NoteSignature, TILE_WIDTH, TileAddress, TileError, TileSource as _, TreeHash, TreeHead,
+    prove_consistency, prove_inclusion,
 };
 use meshd_wire::enrol::LoggedLeaf;
-use meshd_wire::{KeyId, Leaf, LeafKind, RecordId, Subject, Timestamp};
+use meshd_wire::{KeyId, Leaf, LeafKind, OrgId, PublicKey, RecordId, Subject, Timestamp};
 
+use self::cosigned::Cosigned;
 use self::files::{LogFiles, Row};
 use self::subjects::{Said, Subjects};
+
+pub(super) use self::files::{read, replace};
 
 /// Reports a log that can't be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -80,6 +85,26 @@ pub enum LogError {
         /// Its directory.
         dir: PathBuf,
     },
+    /// What was cosigned last is damaged. Nothing may be cosigned: it could be a tree that excludes it.
+    #[error("{} is not the checkpoint that was cosigned last", path.display())]
+    Forgotten {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+/// How a tree grew from an older one.
+#[derive(Debug)]
+pub(super) enum Growth {
+    /// The older one is its beginning.
+    From {
+        /// Leaves of the older one.
+        old: u64,
+        /// Shows it.
+        proof: ConsistencyProof,
+    },
+    /// This log never had the older one, as far as it knows itself.
+    Never,
 }
 
 /// What a leaf shall say; the log adds when, and which leaf was before.
@@ -104,6 +129,7 @@ pub(super) struct Log {
     rows: Vec<Row>,
     subjects: Subjects,
     note: Note,
+    cosigned: Cosigned,
     /// A checkpoint was being replaced when the disk failed: what counts is what is there.
     is_in_doubt: bool,
 }
@@ -132,7 +158,8 @@ impl Log {
             );
         }
         let (edge, rows, subjects) = (Edge::new(), Vec::new(), Subjects::default());
-        let mut log = Self { files, origin, key, edge, rows, subjects, note, is_in_doubt: false };
+        let cosigned = Cosigned::new(files.further()?);
+        let mut log = Self { files, origin, key, edge, rows, subjects, note, cosigned, is_in_doubt: false };
         log.read(signed.size)?;
         if log.head() != signed {
             return Err(LogError::Damaged { dir: dir.to_owned(), signed: signed.size });
@@ -211,6 +238,66 @@ impl Log {
     /// Size and root.
     pub(super) fn head(&self) -> TreeHead {
         self.edge.head()
+    }
+
+    /// Whose it is.
+    pub(super) fn origin(&self) -> LogOrigin {
+        self.origin
+    }
+
+    /// Key that signs it.
+    pub(super) fn key(&self) -> PublicKey {
+        self.key.public()
+    }
+
+    /// Newest checkpoint with the cosignatures that came by now.
+    pub(super) fn note(&self) -> &Note {
+        &self.note
+    }
+
+    /// The largest tree that a witness has cosigned by one of its keys, as far as its note is at hand.
+    pub(super) fn cosigned_by(&self, witness: &OrgId, keys: &[PublicKey]) -> Option<TreeHead> {
+        let name = LogOrigin { org: *witness, ..self.origin }.to_string();
+        let is_cosigned =
+            |note: &&Note| keys.iter().any(|key| note.cosigned_by(&name, key).is_ok_and(|at| at.is_some()));
+        let note = std::iter::once(&self.note).chain(self.cosigned.newest_first()).find(is_cosigned)?;
+        Some(note.text().parse::<Checkpoint>().ok()?.head)
+    }
+
+    /// Shows that the newest tree grew from an older one; from nothing, if none is given.
+    pub(super) fn growth(&self, from: Option<TreeHead>) -> Result<Growth, LogError> {
+        let now = self.head();
+        let Some(old) = from else {
+            return Ok(Growth::From { old: 0, proof: ConsistencyProof::default() });
+        };
+        if old.size > now.size {
+            return Ok(Growth::Never);
+        }
+        let proof = prove_consistency(&self.files, old.size, now.size)?;
+        let is_ours = proof.verify(&old, &now).is_ok();
+        Ok(if is_ours { Growth::From { old: old.size, proof } } else { Growth::Never })
+    }
+
+    /// Stores a verified cosignature of one of the log's checkpoints.
+    pub(super) fn add_cosignature(
+        &mut self,
+        note: &Note,
+        size: u64,
+        signature: NoteSignature,
+    ) -> Result<(), LogError> {
+        let mut kept = self.cosigned.of(size).unwrap_or(note).clone();
+        kept.add(signature.clone()).map_err(|source| self.files.bad_note(source))?;
+        self.files.put_further(size, &kept)?;
+        for idle in self.cosigned.put(size, kept) {
+            self.files.remove_further(idle);
+        }
+        if self.note.text() == note.text() && !self.is_in_doubt {
+            let mut newest = self.note.clone();
+            newest.add(signature).map_err(|source| self.files.bad_note(source))?;
+            self.files.put_note(&newest)?;
+            self.note = newest;
+        }
+        Ok(())
     }
 
     /// Appends what was not said lately. When this returns, all of it is on disk and signed, or nothing of it is.

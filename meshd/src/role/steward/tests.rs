@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use zeroize::Zeroizing;
 
 use super::decide::DAY_S;
-use super::fixture::{EXPORTER, Home, NOW, cert_of, quarter_hour, refusal_of, secrets};
+use super::fixture::{EXPORTER, Home, NOW, cert_of, copy_of, quarter_hour, refusal_of, secrets};
 use super::*;
 
 #[test]
@@ -439,25 +439,6 @@ proptest! {
             prop_assert_eq!(answer.publish, Vec::<Vec<u8>>::new());
         }
         prop_assert_eq!(refusal_of(&home.enrol(&token, &secrets(1), "one", NOW)), None);
-    }
-}
-
-/// What a steward's directory holds at this moment.
-fn copy_of(dir: &Path) -> tempfile::TempDir {
-    let copy = tempfile::tempdir().expect("directory");
-    copy_into(dir, copy.path());
-    copy
-}
-
-fn copy_into(dir: &Path, copy: &Path) {
-    for entry in std::fs::read_dir(dir).expect("list").flatten() {
-        let (from, to) = (entry.path(), copy.join(entry.file_name()));
-        if from.is_dir() {
-            std::fs::create_dir(&to).expect("directory");
-            copy_into(&from, &to);
-        } else {
-            std::fs::copy(from, to).expect("copy");
-        }
     }
 }
 

@@ -20,6 +20,8 @@ pub const NOTE_BYTES_MAX: usize = 32 * 1024;
 const LINE_START: &str = "\u{2014} ";
 /// Bytes of a key's number before each signature.
 const KEY_NUMBER_LEN: usize = 4;
+/// Bytes of a signature without what a cosignature has before it.
+const ED25519_LEN: usize = 64;
 
 /// A text and who signed it. Nothing is verified yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -121,6 +123,12 @@ impl NoteSignature {
         &self.name
     }
 
+    /// The time it names, if it has the length of a cosignature; verified is it with the note.
+    pub fn cosigned_at(&self) -> Option<Timestamp> {
+        let (time, signature) = self.bytes.split_first_chunk()?;
+        (signature.len() == ED25519_LEN).then_some(Timestamp(u64::from_be_bytes(*time)))
+    }
+
     /// Whether it stands there in the name and number of this log key; verified is it with the note.
     pub fn is_of_log(&self, name: &str, key: &PublicKey) -> bool {
         self.name == name && self.key == SignatureType::Log.key_number(name, key)
@@ -199,6 +207,16 @@ impl Note {
             None => self.signatures.push(signature),
         }
         Ok(())
+    }
+
+    /// Leaves out what others have signed.
+    #[must_use]
+    pub fn signed_alone_by(&self, name: &str, keys: &[PublicKey]) -> Self {
+        let is_theirs = |one: &&NoteSignature| keys.iter().any(|key| one.is_of_log(name, key));
+        Self {
+            text: self.text.clone(),
+            signatures: self.signatures.iter().filter(is_theirs).cloned().collect(),
+        }
     }
 
     fn position(&self, signature: &NoteSignature) -> Option<usize> {

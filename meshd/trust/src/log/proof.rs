@@ -20,7 +20,7 @@ pub struct InclusionProof {
 }
 
 /// Shows that a tree is the beginning of another.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ConsistencyProof {
     /// Hashes from which both roots follow.
     pub path: Vec<TreeHash>,

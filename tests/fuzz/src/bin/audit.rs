@@ -8,8 +8,8 @@ use meshd_fuzz::edit::Script;
 use meshd_fuzz::honest::{MESH, NOW, key, node_id};
 use meshd_fuzz::seed;
 use meshd_trust::log::{
-    Checkpoint, CheckpointKeys, InclusionProof, LogOrigin, LogProof, Note, NoteSignature, TileAddress,
-    TreeHash, TreeHead, read_entries, write_entries,
+    Checkpoint, CheckpointKeys, ConsistencyProof, CosignRequest, Evidence, InclusionProof, LogOrigin, LogProof,
+    Note, NoteSignature, TileAddress, TreeHash, TreeHead, read_entries, write_entries,
 };
 use meshd_wire::{Leaf, LeafKind, Subject};
 
@@ -21,7 +21,9 @@ const LEAF: usize = 4;
 const ENTRIES: usize = 5;
 /// The honest proof with some bytes changed.
 const EDITED: usize = 6;
-const CHOICES: usize = 7;
+const REQUEST: usize = 7;
+const EVIDENCE: usize = 8;
+const CHOICES: usize = 9;
 
 /// Proof of the first of two leaves, its checkpoint, and the keys of its log and one witness.
 struct Honest {
@@ -80,6 +82,18 @@ fn check(bytes: &[u8]) {
             }
         }
         ENTRIES => entries(rest),
+        REQUEST => {
+            if let Ok(request) = CosignRequest::from_bytes(rest) {
+                assert_eq!(request.to_string().as_bytes(), rest);
+                believed(&request.note);
+            }
+        }
+        EVIDENCE => {
+            if let Ok(evidence) = Evidence::from_bytes(rest) {
+                assert_eq!(evidence.to_string().as_bytes(), rest);
+                evidence.notes.iter().for_each(believed);
+            }
+        }
         _ => {
             let mut edited = HONEST.proof.to_string().into_bytes();
             Script::new(rest).edit(&mut edited);
@@ -119,6 +133,9 @@ fn seeds() -> Vec<Vec<u8>> {
     let proof = &HONEST.proof;
     let leaf = HONEST.leaf.to_bytes();
     let bundle = write_entries([leaf.as_slice(), b"second"]).expect("they fit");
+    let growth = ConsistencyProof { path: proof.inclusion.path.clone() };
+    let request = CosignRequest { old: 1, growth, note: proof.note.clone() };
+    let evidence = Evidence { notes: [proof.note.clone(), proof.note.clone()] };
     vec![
         seed::chosen(NOTE, proof.note.to_string().as_bytes()),
         seed::chosen(SIGNATURE, proof.note.signatures()[0].to_string().as_bytes()),
@@ -127,5 +144,7 @@ fn seeds() -> Vec<Vec<u8>> {
         seed::chosen(LEAF, &leaf),
         seed::chosen(ENTRIES, &[&[2], &bundle[..]].concat()),
         seed::chosen(EDITED, &[]),
+        seed::chosen(REQUEST, request.to_string().as_bytes()),
+        seed::chosen(EVIDENCE, evidence.to_string().as_bytes()),
     ]
 }

@@ -27,6 +27,7 @@ fn seeds() -> Vec<Vec<u8>> {
         EnrolRequest::Renew { request },
         EnrolRequest::Leave { leave: MESH.farewell(1).to_bytes() },
         EnrolRequest::Introduce { records: records() },
+        EnrolRequest::Cosign { request: b"old 0\n\n".to_vec() },
     ];
     let replies = [
         EnrolReply::Chain { now: NOW, records: records() },
@@ -41,6 +42,8 @@ fn seeds() -> Vec<Vec<u8>> {
         },
         EnrolReply::Refused { why: Refused::TokenUsed },
         EnrolReply::Done,
+        EnrolReply::Cosigned { signature: vec![7; 12] },
+        EnrolReply::Witnessed { checkpoint: Vec::new() },
     ];
     let requests = requests.iter().map(EnrolRequest::to_bytes);
     requests.chain(replies.iter().map(EnrolReply::to_bytes)).collect()

@@ -6,13 +6,16 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use meshd_trust::log::{
-    ENTRIES_BYTES_MAX, NOTE_BYTES_MAX, Note, TILE_WIDTH, Tile, TileAddress, TileSource, write_entries,
+    ENTRIES_BYTES_MAX, NOTE_BYTES_MAX, Note, NoteError, TILE_WIDTH, Tile, TileAddress, TileSource,
+    write_entries,
 };
 use meshd_wire::limits::RECORD_BYTES_MAX;
 
 use super::LogError;
+use super::cosigned::Cosigned;
 
 const CHECKPOINT: &str = "checkpoint";
+const FURTHER: &str = "checkpoints";
 const CHAIN: &str = "chain";
 /// Bytes of the length before each record.
 const LENGTH_LEN: usize = 4;
@@ -59,7 +62,45 @@ impl LogFiles {
 
     /// Replaces the newest checkpoint: from here on all that it counts is logged.
     pub(super) fn put_note(&self, note: &Note) -> Result<(), LogError> {
-        self.replace(CHECKPOINT, note.to_string().as_bytes())
+        replace(&self.dir.join(CHECKPOINT), note.to_string().as_bytes())
+    }
+
+    /// The cosigned checkpoints that are kept, with their sizes. One that can't be read is left to the auditor.
+    pub(super) fn further(&self) -> Result<Vec<(u64, Note)>, LogError> {
+        let dir = self.dir.join(FURTHER);
+        if !dir.exists() {
+            return Ok(Vec::new());
+        }
+        let entries = fs::read_dir(&dir).map_err(|source| failed("list", &dir, source))?;
+        let sizes = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        let mut sizes: Vec<u64> = sizes.collect();
+        sizes.sort_unstable();
+        let newest = sizes.into_iter().rev().take(Cosigned::NOTES_MAX);
+        Ok(newest.filter_map(|size| Some((size, self.read_further(size)?))).collect())
+    }
+
+    fn read_further(&self, size: u64) -> Option<Note> {
+        let bytes = read(&self.further_path(size), NOTE_BYTES_MAX).ok()?;
+        Note::from_bytes(&bytes).ok()
+    }
+
+    /// Writes a cosigned checkpoint beside the newest one.
+    pub(super) fn put_further(&self, size: u64, note: &Note) -> Result<(), LogError> {
+        replace(&self.further_path(size), note.to_string().as_bytes())
+    }
+
+    /// Removes a cosigned checkpoint that says no more than others. What can't be removed is in nobody's way.
+    pub(super) fn remove_further(&self, size: u64) {
+        let _is_gone = fs::remove_file(self.further_path(size));
+    }
+
+    fn further_path(&self, size: u64) -> PathBuf {
+        self.dir.join(FURTHER).join(size.to_string())
+    }
+
+    /// The newest checkpoint has no room.
+    pub(super) fn bad_note(&self, source: NoteError) -> LogError {
+        LogError::Note { path: self.dir.join(CHECKPOINT), source }
     }
 
     /// Replaces the records that prove the mesh and the log's keys.
@@ -67,15 +108,8 @@ impl LogFiles {
         let bytes = framed(chain.iter().map(Vec::as_slice));
         match fs::read(self.dir.join(CHAIN)) {
             Ok(there) if there == bytes => Ok(()),
-            Ok(_) | Err(_) => self.replace(CHAIN, &bytes),
+            Ok(_) | Err(_) => replace(&self.dir.join(CHAIN), &bytes),
         }
-    }
-
-    fn replace(&self, name: &str, bytes: &[u8]) -> Result<(), LogError> {
-        let (path, beside) = (self.dir.join(name), self.dir.join(format!("{name}.new")));
-        write(&beside, bytes)?;
-        fs::rename(&beside, &path).map_err(|source| failed("replace", &path, source))?;
-        sync_dir(&self.dir)
     }
 
     /// Writes a tile.
@@ -214,7 +248,7 @@ fn next_record<'r>(rest: &mut &'r [u8]) -> Option<&'r [u8]> {
 }
 
 /// Reads a file that has no more bytes than this.
-fn read(path: &Path, bytes_max: usize) -> io::Result<Vec<u8>> {
+pub(in crate::role::steward) fn read(path: &Path, bytes_max: usize) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     File::open(path)?.take(bytes_max as u64 + 1).read_to_end(&mut bytes)?;
     if bytes.len() > bytes_max {
@@ -231,6 +265,15 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), LogError> {
         file.sync_all()
     };
     written().map_err(|source| failed("write", path, source))
+}
+
+/// Replaces a file as a whole, to the disk itself, and makes its directory if need be.
+pub(in crate::role::steward) fn replace(path: &Path, bytes: &[u8]) -> Result<(), LogError> {
+    let (Some(dir), beside) = (path.parent(), path.with_extension("new")) else { return Ok(()) };
+    make_dirs(dir.parent().unwrap_or(dir), dir)?;
+    write(&beside, bytes)?;
+    fs::rename(&beside, path).map_err(|source| failed("replace", path, source))?;
+    sync_dir(dir)
 }
 
 /// Makes a directory below another one, and what is between them, to the disk itself.

@@ -1,0 +1,69 @@
+//! Evidence: two signed notes of one log that exclude each other.
+
+use std::fmt;
+
+use super::note::{NOTE_BYTES_MAX, Note, NoteError};
+use super::strict::decimal;
+
+/// Largest evidence: two of the largest notes, and the lines before them.
+pub const EVIDENCE_BYTES_MAX: usize = 2 * (NOTE_BYTES_MAX + 16) + FIRST_LINE.len();
+
+const FIRST_LINE: &str = "meshd-evidence 1\n";
+
+/// Two notes of one log. Whether they are signed and exclude each other is for the reader to verify.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Evidence {
+    /// The notes.
+    pub notes: [Note; 2],
+}
+
+/// Says why bytes are no evidence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum EvidenceError {
+    /// More bytes than evidence may have.
+    #[error("evidence of {0} bytes, at most {EVIDENCE_BYTES_MAX}")]
+    TooLarge(usize),
+    /// Not the lines that evidence has.
+    #[error("malformed evidence")]
+    Shape,
+    /// Something else than a note in the place of one.
+    #[error("malformed note in evidence")]
+    Note(#[source] NoteError),
+}
+
+impl Evidence {
+    /// Whether bytes begin as evidence does.
+    pub fn is_meant(bytes: &[u8]) -> bool {
+        bytes.starts_with(FIRST_LINE.as_bytes())
+    }
+
+    /// Reads evidence, size first.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, EvidenceError> {
+        if bytes.len() > EVIDENCE_BYTES_MAX {
+            return Err(EvidenceError::TooLarge(bytes.len()));
+        }
+        let text = str::from_utf8(bytes).map_err(|_| EvidenceError::Shape)?;
+        let rest = text.strip_prefix(FIRST_LINE).ok_or(EvidenceError::Shape)?;
+        let (one, rest) = next_note(rest)?;
+        let (other, rest) = next_note(rest)?;
+        if rest.is_empty() { Ok(Self { notes: [one, other] }) } else { Err(EvidenceError::Shape) }
+    }
+}
+
+impl fmt::Display for Evidence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(FIRST_LINE)?;
+        self.notes.iter().try_for_each(|note| {
+            let note = note.to_string();
+            write!(f, "note {}\n{note}", note.len())
+        })
+    }
+}
+
+fn next_note(rest: &str) -> Result<(Note, &str), EvidenceError> {
+    let (length, rest) =
+        rest.strip_prefix("note ").and_then(|rest| rest.split_once('\n')).ok_or(EvidenceError::Shape)?;
+    let length = decimal(length).and_then(|length| usize::try_from(length).ok());
+    let (note, rest) = length.and_then(|length| rest.split_at_checked(length)).ok_or(EvidenceError::Shape)?;
+    Ok((Note::from_bytes(note.as_bytes()).map_err(EvidenceError::Note)?, rest))
+}

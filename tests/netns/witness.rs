@@ -1,0 +1,155 @@
+//! Two organisations that witness each other's audit logs: nothing is rewritten that the other steward has seen.
+
+#[path = "federation/founders.rs"]
+mod founders;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, ensure};
+use mesh_lab::{Host, story, wait};
+use serde_json::Value;
+
+use founders::found;
+
+/// Keys live six seconds, so that the log stands still between two checkpoints.
+const ROTATING: &str = "[keys]\nperiod_s = 6\n";
+const DEADLINE: Duration = Duration::from_secs(90);
+/// An audit as of then has no patience left: a witness has ten minutes.
+const LATER_S: u64 = 11 * 60;
+
+/// Codes of `meshctl audit`.
+const CLEAN: i32 = 0;
+const FOUND: i32 = 2;
+const TAMPERED: i32 = 3;
+
+#[test]
+fn each_steward_cosigns_the_log_of_the_other_and_an_auditor_sees_who_did_not() {
+    story("witness", |around| {
+        let [c1, l1] = around.hosts(["c1", "l1"])?;
+        let mut daemons = found(around, &c1, &l1, ROTATING, &["--lab"])?;
+        for host in [&c1, &l1] {
+            wait::until(DEADLINE, "the log is cosigned as far as it goes", || is_witnessed(host))?;
+        }
+        let whole = c1.dir().join("joint.bundle");
+        wait::until(DEADLINE, "a bundle of both logs is cosigned as far as they go", || {
+            let _none = fs::remove_file(&whole);
+            bundle(&c1, &[&c1, &l1], &whole).is_ok_and(|code| code == CLEAN)
+        })?;
+
+        daemons[1].kill()?;
+        let before = epoch(&c1, "c1")?;
+        wait::until(DEADLINE, "c1 goes on to replace its key", || {
+            epoch(&c1, "c1").is_ok_and(|epoch| epoch > before + 1)
+        })?;
+        let (code, report) = verify(&c1)?;
+        ensure!(code == FOUND, "ended with {code}: {report}");
+        let findings = report.pointer("/logs/0/findings").and_then(Value::as_array).context("findings")?;
+        ensure!(findings.iter().all(|one| one["code"] == "UNWITNESSED"), "{findings:?}");
+        ensure!(findings.iter().all(|one| one["name"] == "lab"), "{findings:?}");
+        ensure!(findings.len() == 1, "{findings:?}");
+
+        daemons[1] = l1.meshd(ROTATING)?;
+        for host in [&c1, &l1] {
+            wait::until(DEADLINE, "the log is cosigned again as far as it goes", || is_witnessed(host))?;
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn a_steward_that_forgets_what_it_signed_is_convicted_by_the_witness() {
+    story("witness-fork", |around| {
+        let [c1, l1] = around.hosts(["c1", "l1"])?;
+        let mut daemons = found(around, &c1, &l1, "", &[])?;
+        wait::until(DEADLINE, "the log is cosigned as far as it goes", || is_witnessed(&c1))?;
+        daemons[0].stop()?;
+        let backup = c1.dir().join("backup");
+        copy(&c1.state_dir().join("steward"), &backup)?;
+
+        // One leaf that the witness sees, and another one in its place.
+        daemons[0] = c1.meshd("")?;
+        c1.ctl(&["invite"])?.ok()?;
+        wait::until(DEADLINE, "the log is cosigned as far as it goes", || is_witnessed(&c1))?;
+        daemons[0].kill()?;
+        let steward = c1.state_dir().join("steward");
+        fs::remove_dir_all(&steward)?;
+        copy(&backup, &steward)?;
+        daemons[0] = c1.meshd("")?;
+        c1.ctl(&["invite"])?.ok()?;
+
+        let evidence = l1.state_dir().join("steward/evidence");
+        let convicted = wait::until_some(DEADLINE, "the witness has evidence", || {
+            fs::read_dir(&evidence).ok()?.flatten().next().map(|file| file.path())
+        })?;
+        let code = split_view(&l1, &[&log_of(&l1), &convicted])?;
+        ensure!(code == TAMPERED, "split-view ended with {code}");
+        let warnings = l1.ctl(&["status"])?.ok()?["warnings"].to_string();
+        ensure!(warnings.contains("log-forked"), "{warnings}");
+        ensure!(!is_witnessed(&c1), "the other tree is cosigned");
+        Ok(())
+    });
+}
+
+/// Whether an auditor without patience finds nothing missing.
+fn is_witnessed(host: &Host) -> bool {
+    verify(host).is_ok_and(|(code, _)| code == CLEAN)
+}
+
+fn verify(host: &Host) -> Result<(i32, Value)> {
+    let (log, at) = (log_of(host), later());
+    let reply = host.ctl(&["audit", "verify", "--log", text(&log)?, "--at", &at])?;
+    Ok((reply.code, reply.json))
+}
+
+fn bundle(host: &Host, logs: &[&Host], out: &Path) -> Result<i32> {
+    let logs: Vec<PathBuf> = logs.iter().map(|host| log_of(host)).collect();
+    let [own, other] = logs.as_slice() else { anyhow::bail!("two logs") };
+    let made =
+        host.ctl(&["audit", "bundle", "--log", text(own)?, "--also", text(other)?, "--out", text(out)?])?;
+    let mesh = made.json["mesh"].as_str().context("the mesh")?.to_owned();
+    let at = later();
+    Ok(host.ctl(&["audit", "verify-bundle", text(out)?, "--mesh", &mesh, "--at", &at])?.code)
+}
+
+fn split_view(host: &Host, files: &[&Path]) -> Result<i32> {
+    let out = host.dir().join("shown");
+    let mut line = vec!["audit", "split-view", "--out", text(&out)?];
+    for file in files {
+        line.push(text(file)?);
+    }
+    Ok(host.ctl(&line)?.code)
+}
+
+fn later() -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
+    (now + LATER_S).to_string()
+}
+
+fn log_of(steward: &Host) -> PathBuf {
+    steward.state_dir().join("steward/log")
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir(to)?;
+    fs::set_permissions(to, fs::metadata(from)?.permissions())?;
+    for entry in fs::read_dir(from)? {
+        let (path, to) = (entry?.path(), to);
+        let to = to.join(path.file_name().context("a name")?);
+        if path.is_dir() { copy(&path, &to)? } else { fs::copy(&path, &to).map(drop)? }
+    }
+    Ok(())
+}
+
+fn text(path: &Path) -> Result<&str> {
+    path.to_str().context("a path that is text")
+}
+
+/// Number of the key in use of a node.
+fn epoch(host: &Host, node: &str) -> Result<u64> {
+    let answer = host.ctl(&["key", "list"])?.ok()?;
+    let keys = answer["keys"].as_array().context("keys")?;
+    let key = keys.iter().find(|key| key["role"] == "current" && key["node"] == node);
+    key.and_then(|key| key["epoch"].as_u64()).context("a key in use")
+}
