@@ -9,12 +9,14 @@
 mod archive;
 mod bundle;
 mod chain;
+mod entry;
 mod files;
 mod frames;
 mod judgement;
 mod log;
 mod notes;
 mod pages;
+mod parallel;
 mod report;
 mod split;
 mod table;

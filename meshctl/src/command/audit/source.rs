@@ -1,6 +1,8 @@
 //! Which log is audited, and on which terms.
 
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use clap::Args;
 use meshd_api::Exit;
@@ -55,7 +57,8 @@ pub struct Period {
 impl Period {
     pub fn terms(&self, made: Option<Timestamp>, is_compared: bool) -> Terms {
         let at = self.at.map(|at| Timestamp(at.0)).or(made).unwrap_or_else(time::now);
-        Terms { at, period_s: self.period.0.as_secs(), is_compared }
+        let threads = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        Terms { at, period_s: self.period.0.as_secs(), is_compared, threads }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
+use std::num::NonZeroUsize;
 
 use meshd_audit::{Chain, Files, FilesError, LogSource, Report, Terms, audit, write_bundle, write_frames};
 use meshd_trust::address::node_addr6;
@@ -440,7 +441,7 @@ pub fn source<'f>(org: &Org, dir: &'f Dir) -> LogSource<'f> {
 }
 
 pub fn terms(at: u64) -> Terms {
-    Terms { at: Timestamp(at), period_s: PERIOD, is_compared: true }
+    Terms { at: Timestamp(at), period_s: PERIOD, is_compared: true, threads: NonZeroUsize::MIN }
 }
 
 /// Codes of all findings, sorted, each once.
