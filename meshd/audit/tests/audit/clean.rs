@@ -138,7 +138,7 @@ fn a_report_survives_json() {
 
 /// Audits a bundle by its mesh id.
 pub fn audit_bundle(bytes: &[u8], mesh: &Mesh) -> Report {
-    let bundle = Bundle::from_bytes(bytes).expect("a bundle");
+    let bundle = Bundle::read(&bytes).expect("a bundle");
     let chain = bundle.chain(Some(mesh.id)).expect("a chain");
     let logs = bundle.logs();
     assert!(logs.iter().map(meshd_audit::BundleLog::org).eq({
@@ -153,7 +153,7 @@ pub fn audit_bundle(bytes: &[u8], mesh: &Mesh) -> Report {
 #[test]
 fn a_report_does_not_depend_on_threads() {
     for fixture in crate::fixtures::all() {
-        let Ok(bundle) = Bundle::from_bytes(&fixture.bytes) else { continue };
+        let Ok(bundle) = Bundle::read(&fixture.bytes) else { continue };
         let report = |threads| {
             let chain = bundle.chain(Some(fixture.mesh)).ok()?;
             let logs = bundle.logs();

@@ -378,7 +378,9 @@ impl Mesh {
         let chain = Chain::read(&self.chain(), Some(self.id)).expect("a chain");
         let sources: Vec<LogSource<'_>> =
             self.orgs.iter().zip(dirs).map(|(org, dir)| source(org, dir)).collect();
-        write_bundle(chain, &sources, Timestamp(self.now)).expect("a bundle")
+        let mut bytes = Vec::new();
+        write_bundle(chain, &sources, Timestamp(self.now), &mut bytes).expect("a bundle");
+        bytes
     }
 
     /// Audits directories of the logs.
