@@ -1,5 +1,6 @@
 //! How fast a log is audited, and how fast its steward appends to it.
 
+mod append;
 mod watched;
 
 use std::fs;
@@ -26,10 +27,19 @@ pub struct Options {
     /// audit: leaves of the log; 20000 gives a quick look.
     #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(5_000..=4_000_000))]
     leaves: u64,
+    /// audit: seconds in which nodes have their keys logged.
+    #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u64).range(5..))]
+    appending: u64,
 }
 
-/// Measures audits of a log as a thousand nodes fill it, and of its bundle.
+/// Measures audits of a log as a thousand nodes fill it, and of its bundle; then what a steward appends.
 pub fn measure(options: &Options) -> Result<Vec<Row>> {
+    let mut rows = verify(options)?;
+    rows.extend(append::measure(options.appending)?);
+    Ok(rows)
+}
+
+fn verify(options: &Options) -> Result<Vec<Row>> {
     let made = Made::new(options.leaves)?;
     let dir = made.dir.to_string_lossy();
     let of_directory = Watched::run(&["audit", "verify", "--log", &dir, "--mesh", &made.mesh])?;
