@@ -1,7 +1,7 @@
 //! Files that are whole or absent: written beside their place, synced, then moved there.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, BufWriter, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -47,8 +47,17 @@ pub fn remove(path: &Path) {
 
 /// Writes a file that must not exist yet.
 pub fn write_new(path: &Path, bytes: &[u8], readers: Readers) -> Result<(), Failure> {
+    write_new_by(path, readers, |out| out.write_all(bytes))
+}
+
+/// Writes a file that must not exist yet, piece by piece.
+pub fn write_new_by(
+    path: &Path,
+    readers: Readers,
+    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> Result<(), Failure> {
     absent(path)?;
-    let written = in_place(path, bytes, readers, |temporary| {
+    let written = in_place(path, write, readers, |temporary| {
         match rustix::fs::renameat_with(CWD, temporary, CWD, path, RenameFlags::NOREPLACE) {
             // Not every file system can; a hard link refuses an existing name as well.
             Err(Errno::INVAL | Errno::NOSYS) => {
@@ -66,7 +75,7 @@ pub fn write_new(path: &Path, bytes: &[u8], readers: Readers) -> Result<(), Fail
 
 /// Writes a file, in place of the one that may be there.
 pub fn write_over(path: &Path, bytes: &[u8], readers: Readers) -> Result<(), Failure> {
-    in_place(path, bytes, readers, |temporary| fs::rename(temporary, path))
+    in_place(path, |out| out.write_all(bytes), readers, |temporary| fs::rename(temporary, path))
         .map_err(|error| failed(path, &error))
 }
 
@@ -103,7 +112,7 @@ fn failed(path: &Path, error: &io::Error) -> Failure {
 /// Writes and syncs a temporary file, lets `put` give it its name, and syncs the directory.
 fn in_place(
     path: &Path,
-    bytes: &[u8],
+    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
     readers: Readers,
     put: impl FnOnce(&Path) -> io::Result<()>,
 ) -> io::Result<()> {
@@ -113,7 +122,7 @@ fn in_place(
         Some(_) | None => PathBuf::from("."),
     };
     let temporary = directory.join(format!(".{}.{}.tmp", name.to_string_lossy(), std::process::id()));
-    let done = write_synced(&temporary, bytes, readers).and_then(|()| put(&temporary));
+    let done = write_synced(&temporary, write, readers).and_then(|()| put(&temporary));
     if done.is_err() {
         // It may not have come into being; what counts is the error before.
         let _ = fs::remove_file(&temporary);
@@ -122,10 +131,15 @@ fn in_place(
     File::open(&directory)?.sync_all()
 }
 
-fn write_synced(path: &Path, bytes: &[u8], readers: Readers) -> io::Result<()> {
-    let mut file = File::options().write(true).create_new(true).mode(readers.mode()).open(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
+fn write_synced(
+    path: &Path,
+    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    readers: Readers,
+) -> io::Result<()> {
+    let file = File::options().write(true).create_new(true).mode(readers.mode()).open(path)?;
+    let mut out = BufWriter::new(file);
+    write(&mut out)?;
+    out.into_inner()?.sync_all()
 }
 
 #[cfg(test)]

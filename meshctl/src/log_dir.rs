@@ -5,10 +5,7 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use meshd_audit::{Files, FilesError};
-
-/// Largest file of a log: the records of 256 leaves, each as large as one may be.
-const FILE_BYTES_MAX: u64 = 256 * (64 * 1024 + 4);
+use meshd_audit::{FILE_BYTES_MAX, Files, FilesError};
 
 /// A directory.
 #[derive(Debug)]

@@ -5,6 +5,7 @@
 
 mod armour;
 mod audit_page;
+mod bundle_file;
 mod cli;
 mod command;
 mod duration;
@@ -18,6 +19,7 @@ mod output;
 mod passphrase;
 mod place;
 mod prefix;
+mod progress;
 mod root_key;
 mod size;
 mod subnet;

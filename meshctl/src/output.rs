@@ -1,6 +1,6 @@
 //! Standard output for data, standard error for talk.
 
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 
 use meshd_api::{Answer, Body, Document, Exit};
 
@@ -28,11 +28,11 @@ impl Form {
     pub fn own<T: Body>(self, body: T, human: impl FnOnce(&T) -> String) -> Result<(), Failure> {
         match self {
             Self::Human => text(&human(&body)),
-            Self::Json => {
-                let json = serde_json::to_string(&Document::new(body))
-                    .map_err(|error| Failure::new(Exit::Failed, "can't write JSON").because(&error))?;
-                data(&json)
-            }
+            // Written as it is made: of the audit of a large log it has more bytes than the log's tree.
+            Self::Json => printed(|out| {
+                serde_json::to_writer(&mut *out, &Document::new(body))?;
+                out.write_all(b"\n")
+            }),
         }
     }
 }
@@ -44,8 +44,12 @@ pub fn text(text: &str) -> Result<(), Failure> {
 
 /// Prints data on standard output as it is, with a line end.
 pub fn data(data: &str) -> Result<(), Failure> {
-    let mut out = io::stdout().lock();
-    match out.write_all(data.as_bytes()).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush()) {
+    printed(|out| out.write_all(data.as_bytes()).and_then(|()| out.write_all(b"\n")))
+}
+
+fn printed(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Failure> {
+    let mut out = BufWriter::new(io::stdout().lock());
+    match write(&mut out).and_then(|()| out.flush()) {
         Ok(()) => Ok(()),
         // Whoever reads has seen enough, as `head` does.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),

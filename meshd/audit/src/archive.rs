@@ -3,6 +3,11 @@
 //! A header is compared as a whole with the one that its name and size give, so there is one archive of some files.
 
 use std::collections::BTreeMap;
+use std::io::{self, Write};
+
+use sha2::{Digest, Sha256};
+
+use crate::files::{FilesError, ReadAt};
 
 const BLOCK: usize = 512;
 /// Zero blocks at the end.
@@ -15,17 +20,31 @@ const SIZE_MAX: u64 = (1 << 33) - 1;
 const SIZE_AT: std::ops::Range<usize> = 124..136;
 const CHECKSUM_AT: std::ops::Range<usize> = 148..156;
 
+/// Bytes of a file that are in memory at a time while it is hashed.
+const PIECE: u64 = 1 << 20;
+
 /// Files of an archive by name.
-pub(crate) type Archived<'a> = BTreeMap<&'a str, &'a [u8]>;
+pub(crate) type Archived = BTreeMap<String, Member>;
+
+/// Where a file of an archive stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Member {
+    pub(crate) at: u64,
+    pub(crate) len: u64,
+    pub(crate) sha256: [u8; 32],
+}
 
 /// Says why bytes are no archive of a bundle.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum ArchiveError {
+    /// They can't be read.
+    #[error(transparent)]
+    Files(#[from] FilesError),
     /// A header that is not the one for its name and size.
     #[error("byte {at} begins no header of a regular file as a bundle has them")]
     Header {
         /// Where it begins.
-        at: usize,
+        at: u64,
     },
     /// A name that leads out of the archive, or is none.
     #[error("a file of the name {0:?}")]
@@ -44,57 +63,95 @@ pub enum ArchiveError {
     TooLarge(String),
 }
 
-/// Writes files in the order of their names.
-pub(crate) fn write(files: &BTreeMap<String, Vec<u8>>) -> Result<Vec<u8>, ArchiveError> {
-    let mut bytes = Vec::new();
-    for (name, content) in files {
-        if !is_name(name) {
-            return Err(ArchiveError::Name(name.clone()));
-        }
-        let size = u64::try_from(content.len()).ok().filter(|size| *size <= SIZE_MAX);
-        bytes.extend(header(name, size.ok_or_else(|| ArchiveError::TooLarge(name.clone()))?));
-        bytes.extend(content);
-        bytes.resize(bytes.len().next_multiple_of(BLOCK), 0);
+/// Writes what stands before a file.
+pub(crate) fn write_header(out: &mut dyn Write, name: &str, len: u64) -> Result<(), WriteError> {
+    if !is_name(name) {
+        return Err(ArchiveError::Name(name.to_owned()).into());
     }
-    bytes.resize(bytes.len() + END, 0);
-    Ok(bytes)
+    if len > SIZE_MAX {
+        return Err(ArchiveError::TooLarge(name.to_owned()).into());
+    }
+    Ok(out.write_all(&header(name, len))?)
 }
 
-/// Reads what [`write`] writes, and nothing else.
-pub(crate) fn read(bytes: &[u8]) -> Result<Archived<'_>, ArchiveError> {
+/// Fills the last block of a file.
+pub(crate) fn write_padding(out: &mut dyn Write, len: u64) -> Result<(), WriteError> {
+    let used = usize::try_from(len % BLOCK as u64).unwrap_or_else(|_| unreachable!("less than a block"));
+    Ok(out.write_all(&[0; BLOCK][..used.next_multiple_of(BLOCK) - used])?)
+}
+
+/// Writes what stands behind the last file.
+pub(crate) fn write_end(out: &mut dyn Write) -> Result<(), WriteError> {
+    Ok(out.write_all(&[0; END])?)
+}
+
+/// Says why an archive can't be written.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    /// It has no room for a file.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    /// What it is written to takes no more.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// Reads where the files of an archive stand, and hashes them; anything but what is written here is refused.
+pub(crate) fn read(bytes: &dyn ReadAt) -> Result<Archived, ArchiveError> {
+    let block_len = BLOCK as u64;
     let mut files = Archived::new();
-    let mut last = "";
+    let mut last = String::new();
     let mut at = 0;
     loop {
-        let rest = bytes.get(at..).unwrap_or_default();
-        let Some((block, content)) = rest.split_at_checked(BLOCK) else {
-            return Err(ArchiveError::End(last.to_owned()));
-        };
-        if block.iter().all(|byte| *byte == 0) {
-            let is_end = rest.len() == END && rest.iter().all(|byte| *byte == 0);
-            return if is_end { Ok(files) } else { Err(ArchiveError::Padding(last.to_owned())) };
+        let rest = bytes.size().saturating_sub(at);
+        if rest < block_len {
+            return Err(ArchiveError::End(last));
         }
-        let (name, size) = parts(block).ok_or(ArchiveError::Header { at })?;
+        let block = bytes.read_at(at, BLOCK)?;
+        if block.iter().all(|byte| *byte == 0) {
+            let is_end = rest == END as u64 && is_zero(bytes, at, rest)?;
+            return if is_end { Ok(files) } else { Err(ArchiveError::Padding(last)) };
+        }
+        let (name, len) = parts(&block).ok_or(ArchiveError::Header { at })?;
         if !is_name(name) {
             return Err(ArchiveError::Name(name.to_owned()));
         }
-        if header(name, size) != *block {
+        if header(name, len) != *block {
             return Err(ArchiveError::Header { at });
         }
-        if !files.is_empty() && name <= last {
+        if !files.is_empty() && name <= last.as_str() {
             return Err(ArchiveError::Order(name.to_owned()));
         }
-        let end = || ArchiveError::End(name.to_owned());
-        let len = usize::try_from(size).map_err(|_| end())?;
-        let (content, _) = content.split_at_checked(len).ok_or_else(end)?;
-        let next = at + BLOCK + len.next_multiple_of(BLOCK);
-        let padding = bytes.get(at + BLOCK + len..next).ok_or_else(end)?;
-        if padding.iter().any(|byte| *byte != 0) {
+        let filled = len.next_multiple_of(block_len);
+        if filled > rest - block_len {
+            return Err(ArchiveError::End(name.to_owned()));
+        }
+        let content = at + block_len;
+        if !is_zero(bytes, content + len, filled - len)? {
             return Err(ArchiveError::Padding(name.to_owned()));
         }
-        files.insert(name, content);
-        (last, at) = (name, next);
+        let member = Member { at: content, len, sha256: hash(bytes, content, len)? };
+        last = name.to_owned();
+        files.insert(last.clone(), member);
+        at = content + filled;
     }
+}
+
+fn is_zero(bytes: &dyn ReadAt, at: u64, len: u64) -> Result<bool, FilesError> {
+    let len = usize::try_from(len).unwrap_or_else(|_| unreachable!("two blocks at most"));
+    Ok(bytes.read_at(at, len)?.iter().all(|byte| *byte == 0))
+}
+
+fn hash(bytes: &dyn ReadAt, at: u64, len: u64) -> Result<[u8; 32], FilesError> {
+    let mut hash = Sha256::new();
+    let mut read = 0;
+    while read < len {
+        let piece = PIECE.min(len - read);
+        let piece_len = usize::try_from(piece).unwrap_or_else(|_| unreachable!("it fits into memory"));
+        hash.update(bytes.read_at(at + read, piece_len)?);
+        read += piece;
+    }
+    Ok(hash.finalize().into())
 }
 
 /// Name and size of a header, whatever else is in it.
@@ -143,29 +200,22 @@ mod tests {
             ("log/c".to_owned(), Vec::new()),
         ]);
         let bytes = write(&files).expect("names fit");
-        let read_back = read(&bytes).expect("an archive");
-        assert!(
-            read_back
-                .iter()
-                .map(|(name, content)| (*name, *content))
-                .eq(files.iter().map(|(name, content)| (name.as_str(), content.as_slice())))
-        );
-        let whole: BTreeMap<String, Vec<u8>> =
-            read_back.iter().map(|(name, content)| ((*name).to_owned(), content.to_vec())).collect();
+        assert_eq!(contents(&bytes).expect("an archive"), files);
         for at in 0..bytes.len() {
             let mut other = bytes.clone();
             other[at] ^= 1;
-            let same = read(&other).is_ok_and(|files| {
-                files
-                    .iter()
-                    .map(|(name, content)| ((*name).to_owned(), content.to_vec()))
-                    .collect::<BTreeMap<_, _>>()
-                    == whole
-            });
-            assert!(!same, "byte {at}");
-            assert!(read(&bytes[..at]).is_err(), "cut at {at}");
+            assert!(contents(&other).is_none_or(|other| other != files), "byte {at}");
+            assert!(read(&&bytes[..at]).is_err(), "cut at {at}");
         }
         assert!(read(&[&bytes[..], &[0; 512]].concat()).is_err(), "more zeros");
+    }
+
+    #[test]
+    fn a_file_of_several_pieces_has_its_hash() {
+        let content: Vec<u8> = (0..PIECE + 700).map(|at| at.to_le_bytes()[0]).collect();
+        let bytes = write(&BTreeMap::from([("a".to_owned(), content.clone())])).expect("it fits");
+        let files = read(&bytes).expect("an archive");
+        assert_eq!(files["a"].sha256, <[u8; 32]>::from(Sha256::digest(&content)));
     }
 
     /// The bytes of docs/audit.md.
@@ -182,5 +232,25 @@ mod tests {
         for wrong in ["", "/a", "a/", "../a", "a/../b", "a/./b", "a b", "a//b", &"x".repeat(101)] {
             assert!(write(&BTreeMap::from([(wrong.to_owned(), Vec::new())])).is_err(), "{wrong}");
         }
+    }
+
+    fn write(files: &BTreeMap<String, Vec<u8>>) -> Result<Vec<u8>, WriteError> {
+        let mut bytes = Vec::new();
+        for (name, content) in files {
+            write_header(&mut bytes, name, content.len() as u64)?;
+            bytes.extend(content);
+            write_padding(&mut bytes, content.len() as u64)?;
+        }
+        write_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    fn contents(bytes: &Vec<u8>) -> Option<BTreeMap<String, Vec<u8>>> {
+        let files = read(bytes).ok()?;
+        let content = |member: &Member| {
+            let at = usize::try_from(member.at).expect("small");
+            bytes[at..at + usize::try_from(member.len).expect("small")].to_vec()
+        };
+        Some(files.iter().map(|(name, member)| (name.clone(), content(member))).collect())
     }
 }

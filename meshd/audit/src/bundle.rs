@@ -2,22 +2,23 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Write};
 
 use data_encoding::HEXLOWER;
-use meshd_trust::log::{Note, Severity};
+use meshd_trust::log::{Note, Severity, TileAddress};
 use meshd_wire::{MeshId, OrgId, Timestamp};
 use sha2::{Digest, Sha256};
 
-use crate::archive::{self, ArchiveError};
+use crate::archive::{self, ArchiveError, Archived, Member, WriteError};
 use crate::chain::{Chain, ChainError};
-use crate::files::{Files, FilesError};
+use crate::files::{FILE_BYTES_MAX, Files, FilesError, ReadAt};
 use crate::frames::write_frames;
 use crate::log::{self, LogSource};
 use crate::notes;
-use crate::pages::{self, Page};
+use crate::pages::{self, Content};
 
 /// Largest bundle that is read: the logs of a thousand nodes in two years.
-pub const BUNDLE_BYTES_MAX: usize = 1 << 30;
+pub const BUNDLE_BYTES_MAX: u64 = 1 << 30;
 
 const MANIFEST: &str = "MANIFEST";
 const ABOUT: &str = "about";
@@ -26,11 +27,11 @@ const LOG: &str = "log/";
 const FORMAT: &str = "meshd-bundle 1";
 
 /// A bundle that is what its manifest says; nothing else is believed of it yet.
-#[derive(Debug)]
 pub struct Bundle<'b> {
     mesh: MeshId,
     made: Timestamp,
-    files: BTreeMap<&'b str, &'b [u8]>,
+    bytes: &'b dyn ReadAt,
+    files: Archived,
 }
 
 /// Says why bytes are no bundle, or why one can't be made.
@@ -68,9 +69,33 @@ pub enum BundleError {
     /// The chain proves another mesh than the bundle says.
     #[error("its chain is not that of the mesh {0}")]
     Swapped(MeshId),
-    /// Something that is to go into a bundle can't be read.
+    /// A file that was another one when it was read again.
+    #[error("{0} changed meanwhile")]
+    Unstable(String),
+    /// The bundle, or something that is to go into it, can't be read.
     #[error(transparent)]
     Files(#[from] FilesError),
+    /// It can't be written.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+impl From<ArchiveError> for BundleError {
+    fn from(error: ArchiveError) -> Self {
+        match error {
+            ArchiveError::Files(error) => Self::Files(error),
+            other => Self::Archive(other),
+        }
+    }
+}
+
+impl From<WriteError> for BundleError {
+    fn from(error: WriteError) -> Self {
+        match error {
+            WriteError::Archive(error) => error.into(),
+            WriteError::Io(error) => Self::Io(error),
+        }
+    }
 }
 
 impl BundleError {
@@ -85,26 +110,30 @@ impl BundleError {
             | Self::Stranger(_)
             | Self::OtherMesh { .. }
             | Self::Chain(_)
-            | Self::Files(_) => None,
+            | Self::Unstable(_)
+            | Self::Files(_)
+            | Self::Io(_) => None,
         }
     }
 }
 
 impl<'b> Bundle<'b> {
-    /// Reads a bundle strictly.
-    pub fn from_bytes(bytes: &'b [u8]) -> Result<Self, BundleError> {
-        if bytes.len() > BUNDLE_BYTES_MAX {
+    /// Reads a bundle strictly, but for the content of its logs: that is read when it is asked for.
+    pub fn read(bytes: &'b dyn ReadAt) -> Result<Self, BundleError> {
+        if bytes.size() > BUNDLE_BYTES_MAX {
             return Err(BundleError::TooLarge);
         }
-        let files = archive::read(bytes).map_err(BundleError::Archive)?;
+        let files = archive::read(bytes)?;
         for wanted in [MANIFEST, ABOUT, CHAIN] {
             if !files.contains_key(wanted) {
                 return Err(BundleError::Lacks(wanted));
             }
         }
-        check_manifest(&files)?;
-        let (mesh, made) = files.get(ABOUT).and_then(|about| read_about(about)).ok_or(BundleError::About)?;
-        let bundle = Self { mesh, made, files };
+        let nothing = (MeshId([0; 32]), Timestamp(0));
+        let mut bundle = Self { mesh: nothing.0, made: nothing.1, bytes, files };
+        bundle.check_manifest()?;
+        let about = bundle.content(ABOUT)?.and_then(|about| read_about(&about));
+        (bundle.mesh, bundle.made) = about.ok_or(BundleError::About)?;
         bundle.check_names()?;
         Ok(bundle)
     }
@@ -124,8 +153,8 @@ impl<'b> Bundle<'b> {
         if let Some(wanted) = wanted.filter(|wanted| *wanted != self.mesh) {
             return Err(BundleError::OtherMesh { found: self.mesh, wanted });
         }
-        let bytes = self.files.get(CHAIN).ok_or(BundleError::Lacks(CHAIN))?;
-        let chain = match Chain::read(bytes, Some(self.mesh)) {
+        let bytes = self.content(CHAIN)?.ok_or(BundleError::Lacks(CHAIN))?;
+        let chain = match Chain::read(&bytes, Some(self.mesh)) {
             Ok(chain) => chain,
             Err(ChainError::OtherMesh { .. }) => return Err(BundleError::Swapped(self.mesh)),
             Err(error) => return Err(BundleError::Chain(error)),
@@ -144,21 +173,49 @@ impl<'b> Bundle<'b> {
     /// No file but those of the format, and at least one log.
     fn check_names(&self) -> Result<(), BundleError> {
         for name in self.files.keys() {
-            let is_known = [MANIFEST, ABOUT, CHAIN].contains(name)
+            let is_known = [MANIFEST, ABOUT, CHAIN].contains(&name.as_str())
                 || name
                     .strip_prefix(LOG)
                     .and_then(|rest| rest.split_once('/'))
                     .is_some_and(|(org, _)| org.parse().is_ok_and(|id: OrgId| id.to_string() == org));
             if !is_known {
-                return Err(BundleError::Stranger((*name).to_owned()));
+                return Err(BundleError::Stranger(name.clone()));
             }
         }
         if self.logs().is_empty() { Err(BundleError::Lacks("log")) } else { Ok(()) }
     }
+
+    /// No file but as the manifest says, and nothing more in the manifest.
+    fn check_manifest(&self) -> Result<(), BundleError> {
+        let lines = || {
+            let others = self.files.iter().filter(|(name, _)| *name != MANIFEST);
+            others.map(|(name, Member { sha256, .. })| (name, line(name, sha256)))
+        };
+        let found = self.content(MANIFEST)?.unwrap_or_default();
+        if lines().map(|(_, line)| line).collect::<String>().as_bytes() == &*found {
+            return Ok(());
+        }
+        let said: BTreeSet<&[u8]> = found.split_inclusive(|byte| *byte == b'\n').collect();
+        let changed = lines().find(|(_, line)| !said.contains(line.as_bytes()));
+        Err(BundleError::Changed(changed.map_or(MANIFEST, |(name, _)| name).to_owned()))
+    }
+
+    /// Bytes of a file, those that the manifest was compared with.
+    fn content(&self, name: &str) -> Result<Option<Cow<'_, [u8]>>, FilesError> {
+        let Some(Member { at, len, sha256 }) = self.files.get(name) else { return Ok(None) };
+        // What is larger is no file of a log, whatever its end says.
+        let is_of_log = name.starts_with(LOG);
+        let read = if is_of_log { *len.min(&(FILE_BYTES_MAX + 1)) } else { *len };
+        let fails = |why: &str| FilesError { path: name.to_owned(), source: why.into() };
+        let bytes = self.bytes.read_at(*at, usize::try_from(read).map_err(|_| fails("too large"))?)?;
+        if read == *len && <[u8; 32]>::from(Sha256::digest(&bytes)) != *sha256 {
+            return Err(fails("it changed while it was audited"));
+        }
+        Ok(Some(bytes))
+    }
 }
 
 /// The files of one log in a bundle.
-#[derive(Debug)]
 pub struct BundleLog<'b> {
     bundle: &'b Bundle<'b>,
     org: OrgId,
@@ -180,24 +237,51 @@ impl BundleLog<'_> {
 
 impl Files for BundleLog<'_> {
     fn read(&self, path: &str) -> Result<Option<Cow<'_, [u8]>>, FilesError> {
-        let name = format!("{}{path}", self.prefix);
-        Ok(self.bundle.files.get(name.as_str()).map(|bytes| Cow::Borrowed(*bytes)))
+        self.bundle.content(&format!("{}{path}", self.prefix))
     }
 
     fn list(&self, dir: &str) -> Result<Vec<String>, FilesError> {
         let dir = format!("{}{dir}/", self.prefix);
-        let behind = self.bundle.files.range(dir.as_str()..).map(|(name, _)| *name);
+        let behind = self.bundle.files.range(dir.clone()..).map(|(name, _)| name);
         let within = behind.map_while(|name| name.strip_prefix(dir.as_str()));
         Ok(within.filter(|name| !name.contains('/')).map(str::to_owned).collect())
     }
 }
 
-/// Makes a bundle of a chain and logs, as they are: it is not said to be clean.
+/// A file that goes into a bundle.
+struct Planned<'l> {
+    len: u64,
+    sha256: [u8; 32],
+    from: Held<'l>,
+}
+
+/// Where its bytes are.
+enum Held<'l> {
+    /// In memory: what is small, or may be another one in a moment.
+    Memory(Vec<u8>),
+    /// In a log, where they are for ever.
+    Log(&'l LogSource<'l>, TileAddress, Content),
+}
+
+impl<'l> Planned<'l> {
+    fn new(bytes: &[u8], from: Held<'l>) -> Self {
+        Self { len: bytes.len() as u64, sha256: Sha256::digest(bytes).into(), from }
+    }
+
+    fn kept(bytes: Vec<u8>) -> Self {
+        Self { len: bytes.len() as u64, sha256: Sha256::digest(&bytes).into(), from: Held::Memory(bytes) }
+    }
+}
+
+/// Writes a bundle of a chain and logs, as they are: it is not said to be clean.
+///
+/// The files of a log are read twice, for the manifest stands before them.
 pub fn write_bundle(
     mut chain: Chain,
     logs: &[LogSource<'_>],
     made: Timestamp,
-) -> Result<Vec<u8>, BundleError> {
+    out: &mut dyn Write,
+) -> Result<(), BundleError> {
     for log in logs {
         for delegation in log::delegations(log)? {
             chain.take_delegation(&delegation);
@@ -207,20 +291,38 @@ pub fn write_bundle(
     let framed = write_frames(envelopes.iter().map(Vec::as_slice));
     let framed = framed.map_err(|error| BundleError::Chain(ChainError::Frames(error)))?;
     let about = format!("{FORMAT}\nmesh {}\nmade {}\n", chain.mesh(), made.0);
-    let mut files = BTreeMap::from([(ABOUT.to_owned(), about.into_bytes()), (CHAIN.to_owned(), framed)]);
+    let mut files = BTreeMap::from([
+        (ABOUT.to_owned(), Planned::kept(about.into_bytes())),
+        (CHAIN.to_owned(), Planned::kept(framed)),
+    ]);
     for log in logs {
-        put_log(&chain, log, &mut files)?;
+        plan_log(&chain, log, &mut files)?;
     }
-    let manifest = manifest(files.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())));
-    files.insert(MANIFEST.to_owned(), manifest.into_bytes());
-    archive::write(&files).map_err(BundleError::Archive)
+    let manifest: String = files.iter().map(|(name, planned)| line(name, &planned.sha256)).collect();
+    files.insert(MANIFEST.to_owned(), Planned::kept(manifest.into_bytes()));
+    for (name, Planned { len, sha256, from }) in &files {
+        archive::write_header(out, name, *len)?;
+        match from {
+            Held::Memory(bytes) => out.write_all(bytes)?,
+            Held::Log(log, tile, what) => {
+                let page = pages::read(log.files, *tile, what.path())?;
+                let bytes = page.map(|page| page.cut(*what)).unwrap_or_default();
+                if <[u8; 32]>::from(Sha256::digest(&bytes)) != *sha256 {
+                    return Err(BundleError::Unstable(name.clone()));
+                }
+                out.write_all(&bytes)?;
+            }
+        }
+        archive::write_padding(out, *len)?;
+    }
+    Ok(archive::write_end(out)?)
 }
 
-/// Puts the files of a log in, each tile as wide as its largest checkpoint makes it.
-fn put_log(
+/// Finds the files of a log, each tile as wide as its largest checkpoint makes it.
+fn plan_log<'l>(
     chain: &Chain,
-    log: &LogSource<'_>,
-    files: &mut BTreeMap<String, Vec<u8>>,
+    log: &'l LogSource<'l>,
+    files: &mut BTreeMap<String, Planned<'l>>,
 ) -> Result<(), FilesError> {
     let prefix = format!("{LOG}{}/", log.org);
     let mut size = 0;
@@ -231,35 +333,20 @@ fn put_log(
         if let Some(one) = said.and_then(|_| notes::believe(&bytes, chain, &log.org)) {
             size = size.max(one.verified.checkpoint.head.size);
         }
-        files.insert(format!("{prefix}{path}"), bytes.into_owned());
+        files.insert(format!("{prefix}{path}"), Planned::kept(bytes.into_owned()));
     }
     for (tile, what) in pages::all(size) {
-        let page: Option<Page<'_>> = pages::read(log.files, tile, what.path())?;
-        if let Some(page) = page {
-            files.insert(format!("{prefix}{}", what.path()(&tile)), page.cut(what));
+        if let Some(page) = pages::read(log.files, tile, what.path())? {
+            let planned = Planned::new(&page.cut(what), Held::Log(log, tile, what));
+            files.insert(format!("{prefix}{}", what.path()(&tile)), planned);
         }
     }
     Ok(())
 }
 
-fn manifest<'f>(files: impl Iterator<Item = (&'f str, &'f [u8])>) -> String {
-    files.map(|(name, bytes)| line(name, bytes)).collect()
-}
-
 /// What `sha256sum` prints for a file.
-fn line(name: &str, bytes: &[u8]) -> String {
-    format!("{}  {name}\n", HEXLOWER.encode(&Sha256::digest(bytes)))
-}
-
-fn check_manifest(files: &BTreeMap<&str, &[u8]>) -> Result<(), BundleError> {
-    let others = || files.iter().filter(|(name, _)| **name != MANIFEST).map(|(name, bytes)| (*name, *bytes));
-    let found = files.get(MANIFEST).copied().unwrap_or_default();
-    if manifest(others()).as_bytes() == found {
-        return Ok(());
-    }
-    let lines: BTreeSet<&[u8]> = found.split_inclusive(|byte| *byte == b'\n').collect();
-    let changed = others().find(|(name, bytes)| !lines.contains(line(name, bytes).as_bytes()));
-    Err(BundleError::Changed(changed.map_or(MANIFEST, |(name, _)| name).to_owned()))
+fn line(name: &str, sha256: &[u8; 32]) -> String {
+    format!("{}  {name}\n", HEXLOWER.encode(sha256))
 }
 
 fn read_about(bytes: &[u8]) -> Option<(MeshId, Timestamp)> {

@@ -114,6 +114,14 @@ impl Chain {
         stewards.find(|steward| steward.record_key.key_id() == *signer).map(|steward| steward.record_key)
     }
 
+    /// All keys that ever might sign for an organisation: those of roots, and record keys of stewards.
+    pub fn signers(&self) -> impl Iterator<Item = &PublicKey> {
+        self.roster.orgs().flat_map(|org| {
+            let roots = org.roots_ever().flat_map(|root| &root.keys);
+            roots.chain(org.delegations_ever().map(|steward| &steward.record_key))
+        })
+    }
+
     /// All roots of an organisation.
     pub fn roots(&self, org: &OrgId) -> impl Iterator<Item = &OrgRoot> {
         self.roster.org(org).into_iter().flat_map(|org| org.roots_ever())

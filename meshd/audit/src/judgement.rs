@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use meshd_trust::log::{Beside, RecordFault};
-use meshd_trust::verify_signature;
+use meshd_trust::log::{self, RecordFault};
 use meshd_wire::record::{
     MeshGenesis, NodeCert, NodeKeys, NodeLeave, OrgRoot, OrgState, Revocations, Roles, StewardDelegation,
 };
-use meshd_wire::{Envelope, KeyId, Kind, Leaf, LeafKind, MeshId, NodeId, OrgId, PublicKey};
+use meshd_wire::{KeyId, Kind, Leaf, LeafKind, MeshId, NodeId, OrgId, PublicKey};
 
 use crate::chain::Chain;
+use crate::entry::{Beside, Content, Opened};
 
 /// What is known of the nodes of a log at a leaf.
 #[derive(Debug)]
@@ -28,20 +28,20 @@ struct Certified {
 }
 
 /// A record that is what its leaf says.
-#[derive(Debug)]
-pub(crate) enum Judged {
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Judged<'r> {
     /// None, or one that says nothing about keys.
     Nothing,
-    Cert(NodeCert),
-    Keys(NodeKeys),
+    Cert(&'r NodeCert),
+    Keys(&'r NodeKeys),
 }
 
-impl Judged {
-    pub(crate) fn beside(&self) -> Beside<'_> {
+impl<'r> Judged<'r> {
+    pub(crate) fn beside(self) -> log::Beside<'r> {
         match self {
-            Self::Nothing => Beside::Nothing,
-            Self::Cert(cert) => Beside::Cert(cert),
-            Self::Keys(keys) => Beside::Keys(keys),
+            Self::Nothing => log::Beside::Nothing,
+            Self::Cert(cert) => log::Beside::Cert(cert),
+            Self::Keys(keys) => log::Beside::Keys(keys),
         }
     }
 }
@@ -51,29 +51,25 @@ impl<'c> Judge<'c> {
         Self { chain, org, certified: BTreeMap::new() }
     }
 
-    /// Judges the envelope beside a leaf; an empty one is none.
-    pub(crate) fn judge(&mut self, leaf: &Leaf, envelope: &[u8]) -> Result<Judged, RecordFault> {
+    /// Judges what stands beside a leaf, with its signatures verified by all keys that may be right.
+    pub(crate) fn judge<'r>(&mut self, leaf: &Leaf, beside: &'r Beside) -> Result<Judged<'r>, RecordFault> {
         let kind = leaf.known_kind();
-        let Some(id) = leaf.record else {
-            return match (envelope.is_empty(), kind.is_some_and(names_record)) {
-                (false, _) => Err(RecordFault::Unnamed),
-                (true, true) => Err(RecordFault::Absent),
-                (true, false) => Ok(Judged::Nothing),
-            };
+        let opened = match (leaf.record, beside) {
+            (_, Beside::Unknown) => return Ok(Judged::Nothing),
+            (None, Beside::Nothing) if !kind.is_some_and(names_record) => return Ok(Judged::Nothing),
+            (_, Beside::Nothing) => return Err(RecordFault::Absent),
+            (None, Beside::Unreadable | Beside::Opened(_)) => return Err(RecordFault::Unnamed),
+            (Some(_), Beside::Unreadable) => return Err(RecordFault::Unreadable),
+            (Some(id), Beside::Opened(opened)) if opened.id == Some(id) => opened,
+            (Some(_), Beside::Opened(opened)) => {
+                return Err(opened.id.map_or(RecordFault::Unreadable, |_| RecordFault::OtherId));
+            }
         };
-        if envelope.is_empty() {
-            return Err(RecordFault::Absent);
-        }
-        let envelope = Envelope::from_bytes(envelope).map_err(|_| RecordFault::Unreadable)?;
-        let found = envelope.record_id(&self.chain.mesh()).ok_or(RecordFault::Unreadable)?;
-        if found != id {
-            return Err(RecordFault::OtherId);
-        }
         match kind {
-            Some(LeafKind::Enrol | LeafKind::Renew) => self.cert(leaf, &envelope).map(Judged::Cert),
+            Some(LeafKind::Enrol | LeafKind::Renew) => self.cert(leaf, opened).map(Judged::Cert),
             // The log itself came back from a backup.
             Some(LeafKind::StateRollback) if leaf.epoch.is_none() => {
-                self.state(leaf, &envelope).map(|()| Judged::Nothing)
+                self.state(leaf, opened).map(|()| Judged::Nothing)
             }
             Some(
                 kind @ (LeafKind::RotateAnnounce
@@ -81,10 +77,10 @@ impl<'c> Judge<'c> {
                 | LeafKind::KeyDestroy
                 | LeafKind::KeyCompromised
                 | LeafKind::StateRollback),
-            ) => self.keys(kind, leaf, &envelope).map(Judged::Keys),
-            Some(LeafKind::Revoke) => self.revoke(leaf, &envelope).map(|()| Judged::Nothing),
-            Some(LeafKind::AgreementJoin) => self.genesis(leaf, &envelope).map(|()| Judged::Nothing),
-            Some(LeafKind::StewardDelegate) => self.delegation(leaf, &envelope).map(|()| Judged::Nothing),
+            ) => self.keys(kind, leaf, opened).map(Judged::Keys),
+            Some(LeafKind::Revoke) => self.revoke(leaf, opened).map(|()| Judged::Nothing),
+            Some(LeafKind::AgreementJoin) => self.genesis(leaf, opened).map(|()| Judged::Nothing),
+            Some(LeafKind::StewardDelegate) => self.delegation(leaf, opened).map(|()| Judged::Nothing),
             // Of these this release knows no record that would have to say something.
             Some(
                 LeafKind::RevokeEffect
@@ -103,13 +99,13 @@ impl<'c> Judge<'c> {
         }
     }
 
-    fn cert(&mut self, leaf: &Leaf, envelope: &Envelope) -> Result<NodeCert, RecordFault> {
-        let cert: NodeCert = envelope.record().map_err(|_| RecordFault::OtherContent)?;
+    fn cert<'r>(&mut self, leaf: &Leaf, opened: &'r Opened) -> Result<&'r NodeCert, RecordFault> {
+        let Content::Cert(cert) = &opened.content else { return Err(RecordFault::OtherContent) };
         if cert.node.0 != leaf.subject.0 || cert.org != self.org {
             return Err(RecordFault::OtherContent);
         }
         let steward = self.chain.steward_key(&self.org, &leaf.actor, Roles::ENROL);
-        self.signed_by_one(envelope, leaf, steward)?;
+        self.signed_by_one(opened, leaf, steward)?;
         let known = self.certified.entry(cert.node).or_default();
         // A node is named by its first identity; later ones are the word of its steward.
         if known.identities.is_empty() && NodeId::from(cert.identity.key_id()) != cert.node {
@@ -122,8 +118,8 @@ impl<'c> Judge<'c> {
         Ok(cert)
     }
 
-    fn keys(&self, kind: LeafKind, leaf: &Leaf, envelope: &Envelope) -> Result<NodeKeys, RecordFault> {
-        let keys: NodeKeys = envelope.record().map_err(|_| RecordFault::OtherContent)?;
+    fn keys<'r>(&self, kind: LeafKind, leaf: &Leaf, opened: &'r Opened) -> Result<&'r NodeKeys, RecordFault> {
+        let Content::Keys(keys) = &opened.content else { return Err(RecordFault::OtherContent) };
         let says = match (kind, leaf.epoch) {
             (_, None) => false,
             (LeafKind::RotateAnnounce, epoch) => keys.next.map(|next| next.epoch) == epoch,
@@ -134,29 +130,29 @@ impl<'c> Judge<'c> {
         if keys.node.0 != leaf.subject.0 || !says {
             return Err(RecordFault::OtherContent);
         }
-        self.signed_by_one(envelope, leaf, self.identity(&keys.node, &leaf.actor))?;
+        self.signed_by_one(opened, leaf, self.identity(&keys.node, &leaf.actor))?;
         Ok(keys)
     }
 
-    fn state(&self, leaf: &Leaf, envelope: &Envelope) -> Result<(), RecordFault> {
-        let state: OrgState = envelope.record().map_err(|_| RecordFault::OtherContent)?;
+    fn state(&self, leaf: &Leaf, opened: &Opened) -> Result<(), RecordFault> {
+        let state: OrgState = opened.envelope.record().map_err(|_| RecordFault::OtherContent)?;
         if state.org != self.org || leaf.subject.0 != self.org.0 {
             return Err(RecordFault::OtherContent);
         }
         let steward = self.chain.steward_key(&self.org, &leaf.actor, Roles::HEAD);
-        self.signed_by_one(envelope, leaf, steward)
+        self.signed_by_one(opened, leaf, steward)
     }
 
-    fn revoke(&self, leaf: &Leaf, envelope: &Envelope) -> Result<(), RecordFault> {
+    fn revoke(&self, leaf: &Leaf, opened: &Opened) -> Result<(), RecordFault> {
         let node = NodeId(leaf.subject.0);
-        if envelope.kind() == Some(Kind::NodeLeave) {
-            let farewell: NodeLeave = envelope.record().map_err(|_| RecordFault::OtherContent)?;
+        if opened.envelope.kind() == Some(Kind::NodeLeave) {
+            let farewell: NodeLeave = opened.envelope.record().map_err(|_| RecordFault::OtherContent)?;
             if farewell.node != node {
                 return Err(RecordFault::OtherContent);
             }
-            return self.signed_by_one(envelope, leaf, self.identity(&node, &leaf.actor));
+            return self.signed_by_one(opened, leaf, self.identity(&node, &leaf.actor));
         }
-        let revocations: Revocations = envelope.record().map_err(|_| RecordFault::OtherContent)?;
+        let revocations: Revocations = opened.envelope.record().map_err(|_| RecordFault::OtherContent)?;
         let is_taken_back = |(version, serial): &(u32, u64)| {
             *version <= revocations.root_version && revocations.certs.contains(serial)
         };
@@ -166,15 +162,16 @@ impl<'c> Judge<'c> {
             return Err(RecordFault::OtherContent);
         }
         match self.chain.steward_key(&self.org, &leaf.actor, Roles::REVOKE) {
-            Some(key) => self.signed_by_one(envelope, leaf, Some(key)),
-            None => self.signed_by_root(envelope, leaf, revocations.root_version),
+            Some(key) => self.signed_by_one(opened, leaf, Some(key)),
+            None => self.signed_by_root(opened, leaf, revocations.root_version),
         }
     }
 
-    fn genesis(&self, leaf: &Leaf, envelope: &Envelope) -> Result<(), RecordFault> {
-        let genesis: MeshGenesis = envelope.record().map_err(|_| RecordFault::OtherContent)?;
+    fn genesis(&self, leaf: &Leaf, opened: &Opened) -> Result<(), RecordFault> {
+        let genesis: MeshGenesis = opened.envelope.record().map_err(|_| RecordFault::OtherContent)?;
         let is_member = genesis.agreement.members.iter().any(|member| member.org == self.org);
-        let is_ours = envelope.record_id(&MeshId([0; 32])).is_some_and(|id| id.0 == self.chain.mesh().0);
+        let is_ours =
+            opened.envelope.record_id(&MeshId([0; 32])).is_some_and(|id| id.0 == self.chain.mesh().0);
         if leaf.subject.0 != self.org.0 || !is_member || !is_ours {
             return Err(RecordFault::OtherContent);
         }
@@ -191,15 +188,16 @@ impl<'c> Judge<'c> {
             .flat_map(|member| self.chain.roots(&member.org))
             .flat_map(|root| root.keys.iter().copied())
             .collect();
-        self.signed_by_all(envelope, leaf, &founders)
+        self.signed_by_all(opened, leaf, &founders)
     }
 
-    fn delegation(&self, leaf: &Leaf, envelope: &Envelope) -> Result<(), RecordFault> {
-        let delegation: StewardDelegation = envelope.record().map_err(|_| RecordFault::OtherContent)?;
+    fn delegation(&self, leaf: &Leaf, opened: &Opened) -> Result<(), RecordFault> {
+        let delegation: StewardDelegation =
+            opened.envelope.record().map_err(|_| RecordFault::OtherContent)?;
         if delegation.org != self.org || leaf.subject.0 != self.org.0 {
             return Err(RecordFault::OtherContent);
         }
-        self.signed_by_root(envelope, leaf, delegation.root_version)
+        self.signed_by_root(opened, leaf, delegation.root_version)
     }
 
     /// An identity that a node has had.
@@ -209,33 +207,26 @@ impl<'c> Judge<'c> {
     }
 
     /// One signature, by the actor of the leaf.
-    fn signed_by_one(
-        &self,
-        envelope: &Envelope,
-        leaf: &Leaf,
-        key: Option<PublicKey>,
-    ) -> Result<(), RecordFault> {
-        let is_one = envelope.signatures().len() == 1 && key.is_some_and(|key| key.key_id() == leaf.actor);
-        let is_valid = key.is_some_and(|key| verify_signature(envelope, &self.chain.mesh(), &key));
+    fn signed_by_one(&self, opened: &Opened, leaf: &Leaf, key: Option<PublicKey>) -> Result<(), RecordFault> {
+        let is_one = opened.envelope.signatures().len() == 1;
+        let is_valid = key.is_some_and(|key| key.key_id() == leaf.actor) && opened.is_signed_by(&leaf.actor);
         if is_one && is_valid { Ok(()) } else { Err(RecordFault::Signature) }
     }
 
     /// Enough keys of a root, the actor among them.
-    fn signed_by_root(&self, envelope: &Envelope, leaf: &Leaf, version: u32) -> Result<(), RecordFault> {
+    fn signed_by_root(&self, opened: &Opened, leaf: &Leaf, version: u32) -> Result<(), RecordFault> {
         let root: Option<&OrgRoot> = self.chain.roots(&self.org).find(|root| root.root_version == version);
         let root = root.ok_or(RecordFault::Signature)?;
-        self.signed_by_all(envelope, leaf, &root.keys)?;
-        let enough = envelope.signatures().len() >= usize::from(root.threshold);
+        self.signed_by_all(opened, leaf, &root.keys)?;
+        let enough = opened.envelope.signatures().len() >= usize::from(root.threshold);
         if enough { Ok(()) } else { Err(RecordFault::Signature) }
     }
 
     /// Every signature is of one of these keys and verifies, and the actor's is among them.
-    fn signed_by_all(&self, envelope: &Envelope, leaf: &Leaf, keys: &[PublicKey]) -> Result<(), RecordFault> {
-        let verifies = |signer: &KeyId| {
-            let key = keys.iter().find(|key| key.key_id() == *signer);
-            key.is_some_and(|key| verify_signature(envelope, &self.chain.mesh(), key))
-        };
-        let signatures = envelope.signatures();
+    fn signed_by_all(&self, opened: &Opened, leaf: &Leaf, keys: &[PublicKey]) -> Result<(), RecordFault> {
+        let verifies =
+            |signer: &KeyId| keys.iter().any(|key| key.key_id() == *signer) && opened.is_signed_by(signer);
+        let signatures = opened.envelope.signatures();
         let is_signed = signatures.iter().any(|signature| signature.key == leaf.actor)
             && signatures.iter().all(|signature| verifies(&signature.key));
         if is_signed { Ok(()) } else { Err(RecordFault::Signature) }

@@ -9,21 +9,23 @@
 mod archive;
 mod bundle;
 mod chain;
+mod entry;
 mod files;
 mod frames;
 mod judgement;
 mod log;
 mod notes;
 mod pages;
+mod parallel;
 mod report;
 mod split;
 mod table;
 mod told;
 
-pub use archive::ArchiveError;
+pub use archive::{ArchiveError, WriteError};
 pub use bundle::{BUNDLE_BYTES_MAX, Bundle, BundleError, BundleLog, write_bundle};
 pub use chain::{Chain, ChainError};
-pub use files::{Files, FilesError};
+pub use files::{FILE_BYTES_MAX, Files, FilesError, ReadAt};
 pub use frames::{FrameError, read_frames, write_frames};
 pub use log::{LogSource, Progress, Terms, audit};
 pub use report::{

@@ -1,18 +1,22 @@
 //! The audit of all logs that are there, each from its files.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroUsize;
 
+use meshd_trust::VerifyingKey;
 use meshd_trust::log::{
     Audit, AuditTerms, Edge, Finding, Severity, TILE_WIDTH, Tile, TileAddress, TreeHash, VerifiedCheckpoint,
 };
 use meshd_wire::record::NodeKeys;
-use meshd_wire::{Leaf, LeafKind, OrgId, PublicKey, Subject, Timestamp};
+use meshd_wire::{Leaf, LeafKind, MeshId, OrgId, PublicKey, Subject, Timestamp};
 
 use crate::chain::Chain;
+use crate::entry::{Entry, Keyring};
 use crate::files::{Files, FilesError};
 use crate::judgement::{Judge, Judged};
 use crate::notes::{self, Believed};
 use crate::pages::{self, Content, Page};
+use crate::parallel;
 use crate::report::{CheckpointReport, Cosigned, LogReport, OrgReport, Report};
 use crate::table::Table;
 use crate::told;
@@ -26,7 +30,12 @@ pub struct Terms {
     pub period_s: u64,
     /// Whether the mesh id was compared with one that the auditor gave.
     pub is_compared: bool,
+    /// Threads that verify signatures; the report is the same with any number.
+    pub threads: NonZeroUsize,
 }
+
+/// Tiles of leaves that are taken apart at a time, on all threads: some 3 MB.
+const STRETCH: usize = 16;
 
 /// The files of one log.
 pub struct LogSource<'f> {
@@ -75,9 +84,10 @@ pub fn audit(
     }
     let mut worst = findings.iter().map(Finding::severity).max().unwrap_or(Severity::Notice);
     let mut reports = Vec::new();
-    let mut keys = Keys::new();
+    // Within one log the audit itself finds a key that is used again.
+    let mut keys = (logs.len() > 1).then(Keys::new);
     for log in logs {
-        let (report, severity) = Auditor::new(&chain, log).run(terms, &mut keys, progress)?;
+        let (report, severity) = Auditor::new(&chain, log).run(terms, keys.as_mut(), progress)?;
         worst = worst.max(severity);
         reports.push(report);
     }
@@ -120,12 +130,46 @@ pub(crate) fn delegations(log: &LogSource<'_>) -> Result<Vec<Vec<u8>>, FilesErro
     Ok(found)
 }
 
+/// The files of a tile of leaves, taken apart.
+struct Sheet {
+    /// None if the leaves are not there, or damaged.
+    entries: Option<Vec<Entry>>,
+    /// Files that are not there, or damaged.
+    faults: Vec<Finding>,
+}
+
+impl Sheet {
+    fn read(tile: TileAddress, leaves: Option<&Page<'_>>, records: Option<&Page<'_>>, mesh: &MeshId) -> Self {
+        let mut faults = Vec::new();
+        let mut fault = |what: Content, page: Option<&Page<'_>>| {
+            faults.push(Finding::Tile { path: what.path()(&tile), is_there: page.is_some() });
+        };
+        let Some(of_leaves) = leaves.and_then(Page::leaves) else {
+            fault(Content::Leaves, leaves);
+            return Self { entries: None, faults };
+        };
+        let of_records = records.and_then(Page::records);
+        if of_records.is_none() {
+            fault(Content::Records, records);
+        }
+        let beside =
+            |at: usize| of_records.as_ref().map(|records| records.get(at).copied().unwrap_or_default());
+        let entries = of_leaves.iter().enumerate().map(|(at, leaf)| Entry::read(leaf, beside(at), mesh));
+        Self { entries: Some(entries.collect()), faults }
+    }
+
+    fn entries(&self) -> &[Entry] {
+        self.entries.as_deref().unwrap_or_default()
+    }
+}
+
 /// The audit of one log.
 struct Auditor<'a> {
     chain: &'a Chain,
     log: &'a LogSource<'a>,
     findings: Vec<Finding>,
     judge: Judge<'a>,
+    keys: Keyring,
     table: Table,
     edge: Edge,
     /// Tiles that follow from the leaves and are not full yet.
@@ -141,6 +185,7 @@ impl<'a> Auditor<'a> {
             log,
             findings: Vec::new(),
             judge: Judge::new(chain, log.org),
+            keys: Keyring::new(),
             table: Table::default(),
             edge: Edge::new(),
             open: BTreeMap::new(),
@@ -152,7 +197,7 @@ impl<'a> Auditor<'a> {
     fn run(
         mut self,
         terms: &Terms,
-        keys: &mut Keys,
+        mut keys: Option<&mut Keys>,
         progress: Progress<'_>,
     ) -> Result<(LogReport, Severity), FilesError> {
         let LogSource { org, files, sealed } = self.log;
@@ -160,12 +205,19 @@ impl<'a> Auditor<'a> {
         believed.sort_by_key(|one| std::cmp::Reverse(one.verified.checkpoint.head.size));
         let size = believed.first().map_or(0, |one| one.verified.checkpoint.head.size);
         let mut audit = Audit::new(self.audit_terms(terms), checkpoints(&believed));
-        for index in 0.. {
-            let Some(tile) = TileAddress::within(size, 0, index) else { break };
-            if !self.page(tile, &mut audit, keys)? {
+        self.know(self.chain.signers().copied().collect());
+        let mut tiles = (0..).map_while(|index| TileAddress::within(size, 0, index));
+        'all: loop {
+            let stretch = self.stretch(tiles.by_ref().take(STRETCH), terms.threads);
+            if stretch.is_empty() {
                 break;
             }
-            progress(audit.head().size, size);
+            for sheet in stretch {
+                if !self.sheet(sheet?, &mut audit, keys.as_deref_mut())? {
+                    break 'all;
+                }
+                progress(audit.size(), size);
+            }
         }
         for tile in std::mem::take(&mut self.open).into_values() {
             self.compare(&tile)?;
@@ -184,18 +236,59 @@ impl<'a> Auditor<'a> {
         AuditTerms { org, rotation_period_s: terms.period_s, witnesses }
     }
 
-    /// Takes the leaves of a tile; false if they are not there, for no leaf behind them can be judged.
-    fn page(&mut self, tile: TileAddress, audit: &mut Audit, keys: &mut Keys) -> Result<bool, FilesError> {
-        let leaves_page = pages::read(self.log.files, tile, Content::Leaves.path())?;
-        let records_page = pages::read(self.log.files, tile, Content::Records.path())?;
-        let leaves = self.content(tile, Content::Leaves, leaves_page.as_ref(), |page| page.leaves());
-        let Some(leaves) = leaves else { return Ok(false) };
-        let records = self.content(tile, Content::Records, records_page.as_ref(), |page| page.records());
-        for (at, bytes) in leaves.iter().enumerate() {
-            let record = records.as_ref().map(|records| records.get(at).copied().unwrap_or_default());
-            self.leaf(bytes, record, audit, keys);
+    /// Reads tiles up to one that is not there, takes their leaves and records apart, and verifies all signatures.
+    fn stretch(
+        &mut self,
+        tiles: impl Iterator<Item = TileAddress>,
+        threads: NonZeroUsize,
+    ) -> Vec<Result<Sheet, FilesError>> {
+        let mesh = self.chain.mesh();
+        let mut files = Vec::new();
+        for tile in tiles {
+            let read = |what: Content| pages::read(self.log.files, tile, what.path());
+            let pages = read(Content::Leaves).and_then(|leaves| Ok((tile, leaves, read(Content::Records)?)));
+            let is_last = !matches!(pages, Ok((_, Some(_), _)));
+            files.push(pages);
+            if is_last {
+                break;
+            }
         }
-        let tiles = self.edge.append(leaves.iter().map(|leaf| TreeHash::leaf(leaf)));
+        let sheets = parallel::map(threads, files, |pages| {
+            pages.map(|(tile, leaves, records)| Sheet::read(tile, leaves.as_ref(), records.as_ref(), &mesh))
+        });
+        let certified = sheets.iter().flatten().flat_map(Sheet::entries).filter_map(Entry::identity);
+        self.know(certified.copied().collect());
+        parallel::map(threads, sheets, |sheet| {
+            sheet.map(|mut sheet| {
+                sheet.entries.iter_mut().flatten().for_each(|entry| entry.verify(&self.keys, &mesh));
+                sheet
+            })
+        })
+    }
+
+    /// Takes note of keys that may have signed something; whether they might is judged with each record.
+    fn know(&mut self, keys: Vec<PublicKey>) {
+        for key in keys {
+            let id = key.key_id();
+            if !self.keys.contains_key(&id)
+                && let Some(key) = VerifyingKey::new(&key)
+            {
+                self.keys.insert(id, key);
+            }
+        }
+    }
+
+    /// Takes the leaves of a tile; false if they are not there, for no leaf behind them can be judged.
+    fn sheet(
+        &mut self,
+        sheet: Sheet,
+        audit: &mut Audit,
+        mut keys: Option<&mut Keys>,
+    ) -> Result<bool, FilesError> {
+        self.findings.extend(sheet.faults);
+        let Some(entries) = sheet.entries else { return Ok(false) };
+        let tiles = self.edge.append(entries.iter().map(|entry| entry.hash));
+        entries.iter().for_each(|entry| self.entry(entry, audit, keys.as_deref_mut()));
         for tile in tiles {
             let at = (tile.address.level(), tile.address.index());
             if u64::from(tile.address.width()) == TILE_WIDTH {
@@ -208,45 +301,27 @@ impl<'a> Auditor<'a> {
         Ok(true)
     }
 
-    /// What a file of a tile holds, or a finding.
-    fn content<'p, T>(
-        &mut self,
-        tile: TileAddress,
-        what: Content,
-        page: Option<&'p Page<'p>>,
-        read: impl FnOnce(&'p Page<'p>) -> Option<T>,
-    ) -> Option<T> {
-        let content = page.and_then(read);
-        if content.is_none() {
-            let path = what.path()(&tile);
-            self.findings.push(Finding::Tile { path, is_there: page.is_some() });
-        }
-        content
-    }
-
     /// Takes a leaf, and its record unless the whole file of records is gone or damaged.
-    fn leaf(&mut self, bytes: &[u8], record: Option<&[u8]>, audit: &mut Audit, keys: &mut Keys) {
-        let index = audit.head().size;
-        let leaf = Leaf::from_bytes(bytes).ok();
-        let judged = match (&leaf, record) {
-            (Some(leaf), Some(record)) => self.judge.judge(leaf, record).unwrap_or_else(|fault| {
-                self.findings.push(Finding::Record { index, fault });
-                Judged::Nothing
-            }),
-            (None, _) | (_, None) => Judged::Nothing,
-        };
-        if let Some(leaf) = leaf.filter(|leaf| leaf.org == self.log.org) {
-            self.table.take(&leaf, judged.beside());
+    fn entry(&mut self, entry: &Entry, audit: &mut Audit, keys: Option<&mut Keys>) {
+        let index = audit.size();
+        let judged =
+            entry.leaf.as_ref().map_or(Ok(Judged::Nothing), |leaf| self.judge.judge(leaf, &entry.beside));
+        let judged = judged.unwrap_or_else(|fault| {
+            self.findings.push(Finding::Record { index, fault });
+            Judged::Nothing
+        });
+        if let Some(leaf) = entry.leaf.as_ref().filter(|leaf| leaf.org == self.log.org) {
+            self.table.take(leaf, judged.beside());
             self.first = self.first.or(Some(leaf.time));
             self.last = Some(leaf.time);
-            if let Judged::Keys(named) = &judged {
-                self.elsewhere(index, &leaf, named, keys);
+            if let (Judged::Keys(named), Some(keys)) = (judged, keys) {
+                self.elsewhere(index, leaf, named, keys);
             }
         }
-        audit.leaf(bytes, judged.beside());
+        audit.read_leaf(entry.hash, entry.leaf.as_ref(), judged.beside());
     }
 
-    /// Finds a key that a node of another log has; within one log the audit itself does.
+    /// Finds a key that a node of another log has.
     fn elsewhere(&mut self, index: u64, leaf: &Leaf, named: &NodeKeys, keys: &mut Keys) {
         let is_new = matches!(leaf.known_kind(), Some(LeafKind::RotateAnnounce | LeafKind::RotateActivate));
         let Some(one) = named.all().find(|one| is_new && Some(one.epoch) == leaf.epoch) else { return };

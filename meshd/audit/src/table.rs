@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use meshd_trust::log::Beside;
-use meshd_wire::{Leaf, LeafKind, NodeId, Subject, Timestamp};
+use meshd_wire::{Leaf, LeafKind, NodeId, PublicKey, Subject, Timestamp};
 
 use crate::report::{CertReport, KeyReport, NodeReport};
 
@@ -25,7 +25,7 @@ struct Node {
 
 #[derive(Debug, Default)]
 struct Key {
-    key: Option<String>,
+    key: Option<PublicKey>,
     announced: Option<Timestamp>,
     from: Option<Timestamp>,
     to: Option<Timestamp>,
@@ -90,7 +90,7 @@ impl Table {
                     node: id.clone(),
                     name: node.name.clone(),
                     epoch,
-                    key: key.key,
+                    key: key.key.map(|key| key.to_string()),
                     announced: key.announced.map(|at| at.0),
                     active_from: key.from.map(|at| at.0),
                     active_to: key.to.map(|at| at.0),
@@ -141,7 +141,7 @@ impl Node {
         if let Beside::Keys(keys) = beside
             && let Some(named) = keys.all().find(|key| key.epoch == epoch)
         {
-            key.key.get_or_insert_with(|| named.key.to_string());
+            key.key.get_or_insert(named.key);
         }
         match kind {
             LeafKind::RotateAnnounce => key.announced = key.announced.or(at),

@@ -12,6 +12,8 @@ mod made;
 mod mutations;
 #[path = "audit/packed.rs"]
 mod packed;
+#[path = "audit/pieces.rs"]
+mod pieces;
 #[path = "audit/second_verifier.rs"]
 mod second_verifier;
 #[path = "audit/split.rs"]

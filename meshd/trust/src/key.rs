@@ -69,15 +69,38 @@ pub fn sign<R: Record>(record: &R, mesh: &MeshId, keys: &[&SigningKey]) -> Envel
 /// one valid signature into another.
 pub fn verify_signature(envelope: &Envelope, mesh: &MeshId, key: &PublicKey) -> bool {
     let id = key.key_id();
-    let Some(signature) = envelope.signatures().iter().find(|one| one.key == id) else { return false };
-    let Some(message) = envelope.signed_message(mesh) else { return false };
-    verify_bytes(&message, key, &signature.bytes)
+    let is_named = envelope.signatures().iter().any(|one| one.key == id);
+    is_named && VerifyingKey::new(key).is_some_and(|key| key.has_signed(envelope, mesh))
+}
+
+/// A public Ed25519 key that was checked and unpacked once, for many signatures.
+#[derive(Debug, Clone)]
+pub struct VerifyingKey {
+    id: KeyId,
+    key: ed25519_dalek::VerifyingKey,
+}
+
+impl VerifyingKey {
+    /// Takes a key; none if it is not the one canonical encoding of a usable one.
+    pub fn new(key: &PublicKey) -> Option<Self> {
+        verifying_key(key).map(|verifying| Self { id: key.key_id(), key: verifying })
+    }
+
+    /// Whether the envelope carries a valid signature of this key, as strictly as [`verify_signature`].
+    pub fn has_signed(&self, envelope: &Envelope, mesh: &MeshId) -> bool {
+        let signature = envelope.signatures().iter().find(|one| one.key == self.id);
+        let message = envelope.signed_message(mesh);
+        signature.zip(message).is_some_and(|(signature, message)| self.verifies(&message, &signature.bytes))
+    }
+
+    fn verifies(&self, message: &[u8], signature: &SignatureBytes) -> bool {
+        self.key.verify_strict(message, &ed25519_dalek::Signature::from_bytes(&signature.0)).is_ok()
+    }
 }
 
 /// Whether this is the key's signature of these bytes, as strictly as [`verify_signature`].
 pub(crate) fn verify_bytes(message: &[u8], key: &PublicKey, signature: &SignatureBytes) -> bool {
-    let Some(verifying) = verifying_key(key) else { return false };
-    verifying.verify_strict(message, &ed25519_dalek::Signature::from_bytes(&signature.0)).is_ok()
+    VerifyingKey::new(key).is_some_and(|key| key.verifies(message, signature))
 }
 
 /// Whether these bytes are the one canonical encoding of a usable Ed25519 key.

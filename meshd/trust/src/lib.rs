@@ -13,7 +13,7 @@ pub mod log;
 pub mod root_file;
 mod roster;
 
-pub use key::{SigningKey, is_signing_key, sign, verify_signature};
+pub use key::{SigningKey, VerifyingKey, is_signing_key, sign, verify_signature};
 pub use roster::{
     Accepted, Change, Claim, ClaimState, ENDPOINT_LIFE_S, ENDPOINT_REST_S, EXTERNALS_MAX, EndpointView,
     Floor, Freshness, NODE_ENDPOINTS_MAX, NodeView, OrgView, Refusal, Roster, RosterFileError, Standing,

@@ -1,5 +1,6 @@
 //! `meshctl audit bundle`.
 
+use std::io;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -7,8 +8,7 @@ use meshd_api::{Body, Exit};
 use meshd_audit::{LogSource, Verdict, write_bundle};
 use serde::{Deserialize, Serialize};
 
-use super::bad_bundle;
-use super::source::{Opened, Source, audit_bytes, open_dir};
+use super::source::{Opened, Source, audit_bytes, open_bundle, open_dir};
 use crate::failure::Failure;
 use crate::file::{self, Readers};
 use crate::output::Form;
@@ -58,15 +58,18 @@ impl Bundle {
         }
         let logs = opened.iter().map(|(org, files)| LogSource { org: *org, files, sealed: None });
         let terms = self.source.directory_terms();
+        let logs: Vec<LogSource<'_>> = logs.collect();
+        file::write_new_by(&self.out, Readers::All, |out| {
+            write_bundle(chain, &logs, terms.at, out).map_err(io::Error::other)
+        })?;
+        let bytes = open_bundle(&self.out)?;
         let shown = self.out.display().to_string();
-        let bytes = write_bundle(chain, &logs.collect::<Vec<_>>(), terms.at)
-            .map_err(|error| bad_bundle(&shown, &error))?;
-        let report = audit_bytes(&shown, &bytes, None, |_| terms)?;
-        file::write_new(&self.out, &bytes, Readers::All)?;
+        let report =
+            audit_bytes(&shown, &*bytes, None, |_| terms).inspect_err(|_| file::remove(&self.out))?;
         let made = Made {
             file: self.out,
             mesh: report.mesh.clone(),
-            bytes: bytes.len() as u64,
+            bytes: bytes.size(),
             leaves: report.logs.iter().map(|log| log.leaves).sum(),
             verdict: report.verdict,
         };

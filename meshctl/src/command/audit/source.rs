@@ -1,26 +1,27 @@
 //! Which log is audited, and on which terms.
 
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use clap::Args;
 use meshd_api::Exit;
-use meshd_audit::{BUNDLE_BYTES_MAX, Bundle, BundleLog, Chain, Files, LogSource, Report, Terms, audit};
+use meshd_audit::{Bundle, BundleLog, Chain, Files, LogSource, ReadAt, Report, Terms, audit};
 use meshd_trust::log::{LogOrigin, Note};
 use meshd_wire::{MeshId, OrgId, Timestamp};
-use rustix::termios::isatty;
 
 use super::{bad_bundle, unreadable};
+use crate::bundle_file;
 use crate::duration::Typed;
 use crate::failure::Failure;
 use crate::log_dir::{self, LogDir};
+use crate::progress::Progress;
 use crate::time::{self, Moment};
 
 /// Where the daemon keeps its state unless told otherwise.
 const STATE_DIR: &str = "/var/lib/meshd";
 /// Largest chain: 64 organisations with 64 roots and 64 delegations each stay below.
 const CHAIN_BYTES_MAX: u64 = 64 * 1024 * 1024;
-/// Leaves from which on a terminal is told how far it is.
-const MANY: u64 = 20_000;
 
 /// Which log is audited.
 #[derive(Debug, Args)]
@@ -55,7 +56,8 @@ pub struct Period {
 impl Period {
     pub fn terms(&self, made: Option<Timestamp>, is_compared: bool) -> Terms {
         let at = self.at.map(|at| Timestamp(at.0)).or(made).unwrap_or_else(time::now);
-        Terms { at, period_s: self.period.0.as_secs(), is_compared }
+        let threads = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        Terms { at, period_s: self.period.0.as_secs(), is_compared, threads }
     }
 }
 
@@ -67,8 +69,7 @@ impl Source {
             None => {
                 let Opened { chain, org, files } = self.open()?;
                 let log = LogSource { org, files: &files, sealed: None };
-                audit(chain, &[log], &self.terms.terms(None, self.mesh.is_some()), &mut progress())
-                    .map_err(|error| unreadable(&error))
+                watched(chain, &[log], &self.terms.terms(None, self.mesh.is_some()))
             }
         }
     }
@@ -120,28 +121,34 @@ pub fn open_dir(dir: &Path, mesh: Option<MeshId>) -> Result<Opened, Failure> {
 
 /// Audits a bundle.
 pub fn audit_bundle(file: &Path, mesh: Option<MeshId>, period: &Period) -> Result<Report, Failure> {
-    let bytes = read_bundle(file)?;
+    let bytes = open_bundle(file)?;
     let terms = |made| period.terms(Some(made), mesh.is_some());
-    audit_bytes(&file.display().to_string(), &bytes, mesh, terms)
+    audit_bytes(&file.display().to_string(), &*bytes, mesh, terms)
 }
 
 /// Audits the bytes of a bundle, on terms that may depend on when it was made.
 pub fn audit_bytes(
     shown: &str,
-    bytes: &[u8],
+    bytes: &dyn ReadAt,
     mesh: Option<MeshId>,
     terms: impl FnOnce(Timestamp) -> Terms,
 ) -> Result<Report, Failure> {
-    let bundle = Bundle::from_bytes(bytes).map_err(|error| bad_bundle(shown, &error))?;
+    let bundle = Bundle::read(bytes).map_err(|error| bad_bundle(shown, &error))?;
     let chain = bundle.chain(mesh).map_err(|error| bad_bundle(shown, &error))?;
     let logs = bundle.logs();
     let sources: Vec<LogSource<'_>> = logs.iter().map(BundleLog::source).collect();
-    audit(chain, &sources, &terms(bundle.made()), &mut progress()).map_err(|error| unreadable(&error))
+    watched(chain, &sources, &terms(bundle.made()))
 }
 
-/// Reads a bundle's file.
-pub fn read_bundle(file: &Path) -> Result<Vec<u8>, Failure> {
-    log_dir::bounded(file, BUNDLE_BYTES_MAX as u64)
+/// Audits, and tells a terminal how far it is.
+fn watched(chain: Chain, logs: &[LogSource<'_>], terms: &Terms) -> Result<Report, Failure> {
+    let mut progress = Progress::new();
+    audit(chain, logs, terms, &mut |read, all| progress.show(read, all)).map_err(|error| unreadable(&error))
+}
+
+/// Opens a bundle's file.
+pub fn open_bundle(file: &Path) -> Result<Box<dyn ReadAt>, Failure> {
+    bundle_file::open(file)
         .map_err(|error| Failure::new(Exit::Failed, format!("can't read {}", file.display())).because(&error))
 }
 
@@ -160,18 +167,4 @@ fn whose(files: &LogDir, chain: &Chain) -> Option<OrgId> {
     let only = orgs.next().filter(|_| orgs.next().is_none());
     let known: Vec<OrgId> = chain.orgs().map(|(org, _)| org).collect();
     named.find(|org| known.contains(org)).or(only)
-}
-
-/// Tells a terminal how far a long audit is.
-fn progress() -> impl FnMut(u64, u64) {
-    let is_shown = isatty(std::io::stderr());
-    let mut told = 0;
-    move |read, all| {
-        let percent = read * 100 / all.max(1);
-        if is_shown && all >= MANY && (percent > told || read == all) {
-            told = percent;
-            let end = if read == all { "\n" } else { "" };
-            eprint!("\r{percent:3} % of {all} leaves{end}");
-        }
-    }
 }

@@ -2,20 +2,24 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use clap::Args;
 use meshd_api::{Body, Exit};
-use meshd_audit::{Bundle, Chain, Files, Held, Verdict, compare, gather};
+use meshd_audit::{Bundle, Chain, Files, Held, ReadAt, Verdict, compare, gather};
 use meshd_trust::log::{EVIDENCE_BYTES_MAX, Evidence};
 use meshd_wire::{MeshId, OrgId};
 use serde::{Deserialize, Serialize};
 
-use super::source::{Opened, open_dir, read_bundle};
+use super::source::{Opened, open_bundle, open_dir};
 use super::{bad_bundle, unreadable};
 use crate::failure::Failure;
 use crate::file::{self, Readers};
 use crate::log_dir;
 use crate::output::Form;
+
+/// What the name of every log begins with.
+const LOG_NAME: &[u8] = b"meshd/";
 
 /// Compare what several parties hold of one log, and write down evidence if it shows two faces.
 ///
@@ -60,7 +64,7 @@ struct View {
 
 enum Log {
     Dir(log_dir::LogDir),
-    Bundle(Vec<u8>),
+    Bundle(Rc<dyn ReadAt>),
 }
 
 impl SplitView {
@@ -122,7 +126,7 @@ impl SplitView {
             let bundles: Vec<Option<Bundle<'_>>> = logs
                 .iter()
                 .map(|(_, log)| match log {
-                    Log::Bundle(bytes) => Bundle::from_bytes(bytes).ok(),
+                    Log::Bundle(bytes) => Bundle::read(&**bytes).ok(),
                     Log::Dir(_) => None,
                 })
                 .collect();
@@ -182,16 +186,17 @@ fn open(path: &Path, mesh: Option<MeshId>) -> Result<Option<View>, Failure> {
         let Opened { chain, org, files } = open_dir(path, mesh)?;
         return Ok(Some(View { path: path.to_owned(), chain, logs: vec![(org, Log::Dir(files))] }));
     }
-    let bytes = read_bundle(path)?;
+    let bytes: Rc<dyn ReadAt> = open_bundle(path)?.into();
+    let begins = |with: &[u8]| bytes.read_at(0, with.len()).is_ok_and(|first| *first == *with);
     // A checkpoint begins with the name of its log, evidence with its first line, a bundle with its manifest.
-    if bytes.starts_with(b"meshd/") || Evidence::is_meant(&bytes) {
+    if begins(LOG_NAME) || begins(Evidence::FIRST_LINE.as_bytes()) {
         return Ok(None);
     }
     let shown = path.display().to_string();
-    let bundle = Bundle::from_bytes(&bytes).map_err(|error| bad_bundle(&shown, &error))?;
+    let bundle = Bundle::read(&*bytes).map_err(|error| bad_bundle(&shown, &error))?;
     let chain = bundle.chain(mesh).map_err(|error| bad_bundle(&shown, &error))?;
     let orgs: Vec<OrgId> = bundle.logs().iter().map(meshd_audit::BundleLog::org).collect();
-    let logs = orgs.into_iter().map(|org| (org, Log::Bundle(bytes.clone()))).collect();
+    let logs = orgs.into_iter().map(|org| (org, Log::Bundle(Rc::clone(&bytes)))).collect();
     Ok(Some(View { path: path.to_owned(), chain, logs }))
 }
 

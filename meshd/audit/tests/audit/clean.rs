@@ -1,6 +1,8 @@
 //! What follows the rules has no findings.
 
-use meshd_audit::{Bundle, Report, Verdict, audit};
+use std::num::NonZeroUsize;
+
+use meshd_audit::{Bundle, Report, Terms, Verdict, audit};
 
 use crate::made::{Mesh, Org, PERIOD, START, codes, terms};
 
@@ -136,7 +138,7 @@ fn a_report_survives_json() {
 
 /// Audits a bundle by its mesh id.
 pub fn audit_bundle(bytes: &[u8], mesh: &Mesh) -> Report {
-    let bundle = Bundle::from_bytes(bytes).expect("a bundle");
+    let bundle = Bundle::read(&bytes).expect("a bundle");
     let chain = bundle.chain(Some(mesh.id)).expect("a chain");
     let logs = bundle.logs();
     assert!(logs.iter().map(meshd_audit::BundleLog::org).eq({
@@ -146,4 +148,20 @@ pub fn audit_bundle(bytes: &[u8], mesh: &Mesh) -> Report {
     }));
     let sources: Vec<_> = logs.iter().map(meshd_audit::BundleLog::source).collect();
     audit(chain, &sources, &terms(bundle.made().0), &mut |_, _| {}).expect("in memory")
+}
+
+#[test]
+fn a_report_does_not_depend_on_threads() {
+    for fixture in crate::fixtures::all() {
+        let Ok(bundle) = Bundle::read(&fixture.bytes) else { continue };
+        let report = |threads| {
+            let chain = bundle.chain(Some(fixture.mesh)).ok()?;
+            let logs = bundle.logs();
+            let sources: Vec<_> = logs.iter().map(meshd_audit::BundleLog::source).collect();
+            let terms = Terms { threads, ..terms(bundle.made().0) };
+            Some(audit(chain, &sources, &terms, &mut |_, _| {}).expect("in memory"))
+        };
+        let threads = NonZeroUsize::new(3).expect("some");
+        assert_eq!(report(threads), report(NonZeroUsize::MIN), "{}", fixture.name);
+    }
 }

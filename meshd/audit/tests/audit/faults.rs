@@ -45,7 +45,7 @@ pub fn fixtures(dir: &Path) {
 /// What this verifier says: the exit code and the codes of all findings.
 pub fn verdict(bytes: &[u8], mesh: MeshId) -> (u8, Vec<String>) {
     let said = || -> Result<_, BundleError> {
-        let bundle = Bundle::from_bytes(bytes)?;
+        let bundle = Bundle::read(&bytes)?;
         let chain = bundle.chain(Some(mesh))?;
         let logs = bundle.logs();
         let sources: Vec<LogSource<'_>> = logs.iter().map(BundleLog::source).collect();

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
+use std::num::NonZeroUsize;
 
 use meshd_audit::{Chain, Files, FilesError, LogSource, Report, Terms, audit, write_bundle, write_frames};
 use meshd_trust::address::node_addr6;
@@ -384,7 +385,9 @@ impl Mesh {
         let chain = Chain::read(&self.chain(), Some(self.id)).expect("a chain");
         let sources: Vec<LogSource<'_>> =
             self.orgs.iter().zip(dirs).map(|(org, dir)| source(org, dir)).collect();
-        write_bundle(chain, &sources, Timestamp(self.now)).expect("a bundle")
+        let mut bytes = Vec::new();
+        write_bundle(chain, &sources, Timestamp(self.now), &mut bytes).expect("a bundle");
+        bytes
     }
 
     /// Audits directories of the logs.
@@ -447,7 +450,7 @@ pub fn source<'f>(org: &Org, dir: &'f Dir) -> LogSource<'f> {
 }
 
 pub fn terms(at: u64) -> Terms {
-    Terms { at: Timestamp(at), period_s: PERIOD, is_compared: true }
+    Terms { at: Timestamp(at), period_s: PERIOD, is_compared: true, threads: NonZeroUsize::MIN }
 }
 
 /// Codes of all findings, sorted, each once.

@@ -104,11 +104,16 @@ impl Audit {
 
     /// Takes the next leaf, and the record it names if that is there.
     pub fn leaf(&mut self, bytes: &[u8], beside: Beside<'_>) {
+        self.read_leaf(TreeHash::leaf(bytes), Leaf::from_bytes(bytes).ok().as_ref(), beside);
+    }
+
+    /// Takes the next leaf by its hash and what its bytes say, none if that is no leaf of a known version.
+    pub fn read_leaf(&mut self, hash: TreeHash, leaf: Option<&Leaf>, beside: Beside<'_>) {
         let index = self.frontier.size();
-        self.frontier.append(TreeHash::leaf(bytes));
-        match Leaf::from_bytes(bytes) {
-            Ok(leaf) if leaf.org == self.terms.org => self.judge(index, &leaf, beside),
-            Ok(_) | Err(_) => self.findings.push(Finding::Unreadable { index }),
+        self.frontier.append(hash);
+        match leaf {
+            Some(leaf) if leaf.org == self.terms.org => self.judge(index, leaf, beside),
+            Some(_) | None => self.findings.push(Finding::Unreadable { index }),
         }
         let size = self.frontier.size();
         if let Some(signed) = self.signed.remove(&size) {
@@ -137,6 +142,11 @@ impl Audit {
             life.end(node, now, self.terms.rotation_period_s, &mut self.findings);
         }
         self.findings
+    }
+
+    /// Leaves so far.
+    pub fn size(&self) -> u64 {
+        self.frontier.size()
     }
 
     /// Size and root of the leaves so far.

@@ -32,6 +32,9 @@ pub enum EvidenceError {
 }
 
 impl Evidence {
+    /// How it begins.
+    pub const FIRST_LINE: &str = FIRST_LINE;
+
     /// Whether bytes begin as evidence does.
     pub fn is_meant(bytes: &[u8]) -> bool {
         bytes.starts_with(FIRST_LINE.as_bytes())

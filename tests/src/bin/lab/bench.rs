@@ -1,6 +1,7 @@
 //! Benchmarks, by name.
 
 mod attach;
+mod audit;
 mod containers;
 mod flood;
 pub mod instructions;
@@ -34,6 +35,8 @@ pub struct Options {
     #[arg(long)]
     as_built: bool,
     #[command(flatten)]
+    audit: audit::Options,
+    #[command(flatten)]
     instructions: instructions::Options,
     #[command(flatten)]
     peers: peers::Options,
@@ -50,7 +53,7 @@ struct Bench {
     measure: fn(&Options) -> Result<Vec<Row>>,
 }
 
-const BENCHES: [Bench; 10] = [
+const BENCHES: [Bench; 11] = [
     Bench {
         name: "instructions",
         about: "instructions of the packet path, without its ciphers",
@@ -95,6 +98,11 @@ const BENCHES: [Bench; 10] = [
         name: "rotation",
         about: "traffic while all keys are replaced every two seconds; cutting off revoked nodes",
         measure: |options| rotation::measure(&options.rotation),
+    },
+    Bench {
+        name: "audit",
+        about: "a log of a million leaves verified, and leaves appended with their proofs",
+        measure: |options| audit::measure(&options.audit),
     },
     Bench {
         name: "overload",
