@@ -5,6 +5,7 @@
 
 mod cosigned;
 mod files;
+mod prover;
 mod subjects;
 #[cfg(test)]
 mod tests;
@@ -14,15 +15,15 @@ use std::path::{Path, PathBuf};
 
 use meshd_trust::SigningKey;
 use meshd_trust::log::{
-    Checkpoint, CheckpointKeys, CheckpointRefusal, ConsistencyProof, Edge, EntriesError, LogOrigin, LogProof,
-    Note, NoteError, NoteSignature, TILE_WIDTH, TileAddress, TileError, TileSource as _, TreeHash, TreeHead,
-    prove_consistency, prove_inclusion,
+    Checkpoint, CheckpointKeys, CheckpointRefusal, ConsistencyProof, Edge, EntriesError, LogOrigin, Note,
+    NoteError, NoteSignature, TILE_WIDTH, TileAddress, TileError, TileSource as _, TreeHash, TreeHead,
+    prove_consistency,
 };
-use meshd_wire::enrol::LoggedLeaf;
 use meshd_wire::{KeyId, Leaf, LeafKind, OrgId, PublicKey, RecordId, Subject, Timestamp};
 
 use self::cosigned::Cosigned;
 use self::files::{LogFiles, Row};
+use self::prover::Prover;
 use self::subjects::{Said, Subjects};
 
 pub(super) use self::files::{read, replace};
@@ -375,16 +376,8 @@ impl Log {
         }
     }
 
-    /// A leaf with its record, and the proof that the newest tree has it.
-    pub(super) fn prove(&self, index: u64) -> Result<Option<LoggedLeaf>, LogError> {
-        let size = self.edge.size();
-        let tile = TileAddress::within(size, 0, index / TILE_WIDTH).filter(|_| index < size);
-        let Some(tile) = tile else { return Ok(None) };
-        let rows = if u64::from(tile.width()) < TILE_WIDTH { &self.rows } else { &self.files.rows(tile)? };
-        let at = usize::try_from(index % TILE_WIDTH).ok();
-        let Some(row) = at.and_then(|at| rows.get(at)) else { return Ok(None) };
-        let inclusion = prove_inclusion(&self.files, index, size)?;
-        let proof = LogProof { inclusion, note: self.note.clone() }.to_string().into_bytes();
-        Ok(Some(LoggedLeaf { leaf: row.leaf.clone(), record: row.record.clone(), proof }))
+    /// Proves leaves of the newest tree.
+    pub(super) fn prover(&self) -> Prover<'_> {
+        Prover::new(self)
     }
 }

@@ -213,7 +213,8 @@ impl Steward {
     ) -> Result<std::vec::IntoIter<Option<LoggedLeaf>>, Declined> {
         let log = self.log(now)?;
         let indices = log.append(statements, now)?;
-        let prove = |index| match log.prove(index) {
+        let mut prover = log.prover();
+        let prove = |index| match prover.prove(index) {
             Ok(leaf) => leaf,
             Err(error) => {
                 tracing::error!(index, error = crate::chain::of(&error), "a leaf can't be proven");

@@ -1,0 +1,66 @@
+//! Proofs for the leaves of one append: what several of them need is read once.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::io;
+
+use meshd_trust::log::{LogProof, TILE_WIDTH, TileAddress, TileSource, prove_inclusion};
+use meshd_wire::enrol::LoggedLeaf;
+
+use super::files::{LogFiles, Row};
+use super::{Log, LogError};
+
+/// Proves leaves of the newest tree.
+pub(in crate::role::steward) struct Prover<'l> {
+    log: &'l Log,
+    hashes: ReadOnce<'l>,
+    /// Full tiles of leaves.
+    rows: BTreeMap<TileAddress, Vec<Row>>,
+}
+
+/// Tiles of hashes that were read already.
+struct ReadOnce<'l> {
+    files: &'l LogFiles,
+    tiles: RefCell<BTreeMap<TileAddress, Vec<u8>>>,
+}
+
+impl TileSource for ReadOnce<'_> {
+    type Error = io::Error;
+
+    fn read(&self, address: TileAddress) -> io::Result<Vec<u8>> {
+        if let Some(tile) = self.tiles.borrow().get(&address) {
+            return Ok(tile.clone());
+        }
+        let tile = self.files.read(address)?;
+        self.tiles.borrow_mut().insert(address, tile.clone());
+        Ok(tile)
+    }
+}
+
+impl<'l> Prover<'l> {
+    pub(super) fn new(log: &'l Log) -> Self {
+        let hashes = ReadOnce { files: &log.files, tiles: RefCell::default() };
+        Self { log, hashes, rows: BTreeMap::new() }
+    }
+
+    /// A leaf with its record, and the proof that the newest tree has it.
+    pub(in crate::role::steward) fn prove(&mut self, index: u64) -> Result<Option<LoggedLeaf>, LogError> {
+        let size = self.log.edge.size();
+        let tile = TileAddress::within(size, 0, index / TILE_WIDTH).filter(|_| index < size);
+        let Some(tile) = tile else { return Ok(None) };
+        let rows = if u64::from(tile.width()) < TILE_WIDTH {
+            &self.log.rows
+        } else {
+            match self.rows.entry(tile) {
+                Entry::Occupied(read) => read.into_mut(),
+                Entry::Vacant(place) => place.insert(self.log.files.rows(tile)?),
+            }
+        };
+        let at = usize::try_from(index % TILE_WIDTH).ok();
+        let Some(row) = at.and_then(|at| rows.get(at)) else { return Ok(None) };
+        let inclusion = prove_inclusion(&self.hashes, index, size)?;
+        let proof = LogProof { inclusion, note: self.log.note.clone() }.to_string().into_bytes();
+        Ok(Some(LoggedLeaf { leaf: row.leaf.clone(), record: row.record.clone(), proof }))
+    }
+}
