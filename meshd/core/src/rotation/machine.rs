@@ -100,6 +100,8 @@ pub struct Rotation<P> {
     started: Duration,
     /// Since when the key in use is in use.
     activated: Duration,
+    /// How old it was already when running time began.
+    aged: Duration,
     /// How much shorter than the period this one is.
     jitter: Duration,
     is_wanted: bool,
@@ -196,7 +198,8 @@ impl<P: Copy + Ord> Rotation<P> {
             has_looked: false,
             rest_until: Duration::ZERO,
             started: now.running,
-            activated: since(now, stored.cur.since),
+            activated: now.running,
+            aged: Duration::ZERO,
             jitter: Duration::ZERO,
             is_wanted: false,
             packets: 0,
@@ -210,6 +213,7 @@ impl<P: Copy + Ord> Rotation<P> {
             effects: VecDeque::new(),
         };
         machine.draw_jitter();
+        machine.count_age(now);
         machine.phase = machine.resumed(now, stored.step);
         machine.effects.push_back(Effect::Use(machine.own_epochs()));
         machine.advance(now);
@@ -308,6 +312,13 @@ impl<P: Copy + Ord> Rotation<P> {
         }
     }
 
+    /// Counts how long the key in use is in use, as far as dates tell. The host may have started since.
+    fn count_age(&mut self, now: Now) {
+        let age = passed(now, self.cur.since);
+        self.activated = now.running.saturating_sub(age);
+        self.aged = age.saturating_sub(now.running);
+    }
+
     /// What is stored for a step. The sequence is one that no record has had.
     fn durable(&self, step: Step) -> Stored {
         Stored { seq: self.seq.saturating_add(1), epoch_max: self.epoch_max, cur: self.cur, step }
@@ -348,8 +359,11 @@ impl<P: Copy + Ord> Rotation<P> {
 
 /// When something was, in running time, that happened at a date. A clock that was set back makes it now.
 fn since(now: Now, date: u64) -> Duration {
-    let passed = now.date.map_or(0, |now| now.saturating_sub(date));
-    now.running.saturating_sub(Duration::from_secs(passed))
+    now.running.saturating_sub(passed(now, date))
+}
+
+fn passed(now: Now, date: u64) -> Duration {
+    Duration::from_secs(now.date.map_or(0, |now| now.saturating_sub(date)))
 }
 
 #[cfg(test)]

@@ -19,6 +19,8 @@ impl<P: Copy + Ord> Rotation<P> {
             }
             self.seq = self.seq.max(self.seq_min);
             if !matches!(self.phase, Phase::Replacing(_)) {
+                // The clock may have been in doubt before.
+                self.count_age(now);
                 return self.store(self.durable(self.step()), Then::Resume);
             }
             self.is_resuming = false;
@@ -112,9 +114,7 @@ impl<P: Copy + Ord> Rotation<P> {
         let proof = self.proof.filter(|(proven, _)| *proven == epoch).map(|(_, cosigned)| cosigned);
         match proof {
             Some(Cosigned::All) => true,
-            Some(Cosigned::InPart) => {
-                now.running >= self.activated.saturating_add(self.lengths().age_max / 2)
-            }
+            Some(Cosigned::InPart) => now.running >= self.is_old_at(self.lengths().age_max / 2),
             None => false,
         }
     }
@@ -275,7 +275,7 @@ impl<P: Copy + Ord> Rotation<P> {
 
     /// What is counted and timed for the key in use begins anew.
     fn forget_rotation(&mut self, now: Now) {
-        self.activated = now.running;
+        (self.activated, self.aged) = (now.running, Duration::ZERO);
         (self.packets, self.bytes) = (0, 0);
         self.is_wanted = false;
         self.draw_jitter();

@@ -471,6 +471,26 @@ fn after_a_start_the_node_says_again_where_it_is_and_waits_no_longer_than_before
 }
 
 #[test]
+fn a_key_grows_old_whatever_the_running_time_of_its_host() {
+    let stored = Stored::first(Epoch(1), date(0), 5);
+    for has_doubts in [false, true] {
+        // The host has just started, and its clock may not be right at once.
+        let at = |running: u64, date| Now { running: Duration::from_secs(running), date };
+        let first = at(5, (!has_doubts).then(|| date(11 * HOUR)));
+        let mut machine: Rotation<u8> = Rotation::restore(first, Periods::default(), stored, 1);
+        machine.looked(at(10, Some(date(11 * HOUR + 5))));
+        let store = std::iter::from_fn(|| machine.poll()).find_map(|effect| match effect {
+            Effect::Store { ticket, .. } => Some(ticket),
+            _ => None,
+        });
+        machine.stored(at(11, Some(date(11 * HOUR + 6))), store.unwrap());
+        assert_eq!(machine.state(), State::Steady);
+        machine.tick(at(HOUR, Some(date(12 * HOUR))));
+        assert_eq!(machine.state(), State::Prepared, "in doubt at first: {has_doubts}");
+    }
+}
+
+#[test]
 fn a_node_that_cannot_ask_anybody_goes_on_after_a_minute() {
     let stored = Stored::first(Epoch(1), date(0), 5);
     let mut machine: Rotation<u8> = Rotation::restore(time(0), Periods::default(), stored, 1);
