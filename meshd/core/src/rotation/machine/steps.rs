@@ -132,8 +132,12 @@ impl<P: Copy + Ord> Rotation<P> {
     fn leave_announced(&mut self, now: Now, next: KeySince, begun: Duration, is_late: bool) {
         let waited = now.running.saturating_sub(begun);
         if !self.is_logged(now, next.epoch) {
+            // Another key would have to wait for a missing witness as well, and peers may use this one already.
+            let is_unproven = self.proof.is_none_or(|(epoch, _)| epoch != next.epoch);
             let answers = self.log_answers.map(|answers| now.running.saturating_sub(answers.max(begun)));
-            if answers.is_some_and(|answers| answers >= self.lengths().lead * LEADS_UNPROVEN_MAX) {
+            if is_unproven
+                && answers.is_some_and(|answers| answers >= self.lengths().lead * LEADS_UNPROVEN_MAX)
+            {
                 return self.abort(now, next.epoch);
             }
             if !is_late && waited >= self.lengths().wait {

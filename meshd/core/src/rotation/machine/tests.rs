@@ -310,6 +310,16 @@ fn a_log_that_answers_and_has_no_proof_after_three_leads_gets_another_key() {
 }
 
 #[test]
+fn a_key_that_only_a_witness_misses_is_not_given_up() {
+    let mut host = host().until(State::Announced);
+    host.tell(|machine, now| machine.log_answers(now, true));
+    host.tell(|machine, now| machine.proven(now, Epoch(2), Cosigned::InPart));
+    host.go(DUE + 6 * HOUR);
+    assert_eq!(host.machine.state(), State::Announced);
+    assert_eq!(host.dropped(), []);
+}
+
+#[test]
 fn a_lost_next_key_is_replaced_and_a_lost_key_in_use_too() {
     for state in [State::Announced, State::Proving] {
         let mut host = host().until(state);
