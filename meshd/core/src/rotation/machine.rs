@@ -295,7 +295,7 @@ impl<P: Copy + Ord> Rotation<P> {
     }
 
     /// The phase that a stored step stands for. Time that has passed since counts, as far as dates tell.
-    fn resumed(&self, now: Now, step: Step) -> Phase {
+    fn resumed(&mut self, now: Now, step: Step) -> Phase {
         match step {
             Step::Steady { destroyed } => Phase::Steady { destroyed },
             Step::Prepared { next } => {
@@ -306,6 +306,11 @@ impl<P: Copy + Ord> Rotation<P> {
             }
             Step::Committed { prev, accept_until } => {
                 let begun = since(now, self.cur.since);
+                if passed(now, self.cur.since) >= self.lengths().overlap {
+                    // Peers refuse it by now.
+                    self.effects.push_back(Effect::Drop { epoch: prev.epoch });
+                    return Phase::Steady { destroyed: Some(prev.epoch) };
+                }
                 Phase::Committed { prev, accept_until, begun, heard: now.running }
             }
             Step::Replaced { old, other, why } => Phase::Replaced(Replaced { old, other, why }),

@@ -501,6 +501,19 @@ fn a_key_grows_old_whatever_the_running_time_of_its_host() {
 }
 
 #[test]
+fn a_key_whose_overlap_ended_while_the_node_was_off_is_not_used_again() {
+    let before = host().until(State::Committed);
+    let mut host = Host::start(before.disk, DUE + 900);
+    assert_eq!(host.dropped(), [Epoch(1)]);
+    assert_eq!(
+        host.effects.iter().find(|effect| matches!(effect, Effect::Use(_))),
+        Some(&Effect::Use(OwnEpochs::single(Epoch(2))))
+    );
+    assert_eq!(host.leaves(), [Leaf::Activate(Epoch(2)), Leaf::Destroy(Epoch(1))]);
+    assert_eq!(host.go(DUE + 901).machine.state(), State::Steady);
+}
+
+#[test]
 fn a_node_that_cannot_ask_anybody_goes_on_after_a_minute() {
     let stored = Stored::first(Epoch(1), date(0), 5);
     let mut machine: Rotation<u8> = Rotation::restore(time(0), Periods::default(), stored, 1);
