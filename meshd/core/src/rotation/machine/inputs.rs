@@ -50,7 +50,12 @@ impl<P: Copy + Ord> Rotation<P> {
     /// A peer has said that it sends under the key, or an authentic packet of it has come on a tunnel of the key.
     pub fn switched(&mut self, now: Now, peer: P, epoch: Epoch) {
         if self.newest() == Some(epoch) {
-            self.acks.switched(peer);
+            // What it sent before it switched may still be on its way.
+            if self.acks.switched(peer)
+                && let Phase::Committed { heard, .. } = &mut self.phase
+            {
+                *heard = now.running;
+            }
             self.advance(now);
         }
     }

@@ -212,10 +212,14 @@ fn a_peer_that_has_not_switched_keeps_the_key_before_though_it_is_silent() {
     assert_eq!(host.machine.state(), State::Proving);
     host.go(DUE + 1800);
     assert_eq!(host.machine.state(), State::Committed, "the lead is over");
-    host.go(DUE + 1800 + 899);
+    host.go(DUE + 1800 + 699);
     assert_eq!(host.machine.state(), State::Committed);
     host.tell(|machine, now| machine.switched(now, 2, Epoch(2)));
-    assert_eq!(host.machine.state(), State::Steady);
+    host.go(DUE + 1800 + 898);
+    assert_eq!(host.machine.state(), State::Committed, "what it sent before may still be on its way");
+    host.tell(|machine, now| machine.switched(now, 2, Epoch(2)));
+    host.go(DUE + 1800 + 899);
+    assert_eq!(host.machine.state(), State::Steady, "only the first time counts");
 }
 
 #[test]
