@@ -45,11 +45,13 @@ impl<P: Copy + Ord> Acks<P> {
         }
     }
 
-    pub(super) fn switched(&mut self, peer: P) {
-        if self.connected.contains_key(&peer) {
+    /// Whether this was not known.
+    pub(super) fn switched(&mut self, peer: P) -> bool {
+        let is_connected = self.connected.contains_key(&peer);
+        if is_connected {
             self.installed.insert(peer);
-            self.switched.insert(peer);
         }
+        is_connected && self.switched.insert(peer)
     }
 
     pub(super) fn all_installed(&self) -> bool {

@@ -100,6 +100,8 @@ pub struct Rotation<P> {
     started: Duration,
     /// Since when the key in use is in use.
     activated: Duration,
+    /// How old it was already when running time began.
+    aged: Duration,
     /// How much shorter than the period this one is.
     jitter: Duration,
     is_wanted: bool,
@@ -196,7 +198,8 @@ impl<P: Copy + Ord> Rotation<P> {
             has_looked: false,
             rest_until: Duration::ZERO,
             started: now.running,
-            activated: since(now, stored.cur.since),
+            activated: now.running,
+            aged: Duration::ZERO,
             jitter: Duration::ZERO,
             is_wanted: false,
             packets: 0,
@@ -210,6 +213,7 @@ impl<P: Copy + Ord> Rotation<P> {
             effects: VecDeque::new(),
         };
         machine.draw_jitter();
+        machine.count_age(now);
         machine.phase = machine.resumed(now, stored.step);
         machine.effects.push_back(Effect::Use(machine.own_epochs()));
         machine.advance(now);
@@ -291,7 +295,7 @@ impl<P: Copy + Ord> Rotation<P> {
     }
 
     /// The phase that a stored step stands for. Time that has passed since counts, as far as dates tell.
-    fn resumed(&self, now: Now, step: Step) -> Phase {
+    fn resumed(&mut self, now: Now, step: Step) -> Phase {
         match step {
             Step::Steady { destroyed } => Phase::Steady { destroyed },
             Step::Prepared { next } => {
@@ -302,10 +306,22 @@ impl<P: Copy + Ord> Rotation<P> {
             }
             Step::Committed { prev, accept_until } => {
                 let begun = since(now, self.cur.since);
+                if passed(now, self.cur.since) >= self.lengths().overlap {
+                    // Peers refuse it by now.
+                    self.effects.push_back(Effect::Drop { epoch: prev.epoch });
+                    return Phase::Steady { destroyed: Some(prev.epoch) };
+                }
                 Phase::Committed { prev, accept_until, begun, heard: now.running }
             }
             Step::Replaced { old, other, why } => Phase::Replaced(Replaced { old, other, why }),
         }
+    }
+
+    /// Counts how long the key in use is in use, as far as dates tell. The host may have started since.
+    fn count_age(&mut self, now: Now) {
+        let age = passed(now, self.cur.since);
+        self.activated = now.running.saturating_sub(age);
+        self.aged = age.saturating_sub(now.running);
     }
 
     /// What is stored for a step. The sequence is one that no record has had.
@@ -348,8 +364,11 @@ impl<P: Copy + Ord> Rotation<P> {
 
 /// When something was, in running time, that happened at a date. A clock that was set back makes it now.
 fn since(now: Now, date: u64) -> Duration {
-    let passed = now.date.map_or(0, |now| now.saturating_sub(date));
-    now.running.saturating_sub(Duration::from_secs(passed))
+    now.running.saturating_sub(passed(now, date))
+}
+
+fn passed(now: Now, date: u64) -> Duration {
+    Duration::from_secs(now.date.map_or(0, |now| now.saturating_sub(date)))
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@
 
 mod checked;
 mod ghost;
+mod mesh;
 mod node;
 mod random;
 mod world;

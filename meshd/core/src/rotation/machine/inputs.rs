@@ -50,7 +50,12 @@ impl<P: Copy + Ord> Rotation<P> {
     /// A peer has said that it sends under the key, or an authentic packet of it has come on a tunnel of the key.
     pub fn switched(&mut self, now: Now, peer: P, epoch: Epoch) {
         if self.newest() == Some(epoch) {
-            self.acks.switched(peer);
+            // What it sent before it switched may still be on its way.
+            if self.acks.switched(peer)
+                && let Phase::Committed { heard, .. } = &mut self.phase
+            {
+                *heard = now.running;
+            }
             self.advance(now);
         }
     }
@@ -135,15 +140,17 @@ impl<P: Copy + Ord> Rotation<P> {
 
     /// A record that this node has signed was seen, with this sequence, this key in use and this highest number.
     ///
-    /// If it is newer than all that this node knows to have signed, its state is an old one, or somebody else has its
-    /// identity. Numbers that were used are never used again.
+    /// If it is newer than all that this node knows to have signed, or names a key that it does not know to have made or
+    /// used, its state is an old one, or somebody else has its identity. Numbers that were used are never used again.
     pub fn own_record_seen(&mut self, now: Now, seq: u64, cur: Epoch, highest: Epoch) {
         // A record is only signed once its sequence is on disk, so a store under way does not matter.
-        if seq <= self.seq {
+        let highest = highest.max(cur);
+        // Who went on with an old state, because nobody told it, may have a higher sequence by now.
+        if seq <= self.seq && highest <= self.epoch_max && cur <= self.cur.epoch {
             return;
         }
-        self.seq = seq;
-        self.epoch_max = self.epoch_max.max(highest).max(cur);
+        self.seq = self.seq.max(seq);
+        self.epoch_max = self.epoch_max.max(highest);
         self.storing = None;
         let again = self.rolled_back.replace(now.running);
         if again.is_some_and(|before| now.running < before.saturating_add(self.lengths().period)) {

@@ -19,6 +19,8 @@ impl<P: Copy + Ord> Rotation<P> {
             }
             self.seq = self.seq.max(self.seq_min);
             if !matches!(self.phase, Phase::Replacing(_)) {
+                // The clock may have been in doubt before.
+                self.count_age(now);
                 return self.store(self.durable(self.step()), Then::Resume);
             }
             self.is_resuming = false;
@@ -112,9 +114,7 @@ impl<P: Copy + Ord> Rotation<P> {
         let proof = self.proof.filter(|(proven, _)| *proven == epoch).map(|(_, cosigned)| cosigned);
         match proof {
             Some(Cosigned::All) => true,
-            Some(Cosigned::InPart) => {
-                now.running >= self.activated.saturating_add(self.lengths().age_max / 2)
-            }
+            Some(Cosigned::InPart) => now.running >= self.is_old_at(self.lengths().age_max / 2),
             None => false,
         }
     }
@@ -132,8 +132,12 @@ impl<P: Copy + Ord> Rotation<P> {
     fn leave_announced(&mut self, now: Now, next: KeySince, begun: Duration, is_late: bool) {
         let waited = now.running.saturating_sub(begun);
         if !self.is_logged(now, next.epoch) {
+            // Another key would have to wait for a missing witness as well, and peers may use this one already.
+            let is_unproven = self.proof.is_none_or(|(epoch, _)| epoch != next.epoch);
             let answers = self.log_answers.map(|answers| now.running.saturating_sub(answers.max(begun)));
-            if answers.is_some_and(|answers| answers >= self.lengths().lead * LEADS_UNPROVEN_MAX) {
+            if is_unproven
+                && answers.is_some_and(|answers| answers >= self.lengths().lead * LEADS_UNPROVEN_MAX)
+            {
                 return self.abort(now, next.epoch);
             }
             if !is_late && waited >= self.lengths().wait {
@@ -275,7 +279,7 @@ impl<P: Copy + Ord> Rotation<P> {
 
     /// What is counted and timed for the key in use begins anew.
     fn forget_rotation(&mut self, now: Now) {
-        self.activated = now.running;
+        (self.activated, self.aged) = (now.running, Duration::ZERO);
         (self.packets, self.bytes) = (0, 0);
         self.is_wanted = false;
         self.draw_jitter();

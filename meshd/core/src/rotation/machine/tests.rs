@@ -212,10 +212,14 @@ fn a_peer_that_has_not_switched_keeps_the_key_before_though_it_is_silent() {
     assert_eq!(host.machine.state(), State::Proving);
     host.go(DUE + 1800);
     assert_eq!(host.machine.state(), State::Committed, "the lead is over");
-    host.go(DUE + 1800 + 899);
+    host.go(DUE + 1800 + 699);
     assert_eq!(host.machine.state(), State::Committed);
     host.tell(|machine, now| machine.switched(now, 2, Epoch(2)));
-    assert_eq!(host.machine.state(), State::Steady);
+    host.go(DUE + 1800 + 898);
+    assert_eq!(host.machine.state(), State::Committed, "what it sent before may still be on its way");
+    host.tell(|machine, now| machine.switched(now, 2, Epoch(2)));
+    host.go(DUE + 1800 + 899);
+    assert_eq!(host.machine.state(), State::Steady, "only the first time counts");
 }
 
 #[test]
@@ -307,6 +311,16 @@ fn a_log_that_answers_and_has_no_proof_after_three_leads_gets_another_key() {
     host.go(DUE + 50_000 + 5_400);
     assert_eq!(host.dropped(), [Epoch(2)]);
     assert_eq!(host.machine.own_epochs(), uses((1, Use::Call), (3, Use::Answer)));
+}
+
+#[test]
+fn a_key_that_only_a_witness_misses_is_not_given_up() {
+    let mut host = host().until(State::Announced);
+    host.tell(|machine, now| machine.log_answers(now, true));
+    host.tell(|machine, now| machine.proven(now, Epoch(2), Cosigned::InPart));
+    host.go(DUE + 6 * HOUR);
+    assert_eq!(host.machine.state(), State::Announced);
+    assert_eq!(host.dropped(), []);
 }
 
 #[test]
@@ -471,6 +485,39 @@ fn after_a_start_the_node_says_again_where_it_is_and_waits_no_longer_than_before
 }
 
 #[test]
+fn a_key_grows_old_whatever_the_running_time_of_its_host() {
+    let stored = Stored::first(Epoch(1), date(0), 5);
+    for has_doubts in [false, true] {
+        // The host has just started, and its clock may not be right at once.
+        let at = |running: u64, date| Now { running: Duration::from_secs(running), date };
+        let first = at(5, (!has_doubts).then(|| date(11 * HOUR)));
+        let mut machine: Rotation<u8> = Rotation::restore(first, Periods::default(), stored, 1);
+        machine.looked(at(10, Some(date(11 * HOUR + 5))));
+        let store = std::iter::from_fn(|| machine.poll()).find_map(|effect| match effect {
+            Effect::Store { ticket, .. } => Some(ticket),
+            _ => None,
+        });
+        machine.stored(at(11, Some(date(11 * HOUR + 6))), store.unwrap());
+        assert_eq!(machine.state(), State::Steady);
+        machine.tick(at(HOUR, Some(date(12 * HOUR))));
+        assert_eq!(machine.state(), State::Prepared, "in doubt at first: {has_doubts}");
+    }
+}
+
+#[test]
+fn a_key_whose_overlap_ended_while_the_node_was_off_is_not_used_again() {
+    let before = host().until(State::Committed);
+    let mut host = Host::start(before.disk, DUE + 900);
+    assert_eq!(host.dropped(), [Epoch(1)]);
+    assert_eq!(
+        host.effects.iter().find(|effect| matches!(effect, Effect::Use(_))),
+        Some(&Effect::Use(OwnEpochs::single(Epoch(2))))
+    );
+    assert_eq!(host.leaves(), [Leaf::Activate(Epoch(2)), Leaf::Destroy(Epoch(1))]);
+    assert_eq!(host.go(DUE + 901).machine.state(), State::Steady);
+}
+
+#[test]
 fn a_node_that_cannot_ask_anybody_goes_on_after_a_minute() {
     let stored = Stored::first(Epoch(1), date(0), 5);
     let mut machine: Rotation<u8> = Rotation::restore(time(0), Periods::default(), stored, 1);
@@ -493,6 +540,19 @@ fn an_old_state_goes_on_above_all_that_was_published_with_a_key_of_its_own() {
     assert!(content.seq > 40 && content.cur.epoch == Epoch(10) && !content.compromised);
     assert!(host.leaves().contains(&Leaf::Rollback(Epoch(10))));
     assert_eq!(host.dropped(), [Epoch(1)], "peers have forgotten it");
+}
+
+#[test]
+fn an_old_state_that_has_a_higher_sequence_by_now_is_known_by_its_keys() {
+    for (cur, highest) in [(1, 3), (2, 2)] {
+        let mut host = host().until(State::Announced);
+        host.effects.clear();
+        host.tell(|machine, now| machine.own_record_seen(now, 2, Epoch(cur), Epoch(highest)));
+        assert_eq!(host.alarms(), [Alarm::StateRollback]);
+        assert_eq!(host.dropped().last(), Some(&Epoch(2)), "somebody may know another key as the second");
+        let content = host.published().last().copied().unwrap();
+        assert!(content.next.unwrap_or(content.cur).epoch > Epoch(highest), "{content:?}");
+    }
 }
 
 #[test]

@@ -22,7 +22,7 @@ impl<P: Copy + Ord> Rotation<P> {
             Phase::Announced { begun, .. } => {
                 let unproven = lengths.lead * LEADS_UNPROVEN_MAX;
                 let unproven = self.log_answers.map(|answers| answers.max(begun) + unproven);
-                let witnesses = Some(self.activated + lengths.age_max / 2);
+                let witnesses = Some(self.is_old_at(lengths.age_max / 2));
                 [
                     Some(begun + lengths.wait),
                     Some(begun + self.patience()),
@@ -39,7 +39,7 @@ impl<P: Copy + Ord> Rotation<P> {
                 [Some(begun + lengths.overlap), self.silent_at(heard), renewed, settled, None, None]
             }
             Phase::Replaced(_) => {
-                [Some(self.activated + lengths.age_max / 2), renewed, None, None, None, None]
+                [Some(self.is_old_at(lengths.age_max / 2)), renewed, None, None, None, None]
             }
             Phase::Retired { .. } | Phase::Aborted { .. } | Phase::Replacing(_) => [None; 6],
         };
@@ -83,6 +83,11 @@ impl<P: Copy + Ord> Rotation<P> {
     pub(super) fn due_at(&self) -> Duration {
         let lengths = self.lengths();
         let period = lengths.period.saturating_sub(self.jitter);
-        self.activated.saturating_add(period.saturating_sub(lengths.lead))
+        self.is_old_at(period.saturating_sub(lengths.lead))
+    }
+
+    /// When the key in use reaches an age.
+    pub(super) fn is_old_at(&self, age: Duration) -> Duration {
+        self.activated.saturating_add(age.saturating_sub(self.aged))
     }
 }

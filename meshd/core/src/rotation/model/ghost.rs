@@ -22,6 +22,8 @@ pub(super) enum Invariant {
     Bounded,
     /// Without faults a rotation ends within lead, overlap and silence.
     Ends,
+    /// Who runs without faults uses no key for longer than a period and a rotation.
+    InTime,
     /// Who knows any old record accepts the newest one, and in the end everybody has it and all is well.
     Recovers,
 }
@@ -45,6 +47,13 @@ impl Ghost {
     /// The newest record.
     pub(super) fn newest(&self) -> Option<Content> {
         self.records.last_key_value().map(|(_, content)| *content)
+    }
+
+    /// Nobody has heard of what came after this record, and who said it has forgotten.
+    pub(super) fn forget_after(&mut self, content: Content) {
+        let highest = content.next.map_or(content.cur.epoch, |next| next.epoch);
+        self.records = BTreeMap::from([(content.seq, content)]);
+        self.keys.retain(|epoch, _| *epoch <= highest);
     }
 
     /// Notes a record; false if it must not be.
