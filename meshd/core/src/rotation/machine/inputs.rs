@@ -140,17 +140,15 @@ impl<P: Copy + Ord> Rotation<P> {
 
     /// A record that this node has signed was seen, with this sequence, this key in use and this highest number.
     ///
-    /// If it is newer than all that this node knows to have signed, or names a key that it does not know to have made or
-    /// used, its state is an old one, or somebody else has its identity. Numbers that were used are never used again.
+    /// If it is newer than all that this node knows to have signed, its state is an old one, or somebody else has its
+    /// identity. Numbers that were used are never used again.
     pub fn own_record_seen(&mut self, now: Now, seq: u64, cur: Epoch, highest: Epoch) {
         // A record is only signed once its sequence is on disk, so a store under way does not matter.
-        let highest = highest.max(cur);
-        // Who went on with an old state, because nobody told it, may have a higher sequence by now.
-        if seq <= self.seq && highest <= self.epoch_max && cur <= self.cur.epoch {
+        if seq <= self.seq {
             return;
         }
-        self.seq = self.seq.max(seq);
-        self.epoch_max = self.epoch_max.max(highest);
+        self.seq = seq;
+        self.epoch_max = self.epoch_max.max(highest).max(cur);
         self.storing = None;
         let again = self.rolled_back.replace(now.running);
         if again.is_some_and(|before| now.running < before.saturating_add(self.lengths().period)) {

@@ -543,19 +543,6 @@ fn an_old_state_goes_on_above_all_that_was_published_with_a_key_of_its_own() {
 }
 
 #[test]
-fn an_old_state_that_has_a_higher_sequence_by_now_is_known_by_its_keys() {
-    for (cur, highest) in [(1, 3), (2, 2)] {
-        let mut host = host().until(State::Announced);
-        host.effects.clear();
-        host.tell(|machine, now| machine.own_record_seen(now, 2, Epoch(cur), Epoch(highest)));
-        assert_eq!(host.alarms(), [Alarm::StateRollback]);
-        assert_eq!(host.dropped().last(), Some(&Epoch(2)), "somebody may know another key as the second");
-        let content = host.published().last().copied().unwrap();
-        assert!(content.next.unwrap_or(content.cur).epoch > Epoch(highest), "{content:?}");
-    }
-}
-
-#[test]
 fn an_old_state_with_the_key_in_use_rotates_without_loss() {
     for state in [State::Steady, State::Announced] {
         let mut host = if state == State::Steady { host() } else { host().until(state) };

@@ -26,7 +26,7 @@ const NOTICED_AFTER: Ms = 15 * SECOND;
 /// What a network without faults needs at most until all is well: some rounds of messages of which some are lost.
 pub(super) const GRACE: Ms = 5 * MINUTE;
 /// No message takes longer.
-const LATENCY_MAX: Ms = 2 * SECOND;
+pub(super) const LATENCY_MAX: Ms = 2 * SECOND;
 /// Registries are compared so often.
 pub(super) const RECONCILE_EVERY: Ms = 30 * SECOND;
 

@@ -164,7 +164,7 @@ impl Simulation {
     }
 
     /// Whether both ends send on the newest tunnel that they can have, so that packets tell nothing new.
-    fn is_on_newest(&self, end: End) -> bool {
+    pub(super) fn is_on_newest(&self, end: End) -> bool {
         let on = |end: End| {
             let (pairing, date) = self.pairing(end)?;
             let on = pairing.sends_on(date, self.link(end).confirmed())?;

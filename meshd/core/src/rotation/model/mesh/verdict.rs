@@ -3,7 +3,7 @@
 use super::super::super::{Pairing, State, pairing::PAIRS_MAX};
 use super::super::ghost::Invariant;
 use super::queue::{End, Event, MINUTE, Ms};
-use super::simulation::{Breach, GRACE, Simulation};
+use super::simulation::{Breach, GRACE, LATENCY_MAX, Simulation};
 
 /// Own keys at the same time; the design allows one more.
 const KEYS_MAX: usize = 2;
@@ -58,7 +58,7 @@ impl Simulation {
     pub(super) fn inspect_link(&mut self, end: End) {
         let low = self.low(end);
         if self.link(low).is_excused {
-            if self.is_clear(low) && self.is_well(low) {
+            if self.is_clear(low) && self.is_well(low) && self.is_on_newest(low) {
                 self.pardon(low);
             }
             return;
@@ -85,6 +85,11 @@ impl Simulation {
                 let peer = self.link(end).peer;
                 let knows_newest = self.knows_newest(peer)
                     || self.stations[n].says().is_some_and(|newest| now - newest.at < GRACE);
+                // Whoever has two keys under one number is well with the next one.
+                let has_two = |n: usize| self.stations[n].says().is_some_and(|said| said.has_two);
+                if has_two(n) || has_two(usize::from(peer.node)) {
+                    continue;
+                }
                 let is_excused = self.link(self.low(end)).is_excused;
                 if is_excused || !knows_newest || !self.carries(end) {
                     let why = format!(
@@ -166,11 +171,10 @@ impl Simulation {
         (link.is_excused, link.well_since) = (false, now);
     }
 
-    /// Whether a packet may be lost: it may have been sent before the link was well again, or on a key that both could
-    /// give up for a better one only now.
+    /// Whether a packet may be lost: it may have been sent before the link was well again.
     pub(super) fn is_excused(&self, end: End) -> bool {
         let link = self.link(self.low(end));
-        link.is_excused || self.queue.now - link.well_since < GRACE
+        link.is_excused || self.queue.now - link.well_since < LATENCY_MAX
     }
 
     /// Whether nothing keeps a link from being well.
