@@ -23,6 +23,11 @@ pub fn boot() -> Duration {
     nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME).map_or(Duration::ZERO, Duration::from)
 }
 
+/// Whether two times are so near that clocks which are right may show them at one moment.
+pub fn is_near(one: Timestamp, other: Timestamp) -> bool {
+    one.since(other).max(other.since(one)) <= SKEW_MAX_S
+}
+
 /// Who signed a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signer {
@@ -66,8 +71,10 @@ impl NodeClock {
     }
 
     fn heard_at(&mut self, issued_at: Timestamp, signer: Signer, wall: Timestamp, boot: Duration) {
-        let is_near = issued_at.since(wall).max(wall.since(issued_at)) <= SKEW_MAX_S;
-        if is_near && self.floor.is_none_or(|floor| issued_at > floor) {
+        let is_newest = self.floor.is_none_or(|floor| issued_at > floor);
+        // One that was stored says so again when it comes.
+        let is_first = self.anchor.is_none() && self.floor == Some(issued_at);
+        if is_near(issued_at, wall) && (is_newest || is_first) {
             self.floor = Some(issued_at);
             self.anchor = (signer == Signer::Other).then_some((wall, boot));
         }
@@ -75,8 +82,8 @@ impl NodeClock {
 
     fn is_suspect_at(&self, wall: Timestamp, boot: Duration) -> bool {
         let is_behind = self.floor.is_some_and(|floor| floor.since(wall) > SKEW_MAX_S);
-        let is_ahead = self.estimate(boot).is_some_and(|estimate| wall.since(estimate) > SKEW_MAX_S);
-        is_behind || is_ahead
+        let has_jumped = self.estimate(boot).is_some_and(|estimate| !is_near(wall, estimate));
+        is_behind || has_jumped
     }
 
     /// What the wall clock should show, if it has run evenly since another host agreed with it.
@@ -147,6 +154,15 @@ mod tests {
             clock.is_suspect_at(Timestamp(NOW.0 - YEAR_S), after(1)),
             "it would take back what it has signed"
         );
+    }
+
+    #[test]
+    fn what_was_stored_is_no_reason_to_doubt_a_clock_that_is_set_right_after_the_start() {
+        let mut clock = NodeClock::default();
+        clock.heard_at(NOW, Signer::This, NOW, BOOT);
+        assert!(!clock.is_suspect_at(NOW.plus(YEAR_S), after(5)));
+        clock.heard_at(NOW, Signer::Other, NOW, after(5));
+        assert!(clock.is_suspect_at(NOW.plus(YEAR_S), after(10)), "it has come now");
     }
 
     #[test]

@@ -14,6 +14,8 @@ const JUMPS: [&str; 6] = ["+90s", "-90s", "+5m", "-5m", "+10y", "-1y"];
 /// How long it stays wrong: the state of the organisation is looked at in between, and several rotations would be due.
 const WRONG_FOR: Duration = Duration::from_secs(5);
 const ECHO_EVERY_S: &str = "0.01";
+/// The steward signs the state of its organisation once a minute.
+const SIGNED_WITHIN: Duration = Duration::from_secs(120);
 
 #[test]
 fn a_clock_that_jumps_costs_no_packet_and_keys_rotate_again_when_it_is_set() {
@@ -52,6 +54,26 @@ fn a_clock_that_jumps_costs_no_packet_and_keys_rotate_again_when_it_is_set() {
 }
 
 #[test]
+fn a_clock_that_was_wrong_with_that_of_its_organisation_is_set_right_with_it() {
+    story("clock-corrected", |lab| {
+        let [a, b] = lab.hosts(["a", "b"])?;
+        let mut mesh = lab.mesh_with("clinics", &[&a, &b], STORM)?;
+        mesh.everyone_reaches_all()?;
+        let clocks = [give_clock(&mut mesh, &a)?, give_clock(&mut mesh, &b)?];
+        reach_each_other(&mesh)?;
+        hear_the_time(&b)?;
+        for clock in &clocks {
+            clock.set("+10m")?;
+        }
+        wait::until(DEADLINE, "b sees that its clock has jumped", || warns(&b).is_ok_and(|warns| warns))?;
+        wait::until(SIGNED_WITHIN, "b follows its organisation", || warns(&b).is_ok_and(|warns| !warns))?;
+        let before = epoch(&a, "b")?;
+        wait::until(DEADLINE, "b replaces its key again", || epoch(&a, "b").is_ok_and(|now| now > before))?;
+        reach_each_other(&mesh)
+    });
+}
+
+#[test]
 fn a_daemon_that_ran_with_a_clock_far_ahead_is_reached_after_the_clock_was_set() {
     story("clock-forged", |lab| {
         let [a, b] = lab.hosts(["a", "b"])?;
@@ -70,6 +92,14 @@ fn a_daemon_that_ran_with_a_clock_far_ahead_is_reached_after_the_clock_was_set()
         }
         Ok(())
     });
+}
+
+/// Waits until a host has received the time of its organisation: that is what its clock is held against.
+fn hear_the_time(host: &Host) -> Result<()> {
+    wait::until(SIGNED_WITHIN, "the state in hand is an old one", || {
+        state_age(host).is_ok_and(|age| age >= 10)
+    })?;
+    wait::until(SIGNED_WITHIN, "a new state has come", || state_age(host).is_ok_and(|age| age <= 5))
 }
 
 /// Starts the daemon of a host again, with a clock that can be set.

@@ -2,10 +2,11 @@
 
 use meshd_api::EventKind;
 use meshd_trust::{Accepted, Change, Refusal};
-use meshd_wire::NodeId;
+use meshd_wire::record::OrgState;
+use meshd_wire::{Envelope, NodeId, Timestamp};
 
 use super::Mesh;
-use crate::clock::Signer;
+use crate::clock::{self, Signer};
 use crate::discovery::keyspace::Slot;
 use crate::metrics::Counters;
 
@@ -82,7 +83,7 @@ impl Mesh {
             self.refused(slot, "misplaced", source, counters);
             return Vec::new();
         }
-        let now = self.clock.now();
+        let now = self.judging_time(slot, value);
         let result = match slot {
             Slot::Peer(_) => self.roster.accept_bundle(value, now),
             Slot::Genesis
@@ -100,8 +101,8 @@ impl Mesh {
         match result {
             Ok(changes) => {
                 counters.records_accepted += changes.len() as u64;
-                for change in &changes {
-                    self.on_change(change);
+                if slot == Slot::State(self.membership.org) {
+                    self.hear_the_time();
                 }
                 changes
             }
@@ -140,15 +141,30 @@ impl Mesh {
         }
     }
 
-    fn on_change(&mut self, change: &Change) {
-        if *change == Change::State(self.membership.org) {
-            self.hear_the_time();
+    /// The time by which a record is judged. While the clock is in doubt, the own organisation's word on the time is the one
+    /// record that may agree with the wall clock instead: then that clock was set right.
+    pub(super) fn judging_time(&self, slot: Slot, value: &[u8]) -> Timestamp {
+        let now = self.clock.now();
+        if slot != Slot::State(self.membership.org) || !self.clock.is_suspect() {
+            return now;
         }
+        let state = Envelope::from_bytes(value).and_then(|envelope| envelope.record::<OrgState>());
+        let is_wall_time = state.is_ok_and(|state| clock::is_near(state.issued_at, clock::wall()));
+        if is_wall_time { clock::wall().max(now) } else { now }
     }
 
-    /// Holds the clock against what the own organisation has signed last.
+    /// Holds the clock against what the own organisation has just signed.
     pub(super) fn hear_the_time(&mut self) {
         let signer = if self.steward.is_some() { Signer::This } else { Signer::Other };
+        self.hold_clock(signer);
+    }
+
+    /// The same with what was stored: the clock may have been as wrong then as now, so nothing else is concluded from it.
+    pub(super) fn remember_the_time(&mut self) {
+        self.hold_clock(Signer::This);
+    }
+
+    fn hold_clock(&mut self, signer: Signer) {
         let org = self.roster.org(&self.membership.org);
         if let Some(issued_at) = org.and_then(|org| org.state().map(|state| state.issued_at)) {
             self.clock.heard(issued_at, signer);

@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 
 use super::Mesh;
 use super::duties::{Errand, Help};
+use crate::discovery::keyspace::Slot;
 use crate::enrol::EnrolCall;
 use crate::metrics::Counters;
 use crate::role::steward::{InviteError, InviteSpec, Steward};
@@ -54,8 +55,16 @@ impl Mesh {
         if records.is_empty() {
             return;
         }
-        let now = self.clock.now();
-        let refused = self.roster.accept_all(records, now);
+        let own_state = Slot::State(self.membership.org);
+        for state in records {
+            // First: it may show that the clock is right after all.
+            if self.authority_slot(state) == Some(own_state)
+                && self.roster.accept(state, self.judging_time(own_state, state)).is_ok()
+            {
+                self.hear_the_time();
+            }
+        }
+        let refused = self.roster.accept_all(records, self.clock.now());
         counters.records_accepted += records.len().saturating_sub(refused.len()) as u64;
         for (_, refusal) in refused {
             *counters.records_refused.entry(refusal.reason()).or_default() += 1;
@@ -63,7 +72,6 @@ impl Mesh {
                 tracing::warn!(%refusal, reason = refusal.reason(), "refused a record");
             }
         }
-        self.hear_the_time();
         self.commit(counters);
     }
 

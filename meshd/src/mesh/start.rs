@@ -189,7 +189,7 @@ impl Mesh {
             cosigners: Cosigners::default(),
         };
         mesh.clock_floor.reserve(boot());
-        mesh.hear_the_time();
+        mesh.remember_the_time();
         mesh.apply();
         let started = match mesh.link(config, &findings_tx).await {
             Ok(()) => mesh.resume_endpoints(),
