@@ -1,8 +1,13 @@
-//! How much of something may be had in a time: so much at once, and then so much a second.
+//! How many new values a neighbour may bring in a time: so many at once, and then so many a second.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
+
+/// New values taken at once: all of a mesh of a thousand nodes …
+const VALUES_AT_ONCE: u32 = 4096;
+/// … and from then on in a second: each costs the event loop a signature and a write.
+const VALUES_PER_S: u32 = 64;
 
 /// What may still be had. Whoever spends more than there is has to wait.
 #[derive(Debug)]
@@ -13,8 +18,14 @@ pub(super) struct Allowance {
     full_at: Instant,
 }
 
+impl Default for Allowance {
+    fn default() -> Self {
+        Self::new(VALUES_AT_ONCE, VALUES_PER_S, Instant::now())
+    }
+}
+
 impl Allowance {
-    pub(super) fn new(at_once: u32, per_s: u32, now: Instant) -> Self {
+    fn new(at_once: u32, per_s: u32, now: Instant) -> Self {
         let each = Duration::from_secs(1) / per_s.max(1);
         Self { at_once: each * at_once, each, full_at: now }
     }

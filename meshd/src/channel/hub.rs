@@ -2,7 +2,7 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use super::ChannelError;
+use super::allowance::Allowance;
 use super::backoff::Backoff;
 use super::holdings::Holdings;
 use super::members::{Member, Members};
@@ -134,6 +135,8 @@ pub(super) struct Hub {
     ends: Ends,
     open: HashMap<NodeId, Open>,
     calls: HashMap<NodeId, Backoff>,
+    /// Of each member, whatever channels it has had.
+    allowances: HashMap<NodeId, Arc<Mutex<Allowance>>>,
     shunned: HashMap<NodeId, Instant>,
     tasks: JoinSet<Ended>,
     handshakes: Arc<Places>,
@@ -156,6 +159,7 @@ impl Hub {
             ends,
             open: HashMap::new(),
             calls: HashMap::new(),
+            allowances: HashMap::new(),
             shunned: HashMap::new(),
             tasks: JoinSet::new(),
             handshakes: Places::new(HANDSHAKES_MAX, HANDSHAKES_PER_SOURCE_MAX),
@@ -178,8 +182,11 @@ impl Hub {
                     Ok(ended) => self.on_end(ended),
                     Err(error) => {
                         tracing::error!(%error, "a task of the control channels failed");
-                        // It may have been a call: nobody shall wait for it.
+                        // Nobody knows which: no call shall be waited for, and no channel stand without a task.
                         self.calls.clear();
+                        for (_, open) in self.open.drain() {
+                            open.connection.close(STOPPING, b"a task failed");
+                        }
                     }
                 },
                 Some(incoming) = self.endpoint.accept() => self.on_incoming(incoming),
@@ -275,11 +282,19 @@ impl Hub {
         if let Some(before) = self.open.insert(node, open) {
             before.connection.close(REPLACED, b"a newer channel");
         }
-        let session = Session::new(node, Arc::clone(&self.holdings));
+        let allowance = Arc::clone(self.allowances.entry(node).or_default());
+        let session = Session::new(node, Arc::clone(&self.holdings), allowance);
         let received = self.ends.received.clone();
         self.tasks.spawn(async move {
-            let why = session.run(stream, &received).await;
-            tracing::debug!(node = %node.short(), why = crate::chain::of(&why), "control channel over");
+            tokio::select! {
+                why = session.run(stream, &received) => {
+                    tracing::debug!(node = %node.short(), why = crate::chain::of(&why), "control channel over");
+                }
+                // A session that waits for something else would keep all that it has read.
+                why = connection.closed() => {
+                    tracing::debug!(node = %node.short(), %why, "control channel closed");
+                }
+            }
             connection.close(STOPPING, b"over");
             Ended::Over(node, number)
         });
@@ -302,6 +317,7 @@ impl Hub {
             stays
         });
         self.calls.retain(|node, _| called.contains(node));
+        self.allowances.retain(|node, _| members.get(node).is_some());
     }
 
     fn shun(&mut self, node: NodeId) {

@@ -25,10 +25,6 @@ const VALUES_LEN: usize = 256 << 10;
 const GATHERED_FOR: Duration = Duration::from_millis(20);
 /// How often what was refused is asked for again: a clock that was wrong is right by then, a table has room.
 const LOOK_AGAIN_EVERY: Duration = Duration::from_secs(30);
-/// New values taken at once: all of a mesh of a thousand nodes …
-const VALUES_AT_ONCE: u32 = 4096;
-/// … and from then on in a second: each costs the event loop a signature and a write.
-const VALUES_PER_S: u32 = 64;
 
 /// What a neighbour has sent.
 #[derive(Debug)]
@@ -63,14 +59,15 @@ pub(super) enum SessionError {
 pub(super) struct Session {
     peer: NodeId,
     holdings: Arc<Holdings>,
+    allowance: Arc<Mutex<Allowance>>,
     ledger: Mutex<Ledger>,
     /// The ledger has something to send.
     has_news: Notify,
 }
 
 impl Session {
-    pub(super) fn new(peer: NodeId, holdings: Arc<Holdings>) -> Self {
-        Self { peer, holdings, ledger: Mutex::default(), has_news: Notify::new() }
+    pub(super) fn new(peer: NodeId, holdings: Arc<Holdings>, allowance: Arc<Mutex<Allowance>>) -> Self {
+        Self { peer, holdings, allowance, ledger: Mutex::default(), has_news: Notify::new() }
     }
 
     /// Exchanges records until one end stops.
@@ -95,7 +92,6 @@ impl Session {
         incoming: &mut RecvStream,
         received: &mpsc::Sender<Received>,
     ) -> Result<(), SessionError> {
-        let mut allowance = Allowance::new(VALUES_AT_ONCE, VALUES_PER_S, Instant::now());
         loop {
             let frame = read_frame(incoming, FRAME_BYTES_MAX).await?.ok_or(SessionError::Closed)?;
             match ChannelFrame::from_bytes(&frame)? {
@@ -105,7 +101,7 @@ impl Session {
                     let values = self.take_in(records);
                     if !values.is_empty() {
                         // Who sends more is read no further for a while.
-                        sleep_until(allowance.spend(values.len() as u32, Instant::now())).await;
+                        sleep_until(self.spend(values.len() as u32)).await;
                         let news = Received { from: self.peer, values };
                         received.send(news).await.map_err(|_| SessionError::Stopping)?;
                     }
@@ -246,6 +242,11 @@ impl Session {
             records.push(PlacedRecord { place: slot.to_string(), value: held.value.to_vec() });
         }
         records
+    }
+
+    /// When so many new values may be handed on.
+    fn spend(&self, values: u32) -> Instant {
+        self.allowance.lock().unwrap_or_else(PoisonError::into_inner).spend(values, Instant::now())
     }
 
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
