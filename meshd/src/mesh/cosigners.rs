@@ -71,7 +71,9 @@ impl Mesh {
         let mut calls = Vec::new();
         for org in self.roster.orgs().filter(|org| org.id() != self.membership.org) {
             let turn = self.cosigners.0.entry(org.id()).or_default();
-            if turn.is_asked {
+            let server = head_server(&org);
+            // A proof costs reads: none is made for a witness that would not be asked now.
+            if turn.is_asked || (turn.missing_since.is_some() && (server.is_none() || !turn.may_ask(tick))) {
                 continue;
             }
             let ask = match steward.cosign_ask(&org.id(), &witness_keys(&org)) {
@@ -88,7 +90,7 @@ impl Mesh {
                 }
             };
             turn.missing_since.get_or_insert(now);
-            let Some(server) = head_server(&org).filter(|_| turn.may_ask(tick)) else { continue };
+            let Some(server) = server.filter(|_| turn.may_ask(tick)) else { continue };
             calls.push(CosignCall { witness: org.id(), at: Vec::new(), server, ask });
         }
         for call in &mut calls {

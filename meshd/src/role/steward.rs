@@ -181,6 +181,8 @@ pub struct Steward {
     swept_at: Timestamp,
     /// How much each node may log.
     quotas: HashMap<NodeId, TokenBucket>,
+    /// How often each other log may have a checkpoint cosigned.
+    cosign_quotas: HashMap<OrgId, TokenBucket>,
     cosigners: Cosigners,
 }
 
@@ -211,7 +213,7 @@ impl Steward {
         let (registries, stewards) = (Vec::new(), Vec::new());
         let dir = dir.to_owned();
         let (log, roster, swept_at) = (None, None, Timestamp(0));
-        let (quotas, cosigners) = (HashMap::new(), Cosigners::default());
+        let (quotas, cosign_quotas, cosigners) = (HashMap::new(), HashMap::new(), Cosigners::default());
         let mut this = Self {
             dir,
             seeds,
@@ -223,6 +225,7 @@ impl Steward {
             stewards,
             swept_at,
             quotas,
+            cosign_quotas,
             cosigners,
         };
         this.open_log();

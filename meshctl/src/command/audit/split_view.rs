@@ -123,14 +123,15 @@ impl SplitView {
                 .filter(|(of, _, _)| **of == org)
                 .map(|(_, view, log)| (view, log))
                 .collect();
-            let bundles: Vec<Option<Bundle<'_>>> = logs
-                .iter()
-                .map(|(_, log)| match log {
-                    Log::Bundle(bytes) => Bundle::read(&**bytes).ok(),
-                    Log::Dir(_) => None,
-                })
-                .collect();
-            let within: Vec<_> = bundles.iter().flatten().flat_map(|bundle| bundle.logs()).collect();
+            let mut bundles: Vec<Bundle<'_>> = Vec::new();
+            for (view, log) in &logs {
+                if let Log::Bundle(bytes) = log {
+                    let shown = view.path.display().to_string();
+                    // It may have changed since it was opened.
+                    bundles.push(Bundle::read(&**bytes).map_err(|error| bad_bundle(&shown, &error))?);
+                }
+            }
+            let within: Vec<_> = bundles.iter().flat_map(Bundle::logs).collect();
             let of_bundles = within.iter().filter(|log| log.org() == org).map(|log| log as &dyn Files);
             let of_dirs = logs.iter().filter_map(|(_, log)| match log {
                 Log::Dir(dir) => Some(dir as &dyn Files),

@@ -10,7 +10,9 @@ mod tests;
 use std::fs;
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
+use meshd_core::bucket::TokenBucket;
 use meshd_trust::log::{
     Checkpoint, CheckpointKeys, CosignRequest, Evidence, LogOrigin, NOTE_BYTES_MAX, Note, TreeHash, TreeHead,
 };
@@ -25,6 +27,10 @@ use super::{Answer, Declined, LogError, Steward};
 const WITNESSED: &str = "witnessed";
 /// Directory of logs that were caught with two faces, a file for each organisation.
 const EVIDENCE: &str = "evidence";
+
+/// Checkpoints of one log that are cosigned: it asks once a second, and each costs a write that is synced.
+const COSIGNED_PER_S: u32 = 2;
+const COSIGNED_AT_ONCE: u32 = 64;
 
 /// The checkpoint of a log that was cosigned last.
 struct Last {
@@ -46,6 +52,10 @@ impl Steward {
         let log = self.log_keys_of(&origin.org, now).ok_or(Refused::WrongMesh)?;
         let keys = CheckpointKeys { log, witnesses: Vec::new() };
         keys.verify(&note, &origin).map_err(|_| Refused::Malformed)?;
+        // Only now: nobody else uses up what an organisation may ask for.
+        if !self.may_cosign(origin.org, now) {
+            return Err(Refused::Unavailable.into());
+        }
         let note = note.signed_alone_by(&origin.to_string(), &keys.log);
 
         let last = self.last_cosigned(&origin)?;
@@ -55,7 +65,8 @@ impl Steward {
             if last.head.root == head.root {
                 return self.repeat(&last.note, &own);
             }
-            self.keep_evidence(&origin, [&last.note.signed_alone_by(&origin.to_string(), &keys.log), &note])?;
+            // Whole: the key that signed the first one may be replaced by now.
+            self.keep_evidence(&origin, [&last.note, &note])?;
             return Ok(Answer::silent(EnrolReply::Witnessed { checkpoint: bytes(&last.note) }));
         }
         let nothing = TreeHead { size: 0, root: TreeHash::empty() };
@@ -72,6 +83,12 @@ impl Steward {
         cosigned.add(signature.clone()).map_err(|_| Refused::Malformed)?;
         self.put_cosigned(&origin.org, &cosigned)?;
         Ok(Answer::silent(EnrolReply::Cosigned { signature: signature.to_string().into_bytes() }))
+    }
+
+    fn may_cosign(&mut self, org: OrgId, now: Timestamp) -> bool {
+        let now = Duration::from_secs(now.0);
+        let quota = self.cosign_quotas.entry(org);
+        quota.or_insert_with(|| TokenBucket::new(COSIGNED_PER_S, COSIGNED_AT_ONCE, now)).take(now)
     }
 
     /// Gives the cosignature of the last checkpoint again, to a log that did not get it.

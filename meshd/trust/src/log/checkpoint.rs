@@ -34,7 +34,7 @@ pub struct Checkpoint {
 pub struct VerifiedCheckpoint {
     /// What was signed.
     pub checkpoint: Checkpoint,
-    /// Newest cosignature of each organisation.
+    /// First cosignature of each organisation.
     pub cosigned: BTreeMap<OrgId, Timestamp>,
 }
 
@@ -115,8 +115,9 @@ impl CheckpointKeys {
         for (org, key) in &self.witnesses {
             let witness = LogOrigin { org: *org, ..*origin };
             if let Some(at) = note.cosigned_by(&witness.to_string(), key)? {
-                let newest = cosigned.entry(*org).or_insert(at);
-                *newest = at.max(*newest);
+                // The first counts: a witness that has another key by now may cosign again.
+                let first = cosigned.entry(*org).or_insert(at);
+                *first = at.min(*first);
             }
         }
         Ok(VerifiedCheckpoint { checkpoint, cosigned })

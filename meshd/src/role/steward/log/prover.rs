@@ -2,7 +2,6 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::io;
 
 use meshd_trust::log::{LogProof, TILE_WIDTH, TileAddress, TileSource, prove_inclusion};
@@ -11,12 +10,15 @@ use meshd_wire::enrol::LoggedLeaf;
 use super::files::{LogFiles, Row};
 use super::{Log, LogError};
 
+/// Tiles of hashes that are kept, half a megabyte: those above the leaves of an append are few.
+const TILES_MAX: usize = 64;
+
 /// Proves leaves of the newest tree.
 pub(in crate::role::steward) struct Prover<'l> {
     log: &'l Log,
     hashes: ReadOnce<'l>,
-    /// Full tiles of leaves.
-    rows: BTreeMap<TileAddress, Vec<Row>>,
+    /// The full tile of leaves that was read last: those of an append lie side by side.
+    rows: Option<(TileAddress, Vec<Row>)>,
 }
 
 /// Tiles of hashes that were read already.
@@ -33,7 +35,11 @@ impl TileSource for ReadOnce<'_> {
             return Ok(tile.clone());
         }
         let tile = self.files.read(address)?;
-        self.tiles.borrow_mut().insert(address, tile.clone());
+        let mut tiles = self.tiles.borrow_mut();
+        if tiles.len() >= TILES_MAX {
+            tiles.clear();
+        }
+        tiles.insert(address, tile.clone());
         Ok(tile)
     }
 }
@@ -41,7 +47,7 @@ impl TileSource for ReadOnce<'_> {
 impl<'l> Prover<'l> {
     pub(super) fn new(log: &'l Log) -> Self {
         let hashes = ReadOnce { files: &log.files, tiles: RefCell::default() };
-        Self { log, hashes, rows: BTreeMap::new() }
+        Self { log, hashes, rows: None }
     }
 
     /// A leaf with its record, and the proof that the newest tree has it.
@@ -50,12 +56,12 @@ impl<'l> Prover<'l> {
         let tile = TileAddress::within(size, 0, index / TILE_WIDTH).filter(|_| index < size);
         let Some(tile) = tile else { return Ok(None) };
         let rows = if u64::from(tile.width()) < TILE_WIDTH {
-            &self.log.rows
+            self.log.rows.as_slice()
         } else {
-            match self.rows.entry(tile) {
-                Entry::Occupied(read) => read.into_mut(),
-                Entry::Vacant(place) => place.insert(self.log.files.rows(tile)?),
+            if self.rows.as_ref().is_none_or(|(read, _)| *read != tile) {
+                self.rows = Some((tile, self.log.files.rows(tile)?));
             }
+            self.rows.as_ref().map_or(&[] as &[Row], |(_, rows)| rows)
         };
         let at = usize::try_from(index % TILE_WIDTH).ok();
         let Some(row) = at.and_then(|at| rows.get(at)) else { return Ok(None) };

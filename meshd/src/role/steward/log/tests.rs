@@ -55,8 +55,9 @@ fn assert_clean(log: &Log) {
     let keys = CheckpointKeys { log: vec![key().public()], witnesses: Vec::new() };
     let terms = AuditTerms { org: ORIGIN.org, rotation_period_s: 43_200, witnesses: Vec::new() };
     let mut audit = Audit::new(terms, [keys.verify(&note, &ORIGIN).expect("believed")]);
+    let mut prover = log.prover();
     for index in 0..log.head().size {
-        let logged = log.prover().prove(index).expect("reads").expect("is there");
+        let logged = prover.prove(index).expect("reads").expect("is there");
         audit.leaf(&logged.leaf, Beside::Nothing);
         let proof = LogProof::from_bytes(&logged.proof).expect("well-formed");
         proof.verify(&TreeHash::leaf(&logged.leaf), &ORIGIN, &keys).expect("proven");
