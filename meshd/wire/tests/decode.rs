@@ -370,6 +370,7 @@ fn decode_all(bytes: &[u8]) -> Vec<(&'static str, Encoded)> {
         ("PeerBundle", PeerBundle::from_bytes(bytes).map(|value| value.to_bytes())),
         ("EnrolRequest", EnrolRequest::from_bytes(bytes).map(|value| value.to_bytes())),
         ("EnrolReply", EnrolReply::from_bytes(bytes).map(|value| value.to_bytes())),
+        ("ChannelFrame", ChannelFrame::from_bytes(bytes).map(|value| value.to_bytes())),
         ("OrgRoot", record::<OrgRoot>(bytes)),
         ("StewardDelegation", record::<StewardDelegation>(bytes)),
         ("MeshGenesis", record::<MeshGenesis>(bytes)),

@@ -42,6 +42,7 @@ fn a_daemon_that_is_killed_at_any_step_goes_on_and_no_key_is_used_twice() {
                     file::step(&b).is_ok_and(|(write, now)| write > before && now == step)
                 })?;
                 std::thread::sleep(after);
+                seen.note(&a)?;
                 let member = mesh.member_mut("b")?;
                 member.daemon.kill()?;
                 member.daemon = b.meshd(STORM)?;
