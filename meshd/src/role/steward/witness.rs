@@ -65,8 +65,7 @@ impl Steward {
             if last.head.root == head.root {
                 return self.repeat(&last.note, &own);
             }
-            // Whole: the key that signed the first one may be replaced by now.
-            self.keep_evidence(&origin, [&last.note, &note])?;
+            self.keep_evidence(&origin, [&last.note.signed_alone_by(&origin.to_string(), &keys.log), &note])?;
             return Ok(Answer::silent(EnrolReply::Witnessed { checkpoint: bytes(&last.note) }));
         }
         let nothing = TreeHead { size: 0, root: TreeHash::empty() };
