@@ -4,9 +4,8 @@
 
 use minicbor::{Decode, Encode};
 
-use crate::cbor::{self, DecodeError};
+use crate::frame::frame;
 use crate::id::RecordDigest;
-use crate::limits::FRAME_BYTES_MAX;
 
 /// What one node tells another. Each kind comes in any number and in any order.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -59,17 +58,4 @@ pub struct PlacedRecord {
     pub value: Vec<u8>,
 }
 
-impl ChannelFrame {
-    /// Encodes it.
-    pub fn to_bytes(&self) -> Vec<u8> {
-        cbor::encode(self)
-    }
-
-    /// Decodes it, size first.
-    pub fn from_bytes(bytes: &[u8]) -> Result<Self, DecodeError> {
-        if bytes.len() > FRAME_BYTES_MAX {
-            return Err(DecodeError::TooLarge { len: bytes.len(), max: FRAME_BYTES_MAX });
-        }
-        cbor::decode(bytes)
-    }
-}
+frame!(ChannelFrame);

@@ -4,9 +4,8 @@
 use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
 
-use crate::cbor::{self, DecodeError};
+use crate::frame::frame;
 use crate::id::{MeshId, PublicKey, TokenId};
-use crate::limits::FRAME_BYTES_MAX;
 use crate::time::Timestamp;
 
 /// What a node asks of a steward. One request, one reply, several times on one connection.
@@ -243,24 +242,4 @@ pub enum EnrolReply {
     },
 }
 
-macro_rules! frame {
-    ($name:ident) => {
-        impl $name {
-            /// Encodes it.
-            pub fn to_bytes(&self) -> Vec<u8> {
-                cbor::encode(self)
-            }
-
-            /// Decodes it, size first.
-            pub fn from_bytes(bytes: &[u8]) -> Result<Self, DecodeError> {
-                if bytes.len() > FRAME_BYTES_MAX {
-                    return Err(DecodeError::TooLarge { len: bytes.len(), max: FRAME_BYTES_MAX });
-                }
-                cbor::decode(bytes)
-            }
-        }
-    };
-}
-
-frame!(EnrolRequest);
-frame!(EnrolReply);
+frame!(EnrolRequest, EnrolReply);

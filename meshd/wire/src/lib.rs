@@ -8,6 +8,7 @@ pub mod cbor;
 pub mod channel;
 pub mod enrol;
 pub mod envelope;
+mod frame;
 pub mod id;
 pub mod kind;
 pub mod leaf;
