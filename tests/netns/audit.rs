@@ -1,11 +1,11 @@
 //! The audit log of a mesh that lives: what its steward wrote is verified by who was not there.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 use std::{fs, thread};
 
 use anyhow::{Context, Result, ensure};
-use mesh_lab::{Host, Mesh, story, wait};
+use mesh_lab::{Host, story, wait};
 use serde_json::Value;
 
 /// Keys live two seconds.
@@ -29,7 +29,7 @@ fn every_key_of_a_mesh_that_rotates_is_in_the_log_and_whatever_is_changed_is_fou
         let mesh = lab.mesh_with("clinics", &[&a, &b, &c], STORM)?;
         mesh.everyone_reaches_all()?;
         wait::until(DEADLINE, "b has replaced its key a few times", || {
-            epoch(&a, "b").is_ok_and(|epoch| epoch > ROTATIONS)
+            a.epoch("b").is_ok_and(|epoch| epoch > ROTATIONS)
         })?;
         a.ctl(&["revoke", "c"])?.ok()?;
         wait::until(DEADLINE, "b has dropped its tunnel with c", || {
@@ -39,7 +39,7 @@ fn every_key_of_a_mesh_that_rotates_is_in_the_log_and_whatever_is_changed_is_fou
         ensure!(!b.pings(&of_c, 3)? && !a.pings(&of_c, 3)?, "c is still reached");
 
         // While the steward goes on writing.
-        let report = audit(&a, &["verify"], &log_of(&a), CLEAN)?;
+        let report = audit(&a, &["verify"], &a.audit_log(), CLEAN)?;
         let log = report.pointer("/logs/0").context("one log")?;
         let nodes = log["nodes"].as_array().context("nodes")?;
         ensure!(nodes.len() == 3, "{nodes:?}");
@@ -54,7 +54,7 @@ fn every_key_of_a_mesh_that_rotates_is_in_the_log_and_whatever_is_changed_is_fou
         ensure!(used.iter().all(|key| key["active_from"].is_u64()), "each was logged before it was used");
 
         let bundle = a.dir().join("clinics.bundle");
-        audit(&a, &["bundle", "--out", text(&bundle)?], &log_of(&a), CLEAN)?;
+        audit(&a, &["bundle", "--out", text(&bundle)?], &a.audit_log(), CLEAN)?;
         let mesh_id = report["mesh"].as_str().context("the mesh")?;
         verify_bundle(&b, &bundle, mesh_id, CLEAN)?;
         // Another mesh's id, and a bundle in which one bit differs.
@@ -80,17 +80,17 @@ fn a_steward_that_is_killed_while_it_logs_loses_no_leaf_that_anybody_heard_of() 
             thread::sleep(Duration::from_secs(1) + KILL_STEP * kill);
             let member = mesh.member_mut("a")?;
             member.daemon.kill()?;
-            let report = audit(&a, &["verify"], &log_of(&a), CLEAN)?;
+            let report = audit(&a, &["verify"], &a.audit_log(), CLEAN)?;
             let leaves = report.pointer("/logs/0/leaves").and_then(Value::as_u64).context("leaves")?;
             ensure!(leaves >= heard, "{leaves} leaves, {heard} were logged before");
             heard = leaves;
             member.daemon = a.meshd(STORM)?;
-            let before = epoch(&b, "b")?;
+            let before = b.epoch("b")?;
             wait::until(DEADLINE, "b goes on to replace its key", || {
-                epoch(&b, "b").is_ok_and(|epoch| epoch > before)
+                b.epoch("b").is_ok_and(|epoch| epoch > before)
             })?;
         }
-        reach(&mesh)
+        mesh.everyone_reaches_all()
     });
 }
 
@@ -103,29 +103,16 @@ fn without_the_steward_no_key_is_used_that_is_not_logged_and_nothing_is_lost() {
         mesh.member_mut("a")?.daemon.kill()?;
         // The rotation that was under way may end by what is proven already.
         thread::sleep(Duration::from_secs(3));
-        let before = epoch(&b, "b")?;
+        let before = b.epoch("b")?;
         let of_c = mesh.member("c")?.addr4.to_string();
         ensure!(b.pings(&of_c, 100)?, "traffic goes on under the key in use");
-        ensure!(epoch(&b, "b")? == before, "b uses a key that nobody can have logged");
+        ensure!(b.epoch("b")? == before, "b uses a key that nobody can have logged");
         mesh.member_mut("a")?.daemon = a.meshd(STORM)?;
         wait::until(DEADLINE, "b goes on to replace its key", || {
-            epoch(&b, "b").is_ok_and(|epoch| epoch > before)
+            b.epoch("b").is_ok_and(|epoch| epoch > before)
         })?;
-        audit(&a, &["verify"], &log_of(&a), CLEAN).map(drop)
+        audit(&a, &["verify"], &a.audit_log(), CLEAN).map(drop)
     });
-}
-
-fn reach(mesh: &Mesh<'_>) -> Result<()> {
-    for from in &mesh.members {
-        for to in &mesh.members {
-            from.reaches(DEADLINE, &to.addr4.to_string())?;
-        }
-    }
-    Ok(())
-}
-
-fn log_of(steward: &Host) -> PathBuf {
-    steward.state_dir().join("steward/log")
 }
 
 /// Audits a directory.
@@ -156,12 +143,4 @@ fn find_last(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
 
 fn text(path: &Path) -> Result<&str> {
     path.to_str().context("a path that is text")
-}
-
-/// Number of the key in use of a node.
-fn epoch(host: &Host, node: &str) -> Result<u64> {
-    let answer = host.ctl(&["key", "list"])?.ok()?;
-    let keys = answer["keys"].as_array().context("keys")?;
-    let key = keys.iter().find(|key| key["role"] == "current" && key["node"] == node);
-    key.and_then(|key| key["epoch"].as_u64()).context("a key in use")
 }

@@ -3,8 +3,8 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
-use mesh_lab::{Etcd, Host, LINK, Mesh, story, wait};
+use anyhow::{Result, ensure};
+use mesh_lab::{Etcd, Mesh, story, wait};
 
 const DEADLINE: Duration = Duration::from_secs(60);
 /// Keys live two seconds.
@@ -15,7 +15,7 @@ const ROTATIONS: u64 = 4;
 const ECHOES: &str = "1500";
 const ECHO_EVERY_S: &str = "0.01";
 /// Addresses that hosts move to; no link of a lab has them.
-const MOVED: [&str; 2] = ["198.19.0.7", "198.19.0.8"];
+const MOVED: [Ipv4Addr; 2] = [Ipv4Addr::new(198, 19, 0, 7), Ipv4Addr::new(198, 19, 0, 8)];
 
 #[test]
 fn keys_are_replaced_under_traffic_while_the_registry_is_gone() {
@@ -25,7 +25,7 @@ fn keys_are_replaced_under_traffic_while_the_registry_is_gone() {
         let mesh = lab.mesh_with("clinics", &[&a, &b, &c], &format!("{STORM}{}", etcd.config()))?;
         mesh.everyone_reaches_all()?;
         drop(etcd);
-        let before = [epoch(&a, "b")?, epoch(&a, "c")?];
+        let before = [a.epoch("b")?, a.epoch("c")?];
         let mut echoes = Vec::new();
         for (from, to) in [(&a, "b"), (&b, "c"), (&c, "a")] {
             let target = mesh.member(to)?.addr4.to_string();
@@ -39,7 +39,7 @@ fn keys_are_replaced_under_traffic_while_the_registry_is_gone() {
         }
         for (name, before) in ["b", "c"].into_iter().zip(before) {
             wait::until(DEADLINE, &format!("a knows the {ROTATIONS}th next key of {name}"), || {
-                epoch(&a, name).is_ok_and(|now| now >= before + ROTATIONS)
+                a.epoch(name).is_ok_and(|now| now >= before + ROTATIONS)
             })?;
         }
         Ok(())
@@ -56,9 +56,9 @@ fn a_node_that_was_away_while_keys_were_replaced_is_reached_without_a_registry()
         mesh.everyone_reaches_all()?;
         mesh.member_mut("c")?.daemon.kill()?;
         drop(etcd);
-        let before = epoch(&a, "b")?;
+        let before = a.epoch("b")?;
         wait::until(DEADLINE, "b has replaced the keys that c knows", || {
-            epoch(&a, "b").is_ok_and(|now| now >= before + ROTATIONS)
+            a.epoch("b").is_ok_and(|now| now >= before + ROTATIONS)
         })?;
         mesh.member_mut("c")?.daemon = c.meshd(&config)?;
         let returned = std::time::Instant::now();
@@ -82,17 +82,7 @@ fn a_common_neighbour_tells_two_that_moved_where_they_are() {
         mesh.member_mut("b")?.daemon.kill()?;
         mesh.member_mut("c")?.daemon.kill()?;
         for (host, to) in [&b, &c].into_iter().zip(MOVED) {
-            let (number, old) = (host.number(), host.addr4());
-            let gateway = Ipv4Addr::from(u32::from(old) - 1);
-            lab.internet().namespace().ip(&format!("route add {to}/32 dev w-{number}\n"))?;
-            host.namespace().ip(&format!(
-                "addr add {to}/32 dev {LINK}\n\
-                 addr del {old}/30 dev {LINK}\n\
-                 addr del {}/64 dev {LINK}\n\
-                 route add {gateway} dev {LINK} src {to}\n\
-                 route replace default via {gateway} src {to}\n",
-                host.addr6()
-            ))?;
+            host.move_to(to)?;
         }
         for (name, host) in [("b", &b), ("c", &c)] {
             mesh.member_mut(name)?.daemon = host.meshd("")?;
@@ -123,12 +113,4 @@ fn who_is_revoked_while_the_registry_is_gone_is_cut_off_everywhere() {
 fn reach(mesh: &Mesh<'_>, from: &str, to: &str) -> Result<()> {
     let target = mesh.member(to)?.addr4.to_string();
     mesh.member(from)?.reaches(DEADLINE, &target)
-}
-
-/// The number of the key that a node uses, as a host knows it.
-fn epoch(host: &Host, name: &str) -> Result<u64> {
-    let answer = host.ctl(&["key", "list"])?.ok()?;
-    let keys = answer["keys"].as_array().context("keys")?;
-    let current = keys.iter().find(|key| key["node"] == name && key["role"] == "current");
-    current.and_then(|key| key["epoch"].as_u64()).with_context(|| format!("no key of {name}"))
 }

@@ -24,7 +24,7 @@ fn a_clock_that_jumps_costs_no_packet_and_keys_rotate_again_when_it_is_set() {
         let mut mesh = lab.mesh_with("clinics", &[&a, &b], STORM)?;
         mesh.everyone_reaches_all()?;
         let clock = give_clock(&mut mesh, &b)?;
-        reach_each_other(&mesh)?;
+        mesh.everyone_reaches_all()?;
         // The organisation's time is what the clock is held against; the steward signs it once a minute.
         let a4 = mesh.member("a")?.addr4.to_string();
         wait::until(
@@ -39,9 +39,9 @@ fn a_clock_that_jumps_costs_no_packet_and_keys_rotate_again_when_it_is_set() {
             let is_far = jump.ends_with('y');
             ensure!(warns(&b)? || !is_far, "b does not see that its clock is off by {jump}");
             clock.set("+0")?;
-            let before = epoch(&a, "b")?;
+            let before = a.epoch("b")?;
             wait::until(DEADLINE, &format!("b replaces its key again after {jump}"), || {
-                epoch(&a, "b").is_ok_and(|now| now > before)
+                a.epoch("b").is_ok_and(|now| now > before)
             })?;
             ensure!(echo.ended().is_none(), "ping ended");
         }
@@ -60,16 +60,16 @@ fn a_clock_that_was_wrong_with_that_of_its_organisation_is_set_right_with_it() {
         let mut mesh = lab.mesh_with("clinics", &[&a, &b], STORM)?;
         mesh.everyone_reaches_all()?;
         let clocks = [give_clock(&mut mesh, &a)?, give_clock(&mut mesh, &b)?];
-        reach_each_other(&mesh)?;
+        mesh.everyone_reaches_all()?;
         hear_the_time(&b)?;
         for clock in &clocks {
             clock.set("+10m")?;
         }
         wait::until(DEADLINE, "b sees that its clock has jumped", || warns(&b).is_ok_and(|warns| warns))?;
         wait::until(SIGNED_WITHIN, "b follows its organisation", || warns(&b).is_ok_and(|warns| !warns))?;
-        let before = epoch(&a, "b")?;
-        wait::until(DEADLINE, "b replaces its key again", || epoch(&a, "b").is_ok_and(|now| now > before))?;
-        reach_each_other(&mesh)
+        let before = a.epoch("b")?;
+        wait::until(DEADLINE, "b replaces its key again", || a.epoch("b").is_ok_and(|now| now > before))?;
+        mesh.everyone_reaches_all()
     });
 }
 
@@ -88,7 +88,7 @@ fn a_daemon_that_ran_with_a_clock_far_ahead_is_reached_after_the_clock_was_set()
                 mesh.member_mut("b")?.daemon = b.meshd_from(command)?;
                 std::thread::sleep(WRONG_FOR);
             }
-            reach_each_other(&mesh)?;
+            mesh.everyone_reaches_all()?;
         }
         Ok(())
     });
@@ -115,15 +115,6 @@ fn echoes(host: &Host, target: &str) -> Result<Process> {
     host.start(&["ping", "-q", "-n", "-i", ECHO_EVERY_S, "-W", "5", target])
 }
 
-fn reach_each_other(mesh: &Mesh<'_>) -> Result<()> {
-    for from in &mesh.members {
-        for to in &mesh.members {
-            from.reaches(DEADLINE, &to.addr4.to_string())?;
-        }
-    }
-    Ok(())
-}
-
 fn warns(host: &Host) -> Result<bool> {
     let status = host.ctl(&["status"])?.ok()?;
     let warnings = status["warnings"].as_array().context("warnings")?;
@@ -135,12 +126,4 @@ fn state_age(host: &Host) -> Result<u64> {
     let status = host.ctl(&["status"])?.ok()?;
     let orgs = status["mesh"]["organisations"].as_array().context("organisations")?;
     orgs.first().and_then(|org| org["state_age_s"].as_u64()).context("an age")
-}
-
-/// The number of the key that a node uses, as a host knows it.
-fn epoch(host: &Host, name: &str) -> Result<u64> {
-    let answer = host.ctl(&["key", "list"])?.ok()?;
-    let keys = answer["keys"].as_array().context("keys")?;
-    let current = keys.iter().find(|key| key["node"] == name && key["role"] == "current");
-    current.and_then(|key| key["epoch"].as_u64()).with_context(|| format!("no key of {name}"))
 }

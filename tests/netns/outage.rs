@@ -1,8 +1,9 @@
 //! The data path survives the control path.
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use mesh_lab::{LINK, story, wait};
+use mesh_lab::{story, wait};
 
 const DEADLINE: Duration = Duration::from_secs(40);
 /// What is promised after a registry was lost with all its content.
@@ -10,7 +11,7 @@ const REPUBLISHED_WITHIN: Duration = Duration::from_secs(60);
 /// A connection to an address that is gone is given up after 15 s, and tried again at most 8 s later.
 const FOUND_WITHIN: Duration = Duration::from_secs(60);
 /// Address that a host moves to; no link of a lab has it.
-const MOVED: &str = "198.19.0.7";
+const MOVED: Ipv4Addr = Ipv4Addr::new(198, 19, 0, 7);
 
 #[test]
 fn tunnels_come_back_from_cached_records_while_the_registry_is_down() {
@@ -76,17 +77,7 @@ fn a_steward_with_a_new_address_is_found_again() {
         let [a, b, c] = lab.hosts(["a", "b", "c"])?;
         let mut mesh = lab.mesh("clinics", &[&a, &b])?;
         mesh.everyone_reaches_all()?;
-        let (number, old) = (a.number(), a.addr4());
-        let gateway = std::net::Ipv4Addr::from(u32::from(old) - 1);
-        lab.internet().namespace().ip(&format!("route add {MOVED}/32 dev w-{number}\n"))?;
-        a.namespace().ip(&format!(
-            "addr add {MOVED}/32 dev {LINK}\n\
-             addr del {old}/30 dev {LINK}\n\
-             addr del {}/64 dev {LINK}\n\
-             route add {gateway} dev {LINK} src {MOVED}\n\
-             route replace default via {gateway} src {MOVED}\n",
-            a.addr6()
-        ))?;
+        a.move_to(MOVED)?;
 
         // The newcomer has the new address from its token; nobody told it to b.
         let daemon = c.meshd("")?;

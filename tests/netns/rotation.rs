@@ -1,10 +1,9 @@
 //! Tunnel keys that are replaced every few seconds while packets flow.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
-use mesh_lab::{Host, Mesh, story, wait};
+use anyhow::{Context, ensure};
+use mesh_lab::{Host, SeenKeys, story, wait};
 use serde_json::Value;
 
 /// Keys live two seconds.
@@ -26,7 +25,7 @@ fn no_packet_is_lost_while_keys_are_replaced_every_two_seconds() {
         let [a, b, c] = lab.hosts(["a", "b", "c"])?;
         let mesh = lab.mesh_with("clinics", &[&a, &b, &c], STORM)?;
         mesh.everyone_reaches_all()?;
-        let before = epochs(&a)?;
+        let before = a.epochs()?;
         let addr = |name: &str| Ok::<_, anyhow::Error>(mesh.member(name)?.addr4.to_string());
         let (at_a, at_b, at_c) = (addr("a")?, addr("b")?, addr("c")?);
         let _server = b.start(&["iperf3", "--server", "--bind", &at_b])?;
@@ -49,7 +48,7 @@ fn no_packet_is_lost_while_keys_are_replaced_every_two_seconds() {
             let log = std::fs::read_to_string(host.log("ping"))?;
             ensure!(log.contains(" 0% packet loss"), "{}: {log}", host.name());
         }
-        for (name, epoch) in epochs(&a)? {
+        for (name, epoch) in a.epochs()? {
             let times = epoch - before[&name];
             println!("the key of {name} was replaced {times} times");
             ensure!(times >= 4, "the key of {name} was replaced {times} times");
@@ -64,19 +63,19 @@ fn a_node_that_is_killed_at_any_moment_of_a_rotation_comes_back_and_uses_no_key_
         let [a, b] = lab.hosts(["a", "b"])?;
         let mut mesh = lab.mesh_with("clinics", &[&a, &b], STORM)?;
         mesh.everyone_reaches_all()?;
-        let mut seen = BTreeMap::new();
+        let mut seen = SeenKeys::default();
         for kill in 0..KILLS {
-            note_keys(&mut seen, &a)?;
-            note_keys(&mut seen, &b)?;
+            seen.note(&a)?;
+            seen.note(&b)?;
             std::thread::sleep(KILL_STEP * kill);
             let member = mesh.member_mut("b")?;
             member.daemon.kill()?;
             member.daemon = b.meshd(STORM)?;
-            reach_each_other(&mesh)?;
+            mesh.everyone_reaches_all()?;
         }
-        let before = epochs(&a)?["b"];
+        let before = a.epoch("b")?;
         wait::until(DEADLINE, "b goes on to replace its key", || {
-            note_keys(&mut seen, &a).is_ok() && epochs(&a).is_ok_and(|epochs| epochs["b"] > before + 1)
+            seen.note(&a).is_ok() && a.epoch("b").is_ok_and(|now| now > before + 1)
         })?;
         let log = std::fs::read_to_string(a.log("meshd"))?;
         ensure!(!log.contains("equivocation"), "b has signed two records under one number");
@@ -92,13 +91,13 @@ fn a_key_is_replaced_when_somebody_says_so_and_at_once_when_it_was_stolen() {
         let mesh = lab.mesh_with("clinics", &[&a, &b], "[keys]\nperiod_s = 30\n")?;
         mesh.everyone_reaches_all()?;
         for verb in ["rotate", "compromised"] {
-            let before = epochs(&a)?["b"];
+            let before = a.epoch("b")?;
             let answer = b.ctl(&["key", verb])?.ok()?;
             ensure!(answer["schema"] == "meshd.keys/1", "{answer}");
             wait::until(DEADLINE, &format!("a knows the key of b after {verb}"), || {
-                epochs(&a).is_ok_and(|epochs| epochs["b"] > before)
+                a.epoch("b").is_ok_and(|now| now > before)
             })?;
-            reach_each_other(&mesh)?;
+            mesh.everyone_reaches_all()?;
         }
         Ok(())
     });
@@ -110,51 +109,14 @@ fn a_node_that_lost_its_tunnel_keys_makes_another_and_is_reached_again() {
         let [a, b] = lab.hosts(["a", "b"])?;
         let mut mesh = lab.mesh("clinics", &[&a, &b])?;
         mesh.everyone_reaches_all()?;
-        let before = epochs(&a)?["b"];
+        let before = a.epoch("b")?;
         let member = mesh.member_mut("b")?;
         member.daemon.kill()?;
         for copy in ["keys.a", "keys.b"] {
             std::fs::remove_file(b.state_dir().join(copy))?;
         }
         member.daemon = b.meshd("")?;
-        wait::until(DEADLINE, "a knows another key of b", || {
-            epochs(&a).is_ok_and(|epochs| epochs["b"] > before)
-        })?;
-        reach_each_other(&mesh)
+        wait::until(DEADLINE, "a knows another key of b", || a.epoch("b").is_ok_and(|now| now > before))?;
+        mesh.everyone_reaches_all()
     });
-}
-
-fn reach_each_other(mesh: &Mesh<'_>) -> Result<()> {
-    for from in &mesh.members {
-        for to in &mesh.members {
-            from.reaches(DEADLINE, &to.addr4.to_string())?;
-        }
-    }
-    Ok(())
-}
-
-/// The number of the key in use, by the name of its node.
-fn epochs(host: &Host) -> Result<BTreeMap<String, u64>> {
-    let keys = keys(host)?;
-    let current = keys.iter().filter(|key| key["role"] == "current");
-    let current = current.filter_map(|key| Some((key["node"].as_str()?.to_owned(), key["epoch"].as_u64()?)));
-    Ok(current.collect())
-}
-
-/// Remembers each key by node and number; one number is one key.
-fn note_keys(seen: &mut BTreeMap<(String, u64), String>, host: &Host) -> Result<()> {
-    for key in keys(host)? {
-        let node = key["node"].as_str().context("a node")?.to_owned();
-        let (epoch, public) = (key["epoch"].as_u64().context("an epoch")?, key["public_key"].to_string());
-        let used = seen.iter().any(|(known, other)| *other == public && *known != (node.clone(), epoch));
-        ensure!(!used, "{node} uses a key again under the number {epoch}");
-        let known = seen.entry((node.clone(), epoch)).or_insert_with(|| public.clone());
-        ensure!(*known == public, "{node} has two keys with the number {epoch}");
-    }
-    Ok(())
-}
-
-fn keys(host: &Host) -> Result<Vec<Value>> {
-    let answer = host.ctl(&["key", "list"])?.ok()?;
-    answer["keys"].as_array().cloned().context("keys")
 }

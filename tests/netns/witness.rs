@@ -39,9 +39,9 @@ fn each_steward_cosigns_the_log_of_the_other_and_an_auditor_sees_who_did_not() {
         })?;
 
         daemons[1].kill()?;
-        let before = epoch(&c1, "c1")?;
+        let before = c1.epoch("c1")?;
         wait::until(DEADLINE, "c1 goes on to replace its key", || {
-            epoch(&c1, "c1").is_ok_and(|epoch| epoch > before + 1)
+            c1.epoch("c1").is_ok_and(|epoch| epoch > before + 1)
         })?;
         let (code, report) = verify(&c1)?;
         ensure!(code == FOUND, "ended with {code}: {report}");
@@ -83,7 +83,7 @@ fn a_steward_that_forgets_what_it_signed_is_convicted_by_the_witness() {
         let convicted = wait::until_some(DEADLINE, "the witness has evidence", || {
             fs::read_dir(&evidence).ok()?.flatten().next().map(|file| file.path())
         })?;
-        let code = split_view(&l1, &[&log_of(&l1), &convicted])?;
+        let code = split_view(&l1, &[&l1.audit_log(), &convicted])?;
         ensure!(code == TAMPERED, "split-view ended with {code}");
         let warnings = l1.ctl(&["status"])?.ok()?["warnings"].to_string();
         ensure!(warnings.contains("log-forked"), "{warnings}");
@@ -98,13 +98,13 @@ fn is_witnessed(host: &Host) -> bool {
 }
 
 fn verify(host: &Host) -> Result<(i32, Value)> {
-    let (log, at) = (log_of(host), later());
+    let (log, at) = (host.audit_log(), later());
     let reply = host.ctl(&["audit", "verify", "--log", text(&log)?, "--at", &at])?;
     Ok((reply.code, reply.json))
 }
 
 fn bundle(host: &Host, logs: &[&Host], out: &Path) -> Result<i32> {
-    let logs: Vec<PathBuf> = logs.iter().map(|host| log_of(host)).collect();
+    let logs: Vec<PathBuf> = logs.iter().map(|host| host.audit_log()).collect();
     let [own, other] = logs.as_slice() else { anyhow::bail!("two logs") };
     let made =
         host.ctl(&["audit", "bundle", "--log", text(own)?, "--also", text(other)?, "--out", text(out)?])?;
@@ -127,10 +127,6 @@ fn later() -> String {
     (now + LATER_S).to_string()
 }
 
-fn log_of(steward: &Host) -> PathBuf {
-    steward.state_dir().join("steward/log")
-}
-
 fn copy(from: &Path, to: &Path) -> Result<()> {
     fs::create_dir(to)?;
     fs::set_permissions(to, fs::metadata(from)?.permissions())?;
@@ -144,12 +140,4 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
 
 fn text(path: &Path) -> Result<&str> {
     path.to_str().context("a path that is text")
-}
-
-/// Number of the key in use of a node.
-fn epoch(host: &Host, node: &str) -> Result<u64> {
-    let answer = host.ctl(&["key", "list"])?.ok()?;
-    let keys = answer["keys"].as_array().context("keys")?;
-    let key = keys.iter().find(|key| key["role"] == "current" && key["node"] == node);
-    key.and_then(|key| key["epoch"].as_u64()).context("a key in use")
 }

@@ -1,5 +1,6 @@
 //! Calls of meshctl on a host.
 
+use std::collections::BTreeMap;
 use std::process::Command;
 use std::time::Duration;
 
@@ -63,10 +64,32 @@ impl Host {
 
     /// The other nodes that meshctl names.
     pub fn peers(&self) -> Result<Vec<Value>> {
-        let mut reply = self.ctl(&["peers"])?.ok()?;
-        match reply.get_mut("peers").map(Value::take) {
-            Some(Value::Array(peers)) => Ok(peers),
-            _ => bail!("`meshctl peers` printed no list of peers: {reply}"),
+        self.listed(&["peers"], "peers")
+    }
+
+    /// The tunnel keys that meshctl names, of all nodes.
+    pub fn keys(&self) -> Result<Vec<Value>> {
+        self.listed(&["key", "list"], "keys")
+    }
+
+    /// The number of the key that each node uses, as this host knows it.
+    pub fn epochs(&self) -> Result<BTreeMap<String, u64>> {
+        let keys = self.keys()?;
+        let current = keys.iter().filter(|key| key["role"] == "current");
+        let epoch = |key: &Value| Some((key["node"].as_str()?.to_owned(), key["epoch"].as_u64()?));
+        Ok(current.filter_map(epoch).collect())
+    }
+
+    /// The number of the key that a node uses, as this host knows it.
+    pub fn epoch(&self, node: &str) -> Result<u64> {
+        self.epochs()?.get(node).copied().with_context(|| format!("no key of {node} in use"))
+    }
+
+    fn listed(&self, arguments: &[&str], field: &str) -> Result<Vec<Value>> {
+        let mut reply = self.ctl(arguments)?.ok()?;
+        match reply.get_mut(field).map(Value::take) {
+            Some(Value::Array(listed)) => Ok(listed),
+            _ => bail!("`meshctl {}` printed no list of {field}: {reply}", arguments.join(" ")),
         }
     }
 

@@ -94,6 +94,11 @@ impl Host {
         self.dir.join("state")
     }
 
+    /// Where its steward keeps the audit log.
+    pub fn audit_log(&self) -> PathBuf {
+        self.state_dir().join("steward/log")
+    }
+
     /// Stands for `/run`.
     pub fn run_dir(&self) -> PathBuf {
         self.dir.join("run")
@@ -199,6 +204,21 @@ impl Host {
         self.internet
             .namespace()
             .ip(&format!("link set {outer} up\naddr replace {gateway6}/64 dev {outer} nodad\n"))
+    }
+
+    /// Gives it another IPv4 address of the internet, and takes both that it had.
+    pub fn move_to(&self, addr: Ipv4Addr) -> Result<()> {
+        let (own4, gateway) = internet::addr4(self.number);
+        let outer = internet::link_name(self.number);
+        self.internet.namespace().ip(&format!("route add {addr}/32 dev {outer}\n"))?;
+        self.namespace.ip(&format!(
+            "addr add {addr}/32 dev {LINK}\n\
+             addr del {own4}/30 dev {LINK}\n\
+             addr del {}/64 dev {LINK}\n\
+             route add {gateway} dev {LINK} src {addr}\n\
+             route replace default via {gateway} src {addr}\n",
+            self.addr6()
+        ))
     }
 
     /// Puts its state on a disk of its own with that many bytes.

@@ -51,6 +51,7 @@ pub mod report;
 mod root_fs;
 pub mod sctp;
 pub mod secure_sum;
+mod seen_keys;
 pub mod wait;
 
 pub use build::{STATIC_FLAGS, program, program_dir, repository, static_program, static_target, target_dir};
@@ -71,3 +72,4 @@ pub use namespace::Namespace;
 pub use pod::Pod;
 pub use podman::Podman;
 pub use process::{Output, Process};
+pub use seen_keys::SeenKeys;

@@ -12,7 +12,7 @@ use crate::lab::Lab;
 use crate::wait;
 
 /// Time until everyone has to know everyone; generous, because a loaded machine is no defect of the mesh.
-const MEETING_DEADLINE: Duration = Duration::from_secs(30);
+const MEETING_DEADLINE: Duration = Duration::from_secs(60);
 
 /// A host that belongs to a mesh.
 #[derive(Debug)]

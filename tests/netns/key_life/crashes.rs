@@ -3,10 +3,10 @@
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
-use mesh_lab::{story, wait};
+use mesh_lab::{SeenKeys, story, wait};
 
 use crate::file::{self, Step};
-use crate::{Seen, epoch, wanted};
+use crate::wanted;
 
 /// Keys live two seconds.
 const STORM: &str = "[keys]\nperiod_s = 2\n";
@@ -32,7 +32,7 @@ fn a_daemon_that_is_killed_at_any_step_goes_on_and_no_key_is_used_twice() {
         let mut mesh = lab.mesh_with("clinics", &[&a, &b], STORM)?;
         mesh.everyone_reaches_all()?;
         let (a4, b4) = (mesh.member("a")?.addr4.to_string(), mesh.member("b")?.addr4.to_string());
-        let mut seen = Seen::default();
+        let mut seen = SeenKeys::default();
         let mut slowest = Duration::ZERO;
         for round in 0..wanted(KILLS, 1) {
             for (step, after) in MOMENTS {
@@ -59,9 +59,9 @@ fn a_daemon_that_is_killed_at_any_step_goes_on_and_no_key_is_used_twice() {
             seen.count(),
             slowest.as_millis()
         );
-        let before = epoch(&a, "b")?;
+        let before = a.epoch("b")?;
         wait::until(DEADLINE, "b goes on to replace its key", || {
-            epoch(&a, "b").is_ok_and(|now| now > before + 1)
+            a.epoch("b").is_ok_and(|now| now > before + 1)
         })?;
         let log = std::fs::read_to_string(a.log("meshd"))?;
         ensure!(!log.contains("equivocation"), "b has signed two records under one number");

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use mesh_lab::memory::{Secret, secrets_in};
-use mesh_lab::{Host, story, wait};
+use mesh_lab::{Host, SeenKeys, story, wait};
 
 use crate::file;
-use crate::{Seen, wanted};
+use crate::wanted;
 
 /// Keys live one second.
 const STORM: &str = "[keys]\nperiod_s = 1\n";
@@ -39,7 +39,7 @@ fn one_connection_outlives_all_keys_and_no_key_outlives_its_end() {
         let connection = ports(&b)?;
 
         let rotations = wanted(ROTATIONS, ROTATIONS_USUAL);
-        let (mut seen, mut secrets) = (Seen::default(), [HashSet::new(), HashSet::new()]);
+        let (mut seen, mut secrets) = (SeenKeys::default(), [HashSet::new(), HashSet::new()]);
         while seen.count() < rotations + 2 {
             for (host, secrets) in [&a, &b].into_iter().zip(&mut secrets) {
                 seen.note(host)?;

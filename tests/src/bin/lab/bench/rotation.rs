@@ -83,7 +83,8 @@ fn traffic(config: &str, seconds: u64) -> Result<Traffic> {
     wait::until(DEADLINE, "iperf3 listens", || {
         b.run(&["ss", "-lnt"]).is_ok_and(|listening| listening.stdout.contains(":5201"))
     })?;
-    let before = epochs(&a)?;
+    // A rotation adds one to the number of a node.
+    let before: u64 = a.epochs()?.values().sum();
     let count = (seconds * ECHOES_PER_S).to_string();
     let echo = |host: &Host, target: &str| {
         host.start(&["ping", "-n", "-i", ECHO_EVERY_S, "-c", &count, "-W", "10", target])
@@ -105,8 +106,8 @@ fn traffic(config: &str, seconds: u64) -> Result<Traffic> {
                 .filter_map(|line| line.split_once(" time=")?.1.split(' ').next()?.parse::<f64>().ok()),
         );
     }
-    let rotations = epochs(&a)? - before;
-    let dir = a.state_dir().join("steward/log");
+    let rotations = a.epochs()?.values().sum::<u64>() - before;
+    let dir = a.audit_log();
     let audit = a.ctl(&["audit", "verify", "--log", &dir.to_string_lossy()])?;
     let log = audit.json.pointer("/logs/0").context("one log")?;
     let leaves = log.pointer("/leaves").and_then(Value::as_u64).context("leaves")?;
@@ -157,14 +158,6 @@ fn revocations() -> Result<Vec<f64>> {
 fn last_answer(log: &str) -> Option<f64> {
     let line = log.lines().rev().find(|line| line.contains(" time="))?;
     line.strip_prefix('[')?.split_once(']')?.0.parse().ok()
-}
-
-/// Sum of the numbers of all keys in use.
-fn epochs(host: &Host) -> Result<u64> {
-    let answer = host.ctl(&["key", "list"])?.ok()?;
-    let keys = answer["keys"].as_array().context("keys")?;
-    let current = keys.iter().filter(|key| key["role"] == "current");
-    Ok(current.filter_map(|key| key["epoch"].as_u64()).sum())
 }
 
 fn tail_ms(rtts_ms: &[f64]) -> Result<f64> {

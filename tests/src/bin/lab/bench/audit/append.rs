@@ -58,7 +58,7 @@ pub fn measure(seconds: u64) -> Result<Vec<Row>> {
     let waited: Vec<f64> = proven.iter().map(|one| one.waited_ms).collect();
     let quantile = |share| percentile(&waited, share).context("nothing was proven");
 
-    let dir = a.state_dir().join("steward/log");
+    let dir = a.audit_log();
     let audit = a.ctl(&["audit", "verify", "--log", &dir.to_string_lossy()])?;
     let leaves = audit.json.pointer("/logs/0/leaves").and_then(Value::as_u64).context("leaves")?;
     Ok(vec![
