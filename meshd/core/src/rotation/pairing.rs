@@ -125,7 +125,11 @@ impl Pairing {
             (Use::Answer, _) | (_, Readiness::Fading) => false,
             (Use::Call, Readiness::Current) => true,
             (Use::Spare, Readiness::Current) => !confirmed.any(|other| other.own > pair.own),
-            (Use::Call | Use::Spare, Readiness::Announced) => confirmed.next().is_none(),
+            (Use::Call, Readiness::Announced) => {
+                let mut confirmed = confirmed.peekable();
+                confirmed.peek().is_none() || confirmed.any(|other| other.peer == pair.peer)
+            }
+            (Use::Spare, Readiness::Announced) => confirmed.next().is_none(),
         }
     }
 
@@ -163,8 +167,9 @@ impl Pairing {
 enum Readiness {
     /// The peer answers at it.
     Current,
-    /// The peer knows when it is ready for it, and calls with it then. It is called at it only as long as nothing at all
-    /// works: it may have gone over to that key while its records did not arrive.
+    /// The peer knows when it is ready for it, and calls with it then. From then on it is called at it: both may have gone
+    /// over to their next keys while records do not arrive, and each would send to a key that the other is about to drop.
+    /// Before, it is called at it only as long as nothing at all works: it may have gone over unheard.
     Announced,
     /// The peer prefers a newer one, at which it can be called as well.
     Fading,

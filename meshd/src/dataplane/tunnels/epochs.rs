@@ -57,14 +57,17 @@ impl Tunnels<'_> {
         let Some(tracked) = self.tracked.get(&id) else { return };
         let before = tracked.tunnels.called();
         let has_lost = self.make_tunnels(id, now);
-        let Some(tracked) = self.tracked.get(&id) else { return };
-        if tracked.path.is_known() {
-            for tunnel in tracked.tunnels.called().into_iter().filter(|tunnel| !before.contains(tunnel)) {
-                self.engine.want_session(now, tunnel);
-            }
-        }
+        self.call_beyond(id, &before, now);
         if has_lost {
             self.publish(id, now);
+        }
+    }
+
+    /// Asks for a session on each tunnel that this end calls on and did not before.
+    pub(super) fn call_beyond(&mut self, id: PeerId, before: &[TunnelId], now: Duration) {
+        let Some(tracked) = self.tracked.get(&id).filter(|tracked| tracked.path.is_known()) else { return };
+        for tunnel in tracked.tunnels.called().into_iter().filter(|tunnel| !before.contains(tunnel)) {
+            self.engine.want_session(now, tunnel);
         }
     }
 

@@ -108,8 +108,11 @@ impl Tunnels<'_> {
     pub(super) fn install(&mut self, tunnel: TunnelId, session: Arc<TxSession>, now: Duration) {
         let Some(id) = self.by_tunnel.get(&tunnel).copied() else { return };
         let Some(tracked) = self.tracked.get_mut(&id) else { return };
+        let before = tracked.tunnels.called();
         tracked.tunnels.install(tunnel, session, now);
         self.tell_who_calls(id, now);
+        // The peer has shown that it is ready for a key.
+        self.call_beyond(id, &before, now);
         self.publish(id, now);
         self.schedule(id);
     }

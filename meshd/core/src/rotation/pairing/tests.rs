@@ -60,6 +60,14 @@ fn a_next_key_of_the_peer_is_answered_once_it_is_proven_and_called_only_if_nothi
 }
 
 #[test]
+fn a_peer_that_has_called_with_its_next_key_is_called_at_it() {
+    let pairing = Pairing { own: own((3, Use::Spare), Some((4, Use::Call))), peer: announced(7, proven(8)) };
+    assert!(!pairing.calls(pair(4, 8), NOW, [pair(4, 7)]), "it may not be ready");
+    assert!(pairing.calls(pair(4, 8), NOW, [pair(4, 7), pair(3, 8)]));
+    assert!(!pairing.calls(pair(3, 8), NOW, [pair(4, 7)]), "not from a key that goes");
+}
+
+#[test]
 fn an_unproven_key_in_use_leaves_the_peer_its_key_before() {
     let pairing = Pairing { own: steady(3), peer: committed(7, unproven(8), 1_000_100) };
     assert_eq!(pairing.pairs(NOW).collect::<Vec<_>>(), [pair(3, 7)]);
