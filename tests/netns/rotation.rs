@@ -1,13 +1,16 @@
 //! Tunnel keys that are replaced every few seconds while packets flow.
 
+use std::fs;
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
-use mesh_lab::{Host, SeenKeys, story, wait};
+use anyhow::{Context, Result, ensure};
+use mesh_lab::{Backup, Host, SeenKeys, story, wait};
 use serde_json::Value;
 
 /// Keys live two seconds.
 const STORM: &str = "[keys]\nperiod_s = 2\n";
+/// Keys that nobody replaces within a test.
+const SLOW: &str = "[keys]\nperiod_s = 120\n";
 const DEADLINE: Duration = Duration::from_secs(60);
 /// Echo requests, a hundred a second each way.
 const ECHOES: &str = "1500";
@@ -45,7 +48,7 @@ fn no_packet_is_lost_while_keys_are_replaced_every_two_seconds() {
             ensure!(echo.wait(DEADLINE)?.success(), "an echo request was not answered");
         }
         for host in [&a, &b, &c] {
-            let log = std::fs::read_to_string(host.log("ping"))?;
+            let log = fs::read_to_string(host.log("ping"))?;
             ensure!(log.contains(" 0% packet loss"), "{}: {log}", host.name());
         }
         for (name, epoch) in a.epochs()? {
@@ -77,7 +80,7 @@ fn a_node_that_is_killed_at_any_moment_of_a_rotation_comes_back_and_uses_no_key_
         wait::until(DEADLINE, "b goes on to replace its key", || {
             seen.note(&a).is_ok() && a.epoch("b").is_ok_and(|now| now > before + 1)
         })?;
-        let log = std::fs::read_to_string(a.log("meshd"))?;
+        let log = fs::read_to_string(a.log("meshd"))?;
         ensure!(!log.contains("equivocation"), "b has signed two records under one number");
         Ok(())
     });
@@ -113,10 +116,45 @@ fn a_node_that_lost_its_tunnel_keys_makes_another_and_is_reached_again() {
         let member = mesh.member_mut("b")?;
         member.daemon.kill()?;
         for copy in ["keys.a", "keys.b"] {
-            std::fs::remove_file(b.state_dir().join(copy))?;
+            fs::remove_file(b.state_dir().join(copy))?;
         }
         member.daemon = b.meshd("")?;
         wait::until(DEADLINE, "a knows another key of b", || a.epoch("b").is_ok_and(|now| now > before))?;
         mesh.everyone_reaches_all()
     });
+}
+
+#[test]
+fn a_node_that_went_on_from_a_backup_before_anybody_could_tell_it_is_heard_again() {
+    story("rotation-restored", |lab| {
+        let [a, b] = lab.hosts(["a", "b"])?;
+        let mut mesh = lab.mesh_with("clinics", &[&a, &b], STORM)?;
+        mesh.everyone_reaches_all()?;
+        mesh.member_mut("b")?.daemon.stop()?;
+        let backup = Backup::take(b.state_dir(), b.dir().join("backup"))?;
+        mesh.member_mut("b")?.daemon = b.meshd(STORM)?;
+        let saved = a.epoch("b")?;
+        wait::until(DEADLINE, "b has replaced its key", || a.epoch("b").is_ok_and(|now| now > saved + 1))?;
+        mesh.member_mut("b")?.daemon.stop()?;
+        backup.restore()?;
+
+        // Alone, with the key of the backup, for longer than it looks for what it has signed.
+        b.unplug()?;
+        let known = a.epoch("b")?;
+        let signed = records_signed(&b)?;
+        mesh.member_mut("b")?.daemon = b.meshd(SLOW)?;
+        wait::until(DEADLINE, "b signs a record by its old state", || {
+            records_signed(&b).is_ok_and(|now| now > signed)
+        })?;
+        b.plug()?;
+        wait::until(DEADLINE, "a knows a key of b that is new", || {
+            a.epoch("b").is_ok_and(|now| now > known)
+        })?;
+        mesh.everyone_reaches_all()
+    });
+}
+
+/// Records of its keys that a host has signed.
+fn records_signed(host: &Host) -> Result<usize> {
+    Ok(fs::read_to_string(host.log("meshd"))?.matches("tunnel keys signed").count())
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
-use mesh_lab::{Host, story, wait};
+use mesh_lab::{Backup, Host, story, wait};
 use serde_json::Value;
 
 use founders::found;
@@ -65,17 +65,14 @@ fn a_steward_that_forgets_what_it_signed_is_convicted_by_the_witness() {
         let mut daemons = found(around, &c1, &l1, "", &[])?;
         wait::until(DEADLINE, "the log is cosigned as far as it goes", || is_witnessed(&c1))?;
         daemons[0].stop()?;
-        let backup = c1.dir().join("backup");
-        copy(&c1.state_dir().join("steward"), &backup)?;
+        let backup = Backup::take(c1.state_dir().join("steward"), c1.dir().join("backup"))?;
 
         // One leaf that the witness sees, and another one in its place.
         daemons[0] = c1.meshd("")?;
         c1.ctl(&["invite"])?.ok()?;
         wait::until(DEADLINE, "the log is cosigned as far as it goes", || is_witnessed(&c1))?;
         daemons[0].kill()?;
-        let steward = c1.state_dir().join("steward");
-        fs::remove_dir_all(&steward)?;
-        copy(&backup, &steward)?;
+        backup.restore()?;
         daemons[0] = c1.meshd("")?;
         c1.ctl(&["invite"])?.ok()?;
 
@@ -125,17 +122,6 @@ fn split_view(host: &Host, files: &[&Path]) -> Result<i32> {
 fn later() -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
     (now + LATER_S).to_string()
-}
-
-fn copy(from: &Path, to: &Path) -> Result<()> {
-    fs::create_dir(to)?;
-    fs::set_permissions(to, fs::metadata(from)?.permissions())?;
-    for entry in fs::read_dir(from)? {
-        let (path, to) = (entry?.path(), to);
-        let to = to.join(path.file_name().context("a name")?);
-        if path.is_dir() { copy(&path, &to)? } else { fs::copy(&path, &to).map(drop)? }
-    }
-    Ok(())
 }
 
 fn text(path: &Path) -> Result<&str> {

@@ -20,6 +20,7 @@
 //! panic, on a signal, and if the lab's process is killed, when the next lab starts.
 
 mod api;
+mod backup;
 mod build;
 mod capture;
 mod cgroup;
@@ -54,6 +55,7 @@ pub mod secure_sum;
 mod seen_keys;
 pub mod wait;
 
+pub use backup::Backup;
 pub use build::{STATIC_FLAGS, program, program_dir, repository, static_program, static_target, target_dir};
 pub use capture::{Capture, Captured};
 pub use claim::{CLAIMS, Claim, remains, sweep};

@@ -63,7 +63,6 @@ impl Mesh {
             }
         }
         self.claims.note(&changes);
-        let has_own_keys = changes.contains(&Change::Keys(self.node));
         if changes.iter().any(|change| !matches!(change, Change::Paths(_) | Change::Endpoint(..))) {
             self.commit(counters);
         } else if !changes.is_empty() {
@@ -71,9 +70,7 @@ impl Mesh {
             self.unsaved_paths = true;
             self.apply();
         }
-        if has_own_keys {
-            self.own_keys_seen(counters);
-        }
+        self.turn_keys(counters);
     }
 
     /// Takes in one value; gives what it changed. One that waits was counted at the first look.
@@ -82,6 +79,9 @@ impl Mesh {
         if !slot.suits(value) {
             self.refused(slot, "misplaced", source, counters);
             return Vec::new();
+        }
+        if slot == Slot::Peer(self.node) {
+            self.own_bundle_seen(value);
         }
         let now = self.judging_time(slot, value);
         let result = match slot {

@@ -15,7 +15,7 @@ use meshd_core::rotation::{
 };
 use meshd_tunnel::LocalKey;
 use meshd_wire::record::{EpochKey, NodeKeys, VERSION};
-use meshd_wire::{NodeId, PublicKey, Timestamp};
+use meshd_wire::{Envelope, NodeId, PeerBundle, PublicKey, Timestamp};
 
 use self::file::KeysFile;
 use super::Mesh;
@@ -281,12 +281,24 @@ impl Mesh {
         self.turn_keys(counters);
     }
 
-    /// A record of this node's keys has come from outside.
-    pub(super) fn own_keys_seen(&mut self, counters: &mut Counters) {
-        let Some(keys) = self.roster.node(&self.node).and_then(|view| view.keys().cloned()) else { return };
+    /// A bundle of this node has come from outside. The roster refuses one that is older than its own, and yet the keys in it
+    /// may be newer: a state that was restored may have signed a record since.
+    pub(super) fn own_bundle_seen(&mut self, bundle: &[u8]) {
+        let Some(keys) = self.own_word(bundle) else { return };
         let now = self.keys_now();
         self.rotation.machine.own_record_seen(now, keys.seq, Epoch(keys.cur.epoch), highest(&keys));
-        self.turn_keys(counters);
+    }
+
+    /// The keys in a bundle, if this node has signed them and they are not those that it knows.
+    fn own_word(&self, bundle: &[u8]) -> Option<NodeKeys> {
+        let envelope = Envelope::from_bytes(&PeerBundle::from_bytes(bundle).ok()?.keys).ok()?;
+        let keys: NodeKeys = envelope.record().ok()?;
+        let known = self.roster.node(&self.node).and_then(|view| view.keys());
+        if keys.node != self.node || known == Some(&keys) {
+            return None;
+        }
+        let identity = self.membership.secrets.identity().public();
+        meshd_trust::verify_signature(&envelope, &self.membership.mesh, &identity).then_some(keys)
     }
 
     /// Time as the rotation sees it.

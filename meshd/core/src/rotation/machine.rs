@@ -221,7 +221,7 @@ impl<P: Copy + Ord> Rotation<P> {
     }
 
     /// Leaves out all sequences below this one, once own records were looked for: a state that is an old one has used
-    /// some that it does not know of.
+    /// some that it does not know of. Records with a lower one were signed before the start.
     pub fn never_below(&mut self, seq: u64) {
         self.seq_min = seq;
     }

@@ -140,18 +140,24 @@ impl<P: Copy + Ord> Rotation<P> {
 
     /// A record that this node has signed was seen, with this sequence, this key in use and this highest number.
     ///
-    /// If it is newer than all that this node knows to have signed, its state is an old one, or somebody else has its
-    /// identity. Numbers that were used are never used again.
+    /// If it is newer than all that this node knows to have signed, or names a key that it does not know to have made or
+    /// used, its state is an old one, or somebody else has its identity. Numbers that were used are never used again.
     pub fn own_record_seen(&mut self, now: Now, seq: u64, cur: Epoch, highest: Epoch) {
         // A record is only signed once its sequence is on disk, so a store under way does not matter.
-        if seq <= self.seq {
+        let highest = highest.max(cur);
+        // Who went on with an old state, because nobody told it, may have a higher sequence by now.
+        if seq <= self.seq && highest <= self.epoch_max && cur <= self.cur.epoch {
             return;
         }
-        self.seq = seq;
-        self.epoch_max = self.epoch_max.max(highest).max(cur);
+        self.seq = self.seq.max(seq);
+        self.epoch_max = self.epoch_max.max(highest);
         self.storing = None;
+        // Of what was signed before the start, several may come one after the other.
+        let is_of_another = seq > self.seq_min;
         let again = self.rolled_back.replace(now.running);
-        if again.is_some_and(|before| now.running < before.saturating_add(self.lengths().period)) {
+        if is_of_another
+            && again.is_some_and(|before| now.running < before.saturating_add(self.lengths().period))
+        {
             // Both would take turns for ever: each goes on, and says so now and then.
             self.tell(Alarm::CloneSuspected);
             self.renew_at = self.renew_at.min(now.running + self.lengths().lead);

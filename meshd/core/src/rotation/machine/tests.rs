@@ -1,5 +1,7 @@
 //! One node's machine, with a disk that does as it is told.
 
+mod old_state;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -527,46 +529,6 @@ fn a_node_that_cannot_ask_anybody_goes_on_after_a_minute() {
     assert_eq!(machine.next_timeout(time(59)), Some(Duration::from_secs(60)));
     machine.tick(time(60));
     assert!(matches!(machine.poll(), Some(Effect::Store { .. })));
-}
-
-#[test]
-fn an_old_state_goes_on_above_all_that_was_published_with_a_key_of_its_own() {
-    let mut host = host();
-    host.tell(|machine, now| machine.own_record_seen(now, 6, Epoch(1), Epoch(1)));
-    assert_eq!(host.effects, [], "its own");
-    host.tell(|machine, now| machine.own_record_seen(now, 40, Epoch(8), Epoch(9)));
-    assert_eq!(host.alarms(), [Alarm::StateRollback]);
-    let content = host.published()[0];
-    assert!(content.seq > 40 && content.cur.epoch == Epoch(10) && !content.compromised);
-    assert!(host.leaves().contains(&Leaf::Rollback(Epoch(10))));
-    assert_eq!(host.dropped(), [Epoch(1)], "peers have forgotten it");
-}
-
-#[test]
-fn an_old_state_with_the_key_in_use_rotates_without_loss() {
-    for state in [State::Steady, State::Announced] {
-        let mut host = if state == State::Steady { host() } else { host().until(state) };
-        host.effects.clear();
-        host.tell(|machine, now| machine.own_record_seen(now, 40, Epoch(1), Epoch(4)));
-        assert_eq!(host.machine.state(), State::Announced);
-        assert_eq!(host.machine.own_epochs(), uses((1, Use::Call), (5, Use::Answer)));
-        assert!(host.published().iter().all(|content| content.seq > 40));
-        assert!(host.leaves().contains(&Leaf::Rollback(Epoch(1))));
-    }
-}
-
-#[test]
-fn two_hosts_with_one_identity_are_told_of_and_do_not_chase_each_other() {
-    let mut host = host();
-    host.tell(|machine, now| machine.own_record_seen(now, 40, Epoch(1), Epoch(1)));
-    host.effects.clear();
-    for seq in 1..100 {
-        host.tell(|machine, now| machine.own_record_seen(now, 100 * seq, Epoch(1), Epoch(1)));
-    }
-    assert!(host.alarms().iter().all(|alarm| *alarm == Alarm::CloneSuspected));
-    assert_eq!(host.published(), []);
-    host.go(1800);
-    assert_eq!(host.published().len(), 1);
 }
 
 proptest! {
