@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::{Content, Epoch};
+use super::node::Node;
 
 /// Name of a private key; no two are equal.
 pub(super) type KeyName = u16;
@@ -51,9 +52,14 @@ impl Ghost {
 
     /// Nobody has heard of what came after this record, and who said it has forgotten.
     pub(super) fn forget_after(&mut self, content: Content) {
-        let highest = content.next.map_or(content.cur.epoch, |next| next.epoch);
         self.records = BTreeMap::from([(content.seq, content)]);
-        self.keys.retain(|epoch, _| *epoch <= highest);
+        self.forget_given_up();
+    }
+
+    /// Nobody knows of keys beyond those that the newest record names.
+    pub(super) fn forget_given_up(&mut self) {
+        let Some(newest) = self.newest() else { return };
+        self.keys.retain(|epoch, _| *epoch <= Node::highest(&newest));
     }
 
     /// Notes a record; false if it must not be.

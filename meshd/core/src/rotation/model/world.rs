@@ -250,6 +250,8 @@ impl World {
                 self.nodes[n].disk = self.backup[n].clone();
                 // What a backup holds is outside of what can be claimed.
                 self.ghosts[n].destroyed.clear();
+                // What was announced and given up is in no record any more: nobody can tell.
+                self.ghosts[n].forget_given_up();
                 self.start(n);
             }
             Action::RefuseProof(n) => {

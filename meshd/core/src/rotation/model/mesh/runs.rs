@@ -37,25 +37,21 @@ fn play(part: u64) {
 }
 
 #[test]
-#[ignore = "finds two faults that are not mended: docs/rotation.md"]
 fn a_mesh_keeps_its_tunnels_through_days_of_faults_1() {
     play(0);
 }
 
 #[test]
-#[ignore = "finds two faults that are not mended: docs/rotation.md"]
 fn a_mesh_keeps_its_tunnels_through_days_of_faults_2() {
     play(1);
 }
 
 #[test]
-#[ignore = "finds two faults that are not mended: docs/rotation.md"]
 fn a_mesh_keeps_its_tunnels_through_days_of_faults_3() {
     play(2);
 }
 
 #[test]
-#[ignore = "finds two faults that are not mended: docs/rotation.md"]
 fn a_mesh_keeps_its_tunnels_through_days_of_faults_4() {
     play(3);
 }

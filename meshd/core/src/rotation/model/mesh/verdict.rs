@@ -85,11 +85,6 @@ impl Simulation {
                 let peer = self.link(end).peer;
                 let knows_newest = self.knows_newest(peer)
                     || self.stations[n].says().is_some_and(|newest| now - newest.at < GRACE);
-                // Whoever has two keys under one number is well with the next one.
-                let has_two = |n: usize| self.stations[n].says().is_some_and(|said| said.has_two);
-                if has_two(n) || has_two(usize::from(peer.node)) {
-                    continue;
-                }
                 let is_excused = self.link(self.low(end)).is_excused;
                 if is_excused || !knows_newest || !self.carries(end) {
                     let why = format!(
