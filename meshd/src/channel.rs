@@ -58,7 +58,8 @@ pub struct Channels {
     pub holdings: Arc<Holdings>,
     members: watch::Sender<Arc<Members>>,
     complaints: mpsc::Sender<NodeId>,
-    received: mpsc::Receiver<Received>,
+    /// None once the thread has ended.
+    received: Option<mpsc::Receiver<Received>>,
     connected: watch::Receiver<usize>,
     thread: Option<JoinHandle<()>>,
 }
@@ -85,7 +86,7 @@ impl Channels {
         let ends = Ends { members: watched, complaints: complained, received: receiver, connected: counter };
         let hub = Hub::new(node, key, endpoint, Arc::clone(&holdings), ends);
         let thread = Builder::new().name(THREAD.to_owned()).spawn(move || run(&runtime, hub))?;
-        Ok(Self { holdings, members, complaints, received, connected, thread: Some(thread) })
+        Ok(Self { holdings, members, complaints, received: Some(received), connected, thread: Some(thread) })
     }
 
     /// Replaces the members of the mesh, and where they are: who is none any more loses its channel.
@@ -101,12 +102,13 @@ impl Channels {
 
     /// All that neighbours have sent by now, once there is something. Cancel safe.
     pub async fn received(&mut self) -> Vec<Received> {
+        let Some(receiver) = &mut self.received else { return std::future::pending().await };
         let mut received = Vec::new();
-        if self.received.recv_many(&mut received, RECEIVED_MAX).await == 0 {
+        if receiver.recv_many(&mut received, RECEIVED_MAX).await == 0 {
             tracing::error!(
                 "the thread of the control channels has ended: records come from registries alone"
             );
-            std::future::pending::<()>().await;
+            self.received = None;
         }
         received
     }
@@ -125,7 +127,7 @@ impl Channels {
 impl Drop for Channels {
     fn drop(&mut self) {
         // The hub ends with its last sender.
-        self.received.close();
+        self.received = None;
         self.members = watch::channel(Arc::default()).0;
         if let Some(Err(_)) = self.thread.take().map(JoinHandle::join) {
             tracing::error!("the thread of the control channels had panicked");

@@ -31,9 +31,9 @@ pub fn is_near(one: Timestamp, other: Timestamp) -> bool {
 /// Who signed a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signer {
-    /// This host, by its own wall clock: it says nothing about that clock.
+    /// This host by its own wall clock, or anybody before this run: it says nothing about that clock.
     This,
-    /// Another host.
+    /// Another host, just now.
     Other,
 }
 

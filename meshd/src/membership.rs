@@ -43,10 +43,10 @@ impl NodeSecrets {
 
     /// Makes secrets of random bytes.
     pub fn new(random: &[u8; Self::RANDOM_LEN]) -> Self {
-        let (parts, _) = random.as_chunks::<32>();
-        let [identity, transport, tunnel, external] =
-            std::array::from_fn(|at| parts.get(at).unwrap_or(&[0; 32]));
-        let tunnel = PrivateKey::from_bytes(tunnel).unwrap_or_else(PrivateKey::none);
+        let ([identity, transport, tunnel, external], []) = random.as_chunks::<32>() else {
+            unreachable!("four keys of 32 bytes")
+        };
+        let tunnel = PrivateKey::from_bytes(tunnel).unwrap_or_else(|| unreachable!("32 bytes are a key"));
         Self { identity: *identity, transport: *transport, tunnel, epoch: 1, external: *external }
     }
 

@@ -7,9 +7,6 @@ use minicbor::{Decode, Encode};
 
 use crate::generations::{Generations, GenerationsError};
 
-/// No file with secrets is longer.
-const SECRET_LEN: usize = 4096;
-
 /// What a pair of files holds.
 pub trait Stored: Encode<()> + for<'b> Decode<'b, ()> {
     /// Name of the pair.
@@ -53,7 +50,7 @@ pub fn open<T: Stored>(dir: &Path) -> Result<(Generations, Option<T>), StoredErr
 
 /// Replaces the value; when this returns, it is on disk.
 pub fn write<T: Stored>(file: &mut Generations, value: &T) -> Result<(), GenerationsError> {
-    file.write(&cbor::encode_secret(value, SECRET_LEN))
+    file.write(&cbor::encode_secret(value))
 }
 
 #[cfg(test)]

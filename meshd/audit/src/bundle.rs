@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 
 use data_encoding::HEXLOWER;
-use meshd_trust::log::{Note, Severity, TileAddress};
+use meshd_trust::log::{Severity, TileAddress};
 use meshd_wire::{MeshId, OrgId, Timestamp};
 use sha2::{Digest, Sha256};
 
@@ -329,8 +329,7 @@ fn plan_log<'l>(
     for path in notes::paths(log.files)? {
         let Some(bytes) = log.files.read(&path)? else { continue };
         // What nobody believes goes in as well: it may be what the audit is about.
-        let said = Note::from_bytes(&bytes).ok();
-        if let Some(one) = said.and_then(|_| notes::believe(&bytes, chain, &log.org)) {
+        if let Some(one) = notes::believe(&bytes, chain, &log.org) {
             size = size.max(one.verified.checkpoint.head.size);
         }
         files.insert(format!("{prefix}{path}"), Planned::kept(bytes.into_owned()));

@@ -134,6 +134,8 @@ pub(super) struct Hub {
     holdings: Arc<Holdings>,
     ends: Ends,
     open: HashMap<NodeId, Open>,
+    /// The neighbours that this end calls.
+    called: BTreeSet<NodeId>,
     calls: HashMap<NodeId, Backoff>,
     /// Of each member, whatever channels it has had.
     allowances: HashMap<NodeId, Arc<Mutex<Allowance>>>,
@@ -158,6 +160,7 @@ impl Hub {
             holdings,
             ends,
             open: HashMap::new(),
+            called: BTreeSet::new(),
             calls: HashMap::new(),
             allowances: HashMap::new(),
             shunned: HashMap::new(),
@@ -304,7 +307,7 @@ impl Hub {
     /// with neighbours of a mesh that looks different now.
     fn drop_strangers(&mut self) {
         let members = Arc::clone(&self.ends.members.borrow_and_update());
-        let called: BTreeSet<NodeId> = members.called_by(&self.own).into_iter().collect();
+        let called = members.called_by(&self.own);
         self.open.retain(|node, open| {
             if members.get(node).is_none_or(|member| member.key != open.key) {
                 open.connection.close(NOT_MEMBER, b"not a member");
@@ -317,6 +320,7 @@ impl Hub {
             stays
         });
         self.calls.retain(|node, _| called.contains(node));
+        self.called = called;
         self.allowances.retain(|node, _| members.get(node).is_some());
     }
 
@@ -339,12 +343,11 @@ impl Hub {
 
     /// Calls whoever has no channel and is due.
     fn call_due(&mut self) {
-        let members = Arc::clone(&self.ends.members.borrow());
         let now = Instant::now();
-        for node in members.called_by(&self.own) {
-            if self.open.contains_key(&node) || self.is_shunned(&node) {
-                continue;
-            }
+        self.shunned.retain(|_, until| *until > now);
+        let members = self.ends.members.borrow();
+        let is_free = |node: &&NodeId| !self.open.contains_key(*node) && !self.shunned.contains_key(*node);
+        for node in self.called.iter().filter(is_free).copied() {
             let Some(member) = members.get(&node) else { continue };
             let second = if self.own < node { Duration::ZERO } else { SECOND_DELAY };
             if self.calls.entry(node).or_insert_with(|| Backoff::until(now + second)).begin(now) {

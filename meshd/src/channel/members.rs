@@ -1,6 +1,6 @@
 //! The other members, and who of them are neighbours: everybody in a small mesh, in a large one as many as reach all others in few steps.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use meshd_wire::{NodeId, PublicKey};
@@ -40,7 +40,7 @@ impl Members {
 
     /// Those whom `own` calls. Beyond a full mesh they are the members at distances 1, 2, 4, … on the ring of all ids, in
     /// both directions: whoever knows the same members makes the same choice, and news needs log₂ steps to reach all.
-    pub(super) fn called_by(&self, own: &NodeId) -> Vec<NodeId> {
+    pub(super) fn called_by(&self, own: &NodeId) -> BTreeSet<NodeId> {
         if self.members.len() < FULL_MESH_MAX {
             return self.members.keys().copied().collect();
         }
@@ -48,20 +48,15 @@ impl Members {
             self.members.range(*own..).chain(self.members.range(..*own)).map(|(node, _)| *node).collect();
         let steps = std::iter::successors(Some(1_usize), |step| Some(step * 2))
             .take_while(|step| *step <= ring.len() / 2 + 1);
-        let mut called: Vec<NodeId> = steps
+        steps
             .flat_map(|step| [step - 1, ring.len() - step])
             .filter_map(|position| ring.get(position).copied())
-            .collect();
-        called.sort_unstable();
-        called.dedup();
-        called
+            .collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::*;
 
     fn id(number: u16) -> NodeId {
@@ -85,7 +80,7 @@ mod tests {
     #[test]
     fn a_large_mesh_is_crossed_in_few_steps_and_both_ends_choose_alike() {
         for count in [33, 34, 100, 1000] {
-            let calls: BTreeMap<NodeId, Vec<NodeId>> =
+            let calls: BTreeMap<NodeId, BTreeSet<NodeId>> =
                 (0..count).map(|own| (id(own), others(count, own).called_by(&id(own)))).collect();
             for (own, called) in &calls {
                 assert!(called.len() <= 20, "{} of {count}", called.len());

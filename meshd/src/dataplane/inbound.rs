@@ -15,7 +15,6 @@ use super::counters::{Counters, Reason};
 use super::delivery::{Arrival, Circumstances, Delivery, Outcome};
 use super::notes::{Stray, Wants};
 use super::outbound::Burst;
-use super::quic::QUIC_BIT;
 use super::sessions::Receiving;
 use super::shared::Shared;
 use super::snapshot::Snapshot;
@@ -299,13 +298,10 @@ impl<D: PacketDevice, S: DatagramSocket> InPath<'_, D, S> {
                 Some(_) => Reason::ControlQueueFull,
                 None => Reason::BadHandshake,
             },
-            Some([first, ..]) if first & QUIC_BIT != 0 => {
-                match self.shared.quic.hand_on(datagram, meta.source) {
-                    Ok(()) => return,
-                    Err(reason) => reason,
-                }
-            }
-            Some(_) => Reason::NotTunnel,
+            Some(_) => match self.shared.quic.hand_on(datagram, meta.source) {
+                Ok(()) => return,
+                Err(reason) => reason,
+            },
         };
         self.shared.counters.add(reason);
     }

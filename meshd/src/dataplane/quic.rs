@@ -11,7 +11,7 @@ use super::counters::Reason;
 use super::shared::Shared;
 
 /// Set in the first byte of each datagram of QUIC (RFC 9000, section 17), and of none of the tunnel.
-pub(super) const QUIC_BIT: u8 = 0x40;
+const QUIC_BIT: u8 = 0x40;
 /// Datagrams that wait to be read. A flood costs no more memory than this: a megabyte and a half.
 const INBOX_LEN_MAX: usize = 1024;
 
@@ -31,8 +31,11 @@ pub(super) struct QuicInlet {
 }
 
 impl QuicInlet {
-    /// Hands a datagram to the reader, or says why it is dropped.
+    /// Hands a datagram of QUIC to the reader; gives the reason why one is dropped, also for not being of QUIC.
     pub(super) fn hand_on(&self, bytes: &[u8], source: SocketAddr) -> Result<(), Reason> {
+        if bytes.first().is_none_or(|first| first & QUIC_BIT == 0) {
+            return Err(Reason::NotTunnel);
+        }
         let reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
         let reader = reader.as_ref().ok_or(Reason::NotTunnel)?;
         // A flood that finds no room costs no copy.

@@ -27,7 +27,6 @@ use super::events::Event;
 use super::keys::{OwnKeys, TunnelUse};
 use super::notes::{Note, Stray, Wants};
 use super::peer::Peer;
-use super::quic::QUIC_BIT;
 use super::shared::Shared;
 use super::train::TrainSender;
 use super::{MTU_MIN, PeerConfig};
@@ -254,11 +253,10 @@ impl<'a> Tunnels<'a> {
             // Data comes here only if it is too short to name its session, or before the sockets are told apart.
             [4, 0, 0, 0, ..] if datagram.len() >= KEEPALIVE_LEN => Reason::UnknownIndex,
             [4, 0, 0, 0, ..] | [] | [_] | [_, _] | [_, _, _] => Reason::TooShort,
-            [first, ..] if first & QUIC_BIT != 0 => match self.shared.quic.hand_on(datagram, meta.source) {
+            _ => match self.shared.quic.hand_on(datagram, meta.source) {
                 Ok(()) => return,
                 Err(reason) => reason,
             },
-            _ => Reason::NotTunnel,
         };
         self.shared.counters.add(reason);
     }

@@ -69,8 +69,9 @@ pub fn sign<R: Record>(record: &R, mesh: &MeshId, keys: &[&SigningKey]) -> Envel
 /// one valid signature into another.
 pub fn verify_signature(envelope: &Envelope, mesh: &MeshId, key: &PublicKey) -> bool {
     let id = key.key_id();
-    let is_named = envelope.signatures().iter().any(|one| one.key == id);
-    is_named && VerifyingKey::new(key).is_some_and(|key| key.has_signed(envelope, mesh))
+    let signature = envelope.signatures().iter().find(|one| one.key == id);
+    let message = envelope.signed_message(mesh);
+    signature.zip(message).is_some_and(|(signature, message)| verify_bytes(&message, key, &signature.bytes))
 }
 
 /// A public Ed25519 key that was checked and unpacked once, for many signatures.
@@ -90,17 +91,19 @@ impl VerifyingKey {
     pub fn has_signed(&self, envelope: &Envelope, mesh: &MeshId) -> bool {
         let signature = envelope.signatures().iter().find(|one| one.key == self.id);
         let message = envelope.signed_message(mesh);
-        signature.zip(message).is_some_and(|(signature, message)| self.verifies(&message, &signature.bytes))
-    }
-
-    fn verifies(&self, message: &[u8], signature: &SignatureBytes) -> bool {
-        self.key.verify_strict(message, &ed25519_dalek::Signature::from_bytes(&signature.0)).is_ok()
+        signature
+            .zip(message)
+            .is_some_and(|(signature, message)| verifies(&message, &self.key, &signature.bytes))
     }
 }
 
 /// Whether this is the key's signature of these bytes, as strictly as [`verify_signature`].
 pub(crate) fn verify_bytes(message: &[u8], key: &PublicKey, signature: &SignatureBytes) -> bool {
-    VerifyingKey::new(key).is_some_and(|key| key.verifies(message, signature))
+    verifying_key(key).is_some_and(|key| verifies(message, &key, signature))
+}
+
+fn verifies(message: &[u8], key: &ed25519_dalek::VerifyingKey, signature: &SignatureBytes) -> bool {
+    key.verify_strict(message, &ed25519_dalek::Signature::from_bytes(&signature.0)).is_ok()
 }
 
 /// Whether these bytes are the one canonical encoding of a usable Ed25519 key.

@@ -1,5 +1,7 @@
 //! Deterministic CBOR: arrays, integers, booleans, text, bytes and null, nothing else.
 
+use std::convert::Infallible;
+
 use minicbor::{Decode, Encode};
 use zeroize::Zeroizing;
 
@@ -58,10 +60,28 @@ pub fn encode<T: Encode<()>>(value: &T) -> Vec<u8> {
     encode_into(Vec::new(), value)
 }
 
-/// Encodes a value that may be secret. A buffer that grows leaves copies behind; this one does not grow for a value of up
-/// to `len` bytes, and is wiped.
-pub fn encode_secret<T: Encode<()>>(value: &T, len: usize) -> Zeroizing<Vec<u8>> {
+/// Encodes a value that may be secret. A buffer that grows leaves copies behind; this one has its length from the
+/// beginning, and is wiped.
+pub fn encode_secret<T: Encode<()>>(value: &T) -> Zeroizing<Vec<u8>> {
+    let mut length = Length(0);
+    minicbor::encode(value, &mut length).unwrap_or_else(|error| unreachable!("counting bytes: {error}"));
+    encode_secret_within(value, length.0)
+}
+
+fn encode_secret_within<T: Encode<()>>(value: &T, len: usize) -> Zeroizing<Vec<u8>> {
     Zeroizing::new(encode_into(Vec::with_capacity(len), value))
+}
+
+/// Counts bytes.
+struct Length(usize);
+
+impl minicbor::encode::Write for Length {
+    type Error = Infallible;
+
+    fn write_all(&mut self, bytes: &[u8]) -> Result<(), Infallible> {
+        self.0 += bytes.len();
+        Ok(())
+    }
 }
 
 fn encode_into<T: Encode<()>>(mut out: Vec<u8>, value: &T) -> Vec<u8> {
@@ -82,7 +102,7 @@ where
     if decoder.position() != bytes.len() {
         return Err(DecodeError::Trailing);
     }
-    let again = encode_secret(&value, bytes.len());
+    let again = encode_secret_within(&value, bytes.len());
     if *again == bytes { Ok(value) } else { Err(DecodeError::NotCanonical) }
 }
 

@@ -287,7 +287,7 @@ impl Log {
         signature: NoteSignature,
     ) -> Result<(), LogError> {
         let mut kept = self.cosigned.of(size).unwrap_or(note).clone();
-        kept.add(signature.clone()).map_err(|source| self.files.bad_note(source))?;
+        kept.add(signature.clone()).map_err(|source| self.files.bad_further(size, source))?;
         self.files.put_further(size, &kept)?;
         for idle in self.cosigned.put(size, kept) {
             self.files.remove_further(idle);

@@ -103,6 +103,11 @@ impl LogFiles {
         LogError::Note { path: self.dir.join(CHECKPOINT), source }
     }
 
+    /// A further note of this size has no room.
+    pub(super) fn bad_further(&self, size: u64, source: NoteError) -> LogError {
+        LogError::Note { path: self.further_path(size), source }
+    }
+
     /// Replaces the records that prove the mesh and the log's keys.
     pub(super) fn put_chain(&self, chain: &[Vec<u8>]) -> Result<(), LogError> {
         let bytes = framed(chain.iter().map(Vec::as_slice));
@@ -123,7 +128,7 @@ impl LogFiles {
         let leaves = write_entries(rows.iter().map(|row| row.leaf.as_slice()))
             .map_err(|source| LogError::Entries { path: self.dir.join(&path), source })?;
         self.put(&path, &leaves)?;
-        self.put(&records_path(tile), &framed(rows.iter().map(|row| row.record.as_slice())))
+        self.put(&tile.record_path(), &framed(rows.iter().map(|row| row.record.as_slice())))
     }
 
     /// Reads the leaves and records of a tile of level 0.
@@ -132,7 +137,7 @@ impl LogFiles {
         let bytes = read(&path, ENTRIES_BYTES_MAX).map_err(|source| failed("read", &path, source))?;
         let leaves = meshd_trust::log::read_entries(&bytes, tile)
             .map_err(|source| LogError::Entries { path: path.clone(), source })?;
-        let path = self.dir.join(records_path(tile));
+        let path = self.dir.join(tile.record_path());
         let bytes = read(&path, RECORDS_BYTES_MAX).map_err(|source| failed("read", &path, source))?;
         let mut rest = bytes.as_slice();
         let mut rows = Vec::with_capacity(leaves.len());
@@ -157,7 +162,7 @@ impl LogFiles {
             let Some(tile) = last(old, before).filter(|_| old != new) else { continue };
             let mut paths = vec![tile.path()];
             if level == 0 {
-                paths.extend([tile.entries_path(), records_path(tile)]);
+                paths.extend([tile.entries_path(), tile.record_path()]);
             }
             for path in paths.iter().map(|path| self.dir.join(path)) {
                 let _is_gone = fs::remove_file(&path);
@@ -176,7 +181,7 @@ impl LogFiles {
             let Some(full) = TileAddress::within(u64::MAX >> 1, level, hashes / TILE_WIDTH) else { continue };
             let mut paths = vec![full.path()];
             if level == 0 {
-                paths.extend([full.entries_path(), records_path(full)]);
+                paths.extend([full.entries_path(), full.record_path()]);
             }
             for full in paths.iter().map(|path| self.dir.join(path)) {
                 is_any |= remove_wider(&full, hashes % TILE_WIDTH)?;
@@ -221,11 +226,6 @@ fn remove_wider(full: &Path, width: u64) -> Result<bool, LogError> {
         fs::remove_file(path).map_err(|source| failed("remove", path, source))?;
     }
     Ok(!wider.is_empty())
-}
-
-/// Records are numbered as the leaves are.
-fn records_path(tile: TileAddress) -> String {
-    tile.entries_path().replacen("tile/entries/", "record/", 1)
 }
 
 /// Records, each behind its length.
