@@ -85,7 +85,10 @@ impl Simulation {
                 let peer = self.link(end).peer;
                 let knows_newest = self.knows_newest(peer)
                     || self.stations[n].says().is_some_and(|newest| now - newest.at < GRACE);
-                let is_excused = self.link(self.low(end)).is_excused;
+                // Whoever has two keys under one number is excused until the next one.
+                let has_two = |n: usize| self.stations[n].says().is_some_and(|said| said.has_two);
+                let is_excused =
+                    self.link(self.low(end)).is_excused && !has_two(n) && !has_two(usize::from(peer.node));
                 if is_excused || !knows_newest || !self.carries(end) {
                     let why = format!(
                         "not well with {peer:?}: excused {is_excused}, known {knows_newest}, clear {}, carries {}",
