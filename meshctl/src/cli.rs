@@ -7,7 +7,7 @@ use meshd_api::{Exit, SOCKET_DEFAULT};
 
 use crate::command::{
     admit, attach, audit, completions, config, detach, endpoints, invite, join, key, leave, man, mesh,
-    network, org, peer, peers, ping, revoke, status, wait, watch,
+    network, org, peer, peers, ping, revoke, status, steward, wait, watch,
 };
 
 /// Talk to meshd, the mesh VPN of this host.
@@ -47,6 +47,9 @@ pub enum Command {
     /// Make the root of an organisation.
     #[command(subcommand)]
     Org(org::Org),
+    /// Show and renew what the root lets this host do as a steward.
+    #[command(subcommand)]
+    Steward(steward::Steward),
     /// Make a one-time token that lets one host join (on a steward).
     Invite(invite::Invite),
     /// Join a mesh, with a token or by files.

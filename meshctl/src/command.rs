@@ -20,6 +20,7 @@ pub mod peers;
 pub mod ping;
 pub mod revoke;
 pub mod status;
+pub mod steward;
 pub mod wait;
 pub mod watch;
 
@@ -50,6 +51,7 @@ pub fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Audit(audit) => return audit.run(form),
         Command::Mesh(mesh) => mesh.run(&daemon),
         Command::Org(org) => org.run(form),
+        Command::Steward(steward) => online(steward.run(&daemon)),
         Command::Invite(invite) => online(invite.run(&daemon)),
         Command::Join(join) => online(join.run(&daemon)),
         Command::Admit(admit) => online(admit.run(&daemon)),

@@ -18,10 +18,10 @@ use meshd_api::{
     AddExternalRequest, AdmitRequest, ApiError, AttachRequest, Call, CheckRequest, ClaimRequest,
     CompromisedKeyRequest, DescribeRequest, DetachRequest, Document, ErrorCode, Event, EventKind, GcRequest,
     GetConfig, GetEndpoints, GetEvents, GetExternals, GetKeys, GetNetworks, GetPeers, GetReady, GetStatus,
-    ImportRequest, InviteRequest, JoinFileRequest, JoinRequest, KeepRequest, LeaveRequest, METRICS_PATH,
-    MeshCreateRequest, Method, POLICIES_BYTES_MAX, PingRequest, PutNetworkRequest, REQUEST_BYTES_MAX,
-    ReleaseRequest, RemoveExternalRequest, RemoveNetworkRequest, RevokeRequest, RotateKeyRequest,
-    SetPoliciesRequest, StewardPrepareRequest,
+    GetSteward, ImportRequest, InviteRequest, JoinFileRequest, JoinRequest, KeepRequest, LeaveRequest,
+    METRICS_PATH, MeshCreateRequest, Method, POLICIES_BYTES_MAX, PingRequest, PutNetworkRequest,
+    REQUEST_BYTES_MAX, ReleaseRequest, RemoveExternalRequest, RemoveNetworkRequest, RevokeRequest,
+    RotateKeyRequest, SetPoliciesRequest, StewardPrepareRequest, StewardRenewRequest,
 };
 use tokio::sync::{broadcast, mpsc, oneshot};
 
@@ -59,6 +59,8 @@ pub fn router(daemon: Daemon) -> Router {
     let router = route::<LeaveRequest>(router);
     let router = route::<RevokeRequest>(router);
     let router = route::<StewardPrepareRequest>(router);
+    let router = route::<GetSteward>(router);
+    let router = route::<StewardRenewRequest>(router);
     let router = route::<MeshCreateRequest>(router);
     let router = route::<AddExternalRequest>(router);
     let router = route::<GetExternals>(router);

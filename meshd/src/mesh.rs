@@ -8,6 +8,7 @@ mod applied;
 mod claims;
 mod clock_floor;
 mod cosigners;
+mod delegation;
 mod desk;
 mod duties;
 mod endpoints;

@@ -1,15 +1,19 @@
 //! Certificates renew themselves in the second half of their life.
 
+use std::process::Command;
 use std::time::Duration;
 
-use anyhow::Result;
-use mesh_lab::{Daemon, Host, clock, story, wait};
+use anyhow::{Result, ensure};
+use mesh_lab::{Daemon, Host, clock, program, story, wait};
+use serde_json::Value;
 
 const DEADLINE: Duration = Duration::from_secs(40);
 /// Certificates live seven days, so the second half has begun.
 const PAST_HALF: &str = "+4d";
 /// Longer than that life: nobody holds a certificate that is still good.
 const PAST_END: &str = "+8d";
+/// Longer than the root lets a steward act.
+const PAST_DELEGATION: &str = "+91d";
 
 #[test]
 fn past_half_of_their_life_certificates_are_renewed_without_a_command() {
@@ -52,6 +56,45 @@ fn a_node_whose_certificate_is_over_reaches_nobody_until_its_steward_renews_it()
         mesh.member_mut("a")?.daemon = started_at(&a, PAST_END)?;
         mesh.everyone_reaches_all()
     });
+}
+
+#[test]
+fn a_mesh_whose_delegation_is_over_goes_on_once_the_root_has_signed_again() {
+    story("renewal-steward", |lab| {
+        let [a, b] = lab.hosts(["a", "b"])?;
+        let mut mesh = lab.mesh("clinics", &[&a, &b])?;
+        mesh.everyone_reaches_all()?;
+        for (name, host) in [("a", &a), ("b", &b)] {
+            mesh.member_mut(name)?.daemon.stop()?;
+            mesh.member_mut(name)?.daemon = started_at(host, PAST_DELEGATION)?;
+        }
+        let warnings = a.ctl(&["status"])?.ok()?["warnings"].to_string();
+        ensure!(warnings.contains("delegation-ends"), "{warnings}");
+        ensure!(b.ctl(&["steward", "show"])?.code != 0, "b is no steward");
+        let before = a.ctl(&["steward", "show"])?.ok()?;
+        let after = renew_at(&a, PAST_DELEGATION)?;
+        ensure!(after["serial"].as_u64() > before["serial"].as_u64(), "{before} {after}");
+        ensure!(after["keys"] == before["keys"], "{before} {after}");
+        mesh.everyone_reaches_all()?;
+        let warnings = a.ctl(&["status"])?.ok()?["warnings"].to_string();
+        ensure!(!warnings.contains("delegation-ends"), "{warnings}");
+
+        mesh.member_mut("a")?.daemon.stop()?;
+        mesh.member_mut("a")?.daemon = started_at(&a, PAST_DELEGATION)?;
+        ensure!(a.ctl(&["steward", "show"])?.ok()? == after, "a restart forgets nothing");
+        mesh.everyone_reaches_all()
+    });
+}
+
+/// Has the root of the lab's mesh sign again, at the time of the steward.
+fn renew_at(steward: &Host, offset: &str) -> Result<Value> {
+    let mut command = Command::new(program("meshctl")?);
+    command.arg("--socket").arg(steward.socket()).args(["--json", "steward", "renew", "--root-key"]);
+    command.arg(steward.dir().join("root.key"));
+    clock::shift(&mut command, offset)?;
+    let output = command.output()?;
+    ensure!(output.status.success(), "{output:?}");
+    Ok(serde_json::from_slice(&output.stdout)?)
 }
 
 fn started_at(host: &Host, offset: &str) -> Result<Daemon> {

@@ -15,6 +15,8 @@ use crate::failure::Failure;
 use crate::founding::Founding;
 use crate::output::Form;
 
+pub use create::public_keys;
+
 /// Found a mesh, alone or with other organisations.
 #[derive(Debug, Subcommand)]
 pub enum Mesh {

@@ -8,7 +8,7 @@ fn run(args: &[&str]) -> Run {
 
 #[test]
 fn every_verb_explains_itself() {
-    const VERBS: [&[&str]; 42] = [
+    const VERBS: [&[&str]; 45] = [
         &[],
         &["mesh"],
         &["mesh", "create"],
@@ -16,6 +16,9 @@ fn every_verb_explains_itself() {
         &["mesh", "sign"],
         &["org"],
         &["org", "create"],
+        &["steward"],
+        &["steward", "show"],
+        &["steward", "renew"],
         &["invite"],
         &["join"],
         &["admit"],

@@ -1,8 +1,8 @@
 //! Verbs that talk to the daemon: what they ask and what they print.
 
 use crate::canned::{
-    ADMIT, CONFIG, EVENTS, INVITE, JOIN_REQUEST, LEAVE, MEMBER, OUTSIDE, PEERS, PONG, PONG_LATE, SILENCE,
-    STATUS,
+    ADMIT, CONFIG, DELEGATION, EVENTS, INVITE, JOIN_REQUEST, LEAVE, MEMBER, OUTSIDE, PEERS, PONG, PONG_LATE,
+    SILENCE, STATUS,
 };
 use crate::{Daemon, meshctl};
 
@@ -51,6 +51,12 @@ fn ping_prints_a_line_a_reply_and_a_summary() {
 fn ping_without_any_reply_has_timed_out() {
     let daemon = Daemon::new().answer("/v1/ping", 504, SILENCE);
     insta::assert_snapshot!(meshctl(&daemon, &["ping", "b", "-c", "2", "-i", "1"]).to_text());
+}
+
+#[test]
+fn a_steward_says_until_when_it_may_act() {
+    let daemon = Daemon::new().answer("/v1/steward", 200, DELEGATION);
+    insta::assert_snapshot!(meshctl(&daemon, &["steward", "show"]).to_text());
 }
 
 #[test]

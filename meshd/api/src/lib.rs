@@ -29,6 +29,7 @@ mod ping;
 mod policy;
 mod revoke;
 mod status;
+mod steward;
 mod text;
 
 pub use admit::{AdmitReply, AdmitRequest};
@@ -69,6 +70,7 @@ pub use status::{
     Freshness, GetStatus, Membership, MeshStatus, NodeStatus, OrganisationStatus, PeerCount, RegistryKind,
     RegistryStatus, Status, Warning,
 };
+pub use steward::{GetSteward, StewardRenewRequest, StewardReply};
 pub use text::{Labels, Secret, Signed};
 
 /// Largest request body the daemon reads: a genesis of many organisations with its roots fits several times.

@@ -3,10 +3,10 @@
 use meshd_api::{
     AddExternalRequest, AdmitRequest, ApiError, AttachRequest, Call, CheckRequest, ClaimRequest,
     CompromisedKeyRequest, DescribeRequest, DetachRequest, GcRequest, GetConfig, GetEndpoints, GetExternals,
-    GetKeys, GetNetworks, GetPeers, GetReady, GetStatus, ImportRequest, InviteRequest, JoinFileRequest,
-    JoinRequest, KeepRequest, LeaveRequest, MeshCreateRequest, PingRequest, PutNetworkRequest,
-    ReleaseRequest, RemoveExternalRequest, RemoveNetworkRequest, RevokeRequest, RotateKeyRequest,
-    SetPoliciesRequest, StewardPrepareRequest,
+    GetKeys, GetNetworks, GetPeers, GetReady, GetStatus, GetSteward, ImportRequest, InviteRequest,
+    JoinFileRequest, JoinRequest, KeepRequest, LeaveRequest, MeshCreateRequest, PingRequest,
+    PutNetworkRequest, ReleaseRequest, RemoveExternalRequest, RemoveNetworkRequest, RevokeRequest,
+    RotateKeyRequest, SetPoliciesRequest, StewardPrepareRequest, StewardRenewRequest,
 };
 use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
@@ -78,6 +78,10 @@ commands! {
     Revoke(RevokeRequest),
     /// Keys of the steward role.
     StewardPrepare(StewardPrepareRequest),
+    /// What the root lets this host do.
+    Steward(GetSteward),
+    /// The next delegation.
+    StewardRenew(StewardRenewRequest),
     /// Found a mesh.
     MeshCreate(MeshCreateRequest),
     /// Serve a plain WireGuard peer.

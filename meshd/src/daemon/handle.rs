@@ -5,7 +5,7 @@ use meshd_api::{
     AdmitReply, AdmitRequest, ApiError, ConfigReply, ErrorCode, Externals, ImportRequest, InviteReply,
     InviteRequest, JoinFileReply, JoinFileRequest, JoinRequest, Keys, LeaveReply, LeaveRequest, MemberReply,
     Membership, MeshCreateRequest, PeerCount, Peers, PingReply, PingRequest, RegistryKind, RegistryStatus,
-    RevokeReply, RevokeRequest, Secret, Signed, Status, StewardKeys,
+    RevokeReply, RevokeRequest, Secret, Signed, Status, StewardKeys, StewardRenewRequest, StewardReply,
 };
 use meshd_wire::JoinToken;
 use meshd_wire::name::is_host_name;
@@ -66,6 +66,10 @@ impl Daemon {
             Command::CompromisedKey(_, answer) => answer.send(self.turn_key(Mesh::keys_are_compromised)),
             Command::Ready(_, answer) => answer.send(Ok(self.ready())),
             Command::StewardPrepare(_, answer) => answer.send(self.steward_keys()),
+            Command::Steward(_, answer) => {
+                answer.send(self.mesh.as_ref().ok_or_else(not_member).and_then(Mesh::delegation));
+            }
+            Command::StewardRenew(request, answer) => answer.send(self.renew_steward(&request)),
             Command::MeshCreate(request, answer) => {
                 let result = self.found(request).await;
                 answer.send(result);
@@ -240,6 +244,12 @@ impl Daemon {
     fn revoke(&mut self, request: &RevokeRequest) -> Result<RevokeReply, ApiError> {
         let mesh = self.mesh.as_mut().ok_or_else(not_member)?;
         mesh.revoke(&request.node, &mut self.counters)
+    }
+
+    fn renew_steward(&mut self, request: &StewardRenewRequest) -> Result<StewardReply, ApiError> {
+        let delegation = unsign(&request.delegation)?;
+        let mesh = self.mesh.as_mut().ok_or_else(not_member)?;
+        mesh.renew_delegation(&delegation, &mut self.counters)
     }
 
     fn join(&mut self, request: JoinRequest, answer: Answer<MemberReply>) {

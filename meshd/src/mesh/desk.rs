@@ -331,7 +331,7 @@ pub fn refused(why: Refused) -> ApiError {
     }
 }
 
-fn not_steward() -> ApiError {
+pub(super) fn not_steward() -> ApiError {
     ApiError::new(ErrorCode::NotSteward, "this host is not a steward")
         .with_hint("run it on the host that founded the mesh: its `meshctl status` shows the role")
 }

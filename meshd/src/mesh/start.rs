@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use ipnet::{IpNet, Ipv4Net};
 use meshd_api::{ApiError, ErrorCode, Event, StewardKeys};
 use meshd_core::rotation::{Bounds, Lengths, Periods};
+use meshd_trust::founding::StewardPublicKeys;
 use meshd_trust::{Roster, address};
 use meshd_tunnel::Tai64n;
 use meshd_wire::record::NodeCert;
@@ -62,13 +63,7 @@ impl Mesh {
 
     /// Makes the keys of the steward role, or shows those made before.
     pub fn prepare_steward(state: &StateDir) -> Result<StewardKeys, ApiError> {
-        let keys = open_steward(state)?.public_keys();
-        Ok(StewardKeys {
-            record_key: keys.record.to_string(),
-            log_key: keys.log.to_string(),
-            witness_key: keys.witness.to_string(),
-            tls_key: keys.tls.to_string(),
-        })
+        Ok(steward_keys(&open_steward(state)?.public_keys()))
     }
 
     /// Stores a new membership and starts the mesh.
@@ -361,4 +356,14 @@ fn steward_tls(steward: &Steward) -> Result<RawKey, ApiError> {
         ApiError::new(ErrorCode::Internal, "the steward's TLS key can't be used")
             .with_cause(crate::chain::of(&error))
     })
+}
+
+/// Public keys as the control API names them.
+pub(super) fn steward_keys(keys: &StewardPublicKeys) -> StewardKeys {
+    StewardKeys {
+        record_key: keys.record.to_string(),
+        log_key: keys.log.to_string(),
+        witness_key: keys.witness.to_string(),
+        tls_key: keys.tls.to_string(),
+    }
 }

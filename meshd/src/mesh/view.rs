@@ -210,6 +210,14 @@ impl Mesh {
                 }
             }
         }
+        if let Some(days) = self.delegation_ends_in() {
+            let message = format!("the root lets this steward act for {days} more days");
+            warn(
+                "delegation-ends",
+                message,
+                Some("bring the root key: `meshctl steward renew --root-key FILE`"),
+            );
+        }
         for (org, missing_s) in self.missing_cosigners() {
             let message = format!("organisation {org} has not cosigned the audit log for {missing_s} s");
             warn(

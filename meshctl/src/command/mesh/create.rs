@@ -159,18 +159,21 @@ fn outside(status: &Status) -> Result<(), Failure> {
 }
 
 async fn steward_keys(daemon: &Daemon) -> Result<StewardPublicKeys, Failure> {
-    let StewardKeys { record_key, log_key, witness_key, tls_key } =
-        daemon.client.call(&StewardPrepareRequest {}).await?.body;
+    public_keys(&daemon.client.call(&StewardPrepareRequest {}).await?.body)
+}
+
+/// Reads the keys that a daemon named.
+pub fn public_keys(keys: &StewardKeys) -> Result<StewardPublicKeys, Failure> {
     let key = |text: &str| {
         text.parse::<PublicKey>().map_err(|error| {
             Failure::new(Exit::Failed, "can't understand the daemon's answer").because(&error)
         })
     };
     Ok(StewardPublicKeys {
-        record: key(&record_key)?,
-        log: key(&log_key)?,
-        witness: key(&witness_key)?,
-        tls: key(&tls_key)?,
+        record: key(&keys.record_key)?,
+        log: key(&keys.log_key)?,
+        witness: key(&keys.witness_key)?,
+        tls: key(&keys.tls_key)?,
     })
 }
 

@@ -6,13 +6,13 @@ use meshd_api::{
     AdmitReply, AdmitRequest, ApiError, Body, Call, ConfigReply, Document, ErrorCode, Event, EventKind,
     GetConfig, GetEvents, GetPeers, GetStatus, ImportRequest, InviteReply, InviteRequest, JoinFileReply,
     JoinFileRequest, JoinRequest, LeaveReply, LeaveRequest, MemberReply, MeshCreateRequest, Peers, PingReply,
-    PingRequest, Secret, Signed, Status, StewardKeys, StewardPrepareRequest,
+    PingRequest, Secret, Signed, Status, StewardKeys, StewardPrepareRequest, StewardRenewRequest, StewardReply,
 };
 use meshd_fuzz::seed;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-const REQUESTS: [fn(&[u8]); 12] = [
+const REQUESTS: [fn(&[u8]); 13] = [
     request::<AdmitRequest>,
     request::<GetConfig>,
     request::<GetEvents>,
@@ -25,8 +25,9 @@ const REQUESTS: [fn(&[u8]); 12] = [
     request::<LeaveRequest>,
     request::<MeshCreateRequest>,
     request::<PingRequest>,
+    request::<StewardRenewRequest>,
 ];
-const REPLIES: [fn(&[u8]); 12] = [
+const REPLIES: [fn(&[u8]); 13] = [
     reply::<AdmitReply>,
     reply::<ApiError>,
     reply::<ConfigReply>,
@@ -39,6 +40,7 @@ const REPLIES: [fn(&[u8]); 12] = [
     reply::<PingReply>,
     reply::<Status>,
     reply::<StewardKeys>,
+    reply::<StewardReply>,
 ];
 
 fuzz_target!(init: seed::write(seeds()), |bytes: &[u8]| check(bytes));
