@@ -5,6 +5,7 @@
 
 mod absorb;
 mod applied;
+mod checkpoints;
 mod claims;
 mod clock_floor;
 mod cosigners;
@@ -52,6 +53,7 @@ use crate::role::steward::Steward;
 use crate::tls::Admission;
 
 use absorb::Found;
+use checkpoints::Checkpoints;
 use clock_floor::ClockFloor;
 use cosigners::Cosigners;
 use endpoints::Endpoints;
@@ -62,6 +64,7 @@ use naming::Naming;
 use rotation::KeyRotation;
 
 pub use applied::MemberView;
+pub use checkpoints::{GrowthCall, forget_checkpoints};
 pub use claims::OwnClaims;
 pub use clock_floor::forget_clock_floor;
 pub use cosigners::CosignCall;
@@ -145,6 +148,7 @@ pub struct Mesh {
     rotation: KeyRotation,
     key_log: KeyLog,
     cosigners: Cosigners,
+    checkpoints: Checkpoints,
 }
 
 impl Mesh {
