@@ -26,7 +26,7 @@ use crate::endpoints::{forget_endpoints, forget_policies};
 use crate::enrol::EnrolCall;
 use crate::generations::Generations;
 use crate::membership::{MembershipFile, NodeSecrets};
-use crate::mesh::{Mesh, News, forget_clock_floor, forget_externals, forget_keys};
+use crate::mesh::{Mesh, News, forget_checkpoints, forget_clock_floor, forget_externals, forget_keys};
 use crate::metrics::Counters;
 use crate::state_dir::StateDir;
 
@@ -220,6 +220,9 @@ impl Daemon {
         for call in mesh.cosign_calls() {
             errand::cosign(mesh, call, self.inlets.messages.clone());
         }
+        for call in mesh.growth_calls() {
+            errand::growth(mesh, call, self.inlets.messages.clone());
+        }
     }
 
     fn on_addresses(&mut self) {
@@ -335,5 +338,6 @@ fn forget_membership(state: &StateDir) -> anyhow::Result<()> {
     forget_endpoints(state.path())?;
     forget_policies(state.path())?;
     forget_clock_floor(state.path())?;
+    forget_checkpoints(state.path())?;
     Ok(())
 }

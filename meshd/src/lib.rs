@@ -38,5 +38,6 @@ pub mod role;
 pub mod state_dir;
 mod stored;
 pub mod tls;
+mod whole_file;
 
 pub use daemon::run;

@@ -5,6 +5,7 @@
 
 mod absorb;
 mod applied;
+mod checkpoints;
 mod claims;
 mod clock_floor;
 mod cosigners;
@@ -53,6 +54,7 @@ use crate::role::steward::Steward;
 use crate::tls::Admission;
 
 use absorb::Found;
+use checkpoints::Checkpoints;
 use clock_floor::ClockFloor;
 use cosigners::Cosigners;
 use endpoints::Endpoints;
@@ -63,6 +65,7 @@ use naming::Naming;
 use rotation::KeyRotation;
 
 pub use applied::MemberView;
+pub use checkpoints::{GrowthCall, forget_checkpoints};
 pub use claims::OwnClaims;
 pub use clock_floor::forget_clock_floor;
 pub use cosigners::CosignCall;
@@ -146,6 +149,7 @@ pub struct Mesh {
     rotation: KeyRotation,
     key_log: KeyLog,
     cosigners: Cosigners,
+    checkpoints: Checkpoints,
 }
 
 impl Mesh {

@@ -61,7 +61,7 @@ fn each_steward_cosigns_the_log_of_the_other_and_an_auditor_sees_who_did_not() {
 #[test]
 fn a_steward_that_forgets_what_it_signed_is_convicted_by_the_witness() {
     story("witness-fork", |around| {
-        let [c1, l1] = around.hosts(["c1", "l1"])?;
+        let [c1, l1, c2] = around.hosts(["c1", "l1", "c2"])?;
         let mut daemons = found(around, &c1, &l1, "", &[])?;
         wait::until(DEADLINE, "the log is cosigned as far as it goes", || is_witnessed(&c1))?;
         daemons[0].stop()?;
@@ -76,7 +76,7 @@ fn a_steward_that_forgets_what_it_signed_is_convicted_by_the_witness() {
         daemons[0] = c1.meshd("")?;
         c1.ctl(&["invite"])?.ok()?;
 
-        let evidence = l1.state_dir().join("steward/evidence");
+        let evidence = l1.state_dir().join("evidence");
         let convicted = wait::until_some(DEADLINE, "the witness has evidence", || {
             fs::read_dir(&evidence).ok()?.flatten().next().map(|file| file.path())
         })?;
@@ -85,13 +85,28 @@ fn a_steward_that_forgets_what_it_signed_is_convicted_by_the_witness() {
         let warnings = l1.ctl(&["status"])?.ok()?["warnings"].to_string();
         ensure!(warnings.contains("log-forked"), "{warnings}");
         ensure!(!is_witnessed(&c1), "the other tree is cosigned");
-        Ok(())
+
+        // Whom it lets in from here on, other organisations do not know; what is there goes on.
+        let token = c1.ctl(&["invite"])?.ok()?["token"].as_str().context("a token")?.to_owned();
+        let _newcomer = c2.meshd("")?;
+        c2.ctl(&["join", &token, "--name", "c2"])?.ok()?;
+        wait::until(DEADLINE, "c1 knows c2", || knows(&c1, "c2"))?;
+        wait::until(DEADLINE, "l1 has refused c2", || {
+            fs::read_to_string(l1.log("meshd")).is_ok_and(|log| log.contains("reason=\"shut\""))
+        })?;
+        ensure!(!knows(&l1, "c2"), "l1 has taken c2 in");
+        let steward = c1.ctl(&["status"])?.ok()?["node"]["addr4"].as_str().context("an address")?.to_owned();
+        wait::until(DEADLINE, "l1 reaches c1", || l1.pings(&steward, 1).unwrap_or(false))
     });
 }
 
 /// Whether an auditor without patience finds nothing missing.
 fn is_witnessed(host: &Host) -> bool {
     verify(host).is_ok_and(|(code, _)| code == CLEAN)
+}
+
+fn knows(host: &Host, node: &str) -> bool {
+    host.peers().is_ok_and(|peers| peers.iter().any(|peer| peer["name"] == node))
 }
 
 fn verify(host: &Host) -> Result<(i32, Value)> {

@@ -62,6 +62,7 @@ fn what(kind: &EventKind) -> String {
         EventKind::OrgStale { org, state_age_s } => {
             format!("org-stale {org}: last heard of {} ago", time::span(*state_age_s))
         }
+        EventKind::LogForked { org } => format!("log-forked {org}: its audit log shows two faces"),
         EventKind::CertRenewed { expires_at } => format!("cert-renewed until {}", time::utc(*expires_at)),
         EventKind::AddressChanged { candidates } => format!("address-changed {}", candidates.join(", ")),
         EventKind::Missed { count } => format!("missed {count} events: the reader was too slow"),

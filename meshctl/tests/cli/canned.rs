@@ -126,7 +126,8 @@ pub const EVENTS: &str = r#"{"schema":"meshd.event/1","at_ms":1795235416007,"kin
 {"schema":"meshd.event/1","at_ms":1795235416016,"kind":"cert-renewed","expires_at":1795840216}
 {"schema":"meshd.event/1","at_ms":1795235416017,"kind":"address-changed","candidates":["192.0.2.10:51820","[2001:db8::1]:51820"]}
 {"schema":"meshd.event/1","at_ms":1795235416018,"kind":"missed","count":3}
-{"schema":"meshd.event/1","at_ms":1795235416019,"kind":"moon-landing"}
+{"schema":"meshd.event/1","at_ms":1795235416019,"kind":"log-forked","org":"surf"}
+{"schema":"meshd.event/1","at_ms":1795235416020,"kind":"moon-landing"}
 "#;
 
 /// What the root lets a steward do.

@@ -111,13 +111,13 @@ fn leave_tells_when_nobody_heard_it() {
 #[test]
 fn watch_prints_a_line_an_event() {
     let daemon = Daemon::new().answer("/v1/events", 200, EVENTS);
-    insta::assert_snapshot!(meshctl(&daemon, &["watch", "--count", "13"]).to_text());
+    insta::assert_snapshot!(meshctl(&daemon, &["watch", "--count", "14"]).to_text());
 }
 
 #[test]
 fn watch_hands_out_json_lines_as_they_came() {
     let daemon = Daemon::new().answer("/v1/events", 200, EVENTS);
-    assert_eq!(meshctl(&daemon, &["watch", "--count", "13", "--json"]).stdout, EVENTS);
+    assert_eq!(meshctl(&daemon, &["watch", "--count", "14", "--json"]).stdout, EVENTS);
 }
 
 #[test]

@@ -122,6 +122,11 @@ pub enum EventKind {
         /// Age of its signed state.
         state_age_s: u64,
     },
+    /// An organisation's audit log was caught with two faces.
+    LogForked {
+        /// Its name.
+        org: String,
+    },
     /// The node's certificate was renewed.
     CertRenewed {
         /// When the new one expires.

@@ -18,7 +18,7 @@ use crate::control::Answer;
 use crate::dataplane::PingError;
 use crate::enrol::{self, JoinError, StewardCallError};
 use crate::membership::NodeSecrets;
-use crate::mesh::{CosignCall, Errand, Help, Mesh, Newcomer, RenewalRequest, refuse_conflicts};
+use crate::mesh::{CosignCall, Errand, GrowthCall, Help, Mesh, Newcomer, RenewalRequest, refuse_conflicts};
 use crate::role::steward::CosignAsk;
 use crate::tls::RawKey;
 
@@ -146,6 +146,23 @@ pub fn cosign(mesh: &Mesh, call: CosignCall, messages: mpsc::Sender<Message>) {
             tracing::warn!(org = witness.short(), error, "the audit log is not cosigned");
         });
         say(&messages, Message::Cosigned { node, witness, asked: note, answer: answer.ok() }).await;
+    });
+}
+
+/// Asks a log how it grew.
+pub fn growth(mesh: &Mesh, call: GrowthCall, messages: mpsc::Sender<Message>) {
+    let (key, node) = (RawKey::from_seed(&mesh.membership.secrets.transport().seed()), mesh.node);
+    let GrowthCall { org, at, server, old, new, asked } = call;
+    tokio::spawn(async move {
+        let result = match key {
+            Ok(key) => enrol::growth(&at, &key, |key| *key == server, (old, new)).await,
+            Err(_) => Err(StewardCallError::NoSteward),
+        };
+        let answer = result.map_err(|error| {
+            let error = crate::chain::of(&error);
+            tracing::debug!(org = org.short(), error, old, new, "an audit log does not say how it grew");
+        });
+        say(&messages, Message::Grown { node, org, asked, answer: answer.ok() }).await;
     });
 }
 

@@ -10,7 +10,7 @@ use meshd_wire::{NodeId, OrgId, TokenId};
 use tokio::sync::oneshot;
 
 use crate::control::Answer;
-use crate::enrol::{Claimed, CosignAnswer, JoinError, Joined, StewardCallError};
+use crate::enrol::{Claimed, CosignAnswer, Grown, JoinError, Joined, StewardCallError};
 use crate::membership::NodeSecrets;
 use crate::mesh::{Errand, Help, Newcomer};
 
@@ -75,6 +75,17 @@ pub enum Message {
         asked: Note,
         /// What it answered; none when it was not reached, or refused.
         answer: Option<CosignAnswer>,
+    },
+    /// A log has said how it grew, or was not reached.
+    Grown {
+        /// Node that asked: this host may have left that mesh meanwhile.
+        node: NodeId,
+        /// Organisation whose log it is.
+        org: OrgId,
+        /// The larger of the checkpoints that it was asked about.
+        asked: Note,
+        /// What it answered; none when it was not reached, or refused.
+        answer: Option<Grown>,
     },
     /// A claimant has read values in a registry.
     Learn {

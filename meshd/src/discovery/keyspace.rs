@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::str::FromStr;
 
 use ipnet::IpNet;
+use meshd_trust::log::{Checkpoint, Evidence, Note};
 use meshd_wire::record::{Endpoint, NodeCert, NodePaths, OrgState, Revocations, StewardDelegation};
 use meshd_wire::{Envelope, Kind, MeshId, NodeId, OrgId, PeerBundle, Record};
 
@@ -24,6 +25,10 @@ pub enum Slot {
     Revocations(OrgId),
     /// `o/<org>/state`: freshness.
     State(OrgId),
+    /// `o/<org>/log`: newest checkpoint of the audit log.
+    Checkpoint(OrgId),
+    /// `o/<org>/fork`: evidence that the log has two faces. Before the nodes that it keeps out.
+    Evidence(OrgId),
     /// `p/<node>`: certificate and keys.
     Peer(NodeId),
     /// `e/<node>`: paths.
@@ -50,12 +55,14 @@ impl Slot {
             | Self::Delegation(..)
             | Self::Revocations(_)
             | Self::State(_)
+            | Self::Checkpoint(_)
+            | Self::Evidence(_)
             | Self::Peer(_)
             | Self::Paths(_) => None,
         }
     }
 
-    /// Kind of the record that stands here; none where a bundle stands.
+    /// Kind of the record that stands here; none where no envelope stands.
     fn kind(&self) -> Option<Kind> {
         match self {
             Self::Genesis => Some(Kind::MeshGenesis),
@@ -63,7 +70,7 @@ impl Slot {
             Self::Delegation(..) => Some(Kind::StewardDelegation),
             Self::Revocations(_) => Some(Kind::Revocations),
             Self::State(_) => Some(Kind::OrgState),
-            Self::Peer(_) => None,
+            Self::Checkpoint(_) | Self::Evidence(_) | Self::Peer(_) => None,
             Self::Paths(_) => Some(Kind::NodePaths),
             Self::Address(_) | Self::Block(_) => Some(Kind::Endpoint),
         }
@@ -83,6 +90,11 @@ impl Slot {
             Self::Delegation(org, ..) => about(envelope(value), |one: StewardDelegation| one.org == org),
             Self::Revocations(org) => about(envelope(value), |one: Revocations| one.org == org),
             Self::State(org) => about(envelope(value), |one: OrgState| one.org == org),
+            Self::Checkpoint(org) => Note::from_bytes(value).map_or(true, |note| is_of_log(&note, &org)),
+            Self::Evidence(org) => {
+                let evidence = Evidence::from_bytes(value);
+                evidence.map_or(true, |evidence| evidence.notes.iter().all(|note| is_of_log(note, &org)))
+            }
             Self::Paths(node) => about(envelope(value), |one: NodePaths| one.node == node),
             Self::Address(addr) => about(envelope(value), |one| claims(&one, addr.into())),
             Self::Block(block) => about(envelope(value), |one| claims(&one, block)),
@@ -107,6 +119,8 @@ impl fmt::Display for Slot {
             Self::Delegation(org, root, serial) => write!(f, "o/{org}/d/{root}.{serial}"),
             Self::Revocations(org) => write!(f, "o/{org}/x"),
             Self::State(org) => write!(f, "o/{org}/state"),
+            Self::Checkpoint(org) => write!(f, "o/{org}/log"),
+            Self::Evidence(org) => write!(f, "o/{org}/fork"),
             Self::Peer(node) => write!(f, "p/{node}"),
             Self::Paths(node) => write!(f, "e/{node}"),
             Self::Address(IpAddr::V4(addr)) => write!(f, "a4/{addr}"),
@@ -137,6 +151,8 @@ fn parse(text: &str) -> Option<Slot> {
         }
         ["o", org, "x"] => Slot::Revocations(org.parse().ok()?),
         ["o", org, "state"] => Slot::State(org.parse().ok()?),
+        ["o", org, "log"] => Slot::Checkpoint(org.parse().ok()?),
+        ["o", org, "fork"] => Slot::Evidence(org.parse().ok()?),
         ["p", node] => Slot::Peer(node.parse().ok()?),
         ["e", node] => Slot::Paths(node.parse().ok()?),
         ["a4" | "a6", addr] => Slot::Address(addr.parse().ok()?),
@@ -148,6 +164,11 @@ fn parse(text: &str) -> Option<Slot> {
         _ => return None,
     };
     Some(slot)
+}
+
+/// Whether a note is of an organisation's log, or of none at all.
+fn is_of_log(note: &Note, org: &OrgId) -> bool {
+    note.text().parse().map_or(true, |checkpoint: Checkpoint| checkpoint.origin.org == *org)
 }
 
 /// Whether a claim is one on an address or a block.
@@ -203,6 +224,8 @@ mod tests {
             Slot::Delegation(org, 1, 2),
             Slot::Revocations(org),
             Slot::State(org),
+            Slot::Checkpoint(org),
+            Slot::Evidence(org),
             Slot::Peer(node),
             Slot::Paths(node),
             Slot::Address([10, 91, 128, 5].into()),

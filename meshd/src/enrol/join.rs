@@ -172,7 +172,8 @@ impl Claimed {
             | EnrolReply::Done
             | EnrolReply::Logged { .. }
             | EnrolReply::Cosigned { .. }
-            | EnrolReply::Witnessed { .. } => Err(StewardCallError::OutOfTurn),
+            | EnrolReply::Witnessed { .. }
+            | EnrolReply::Grown { .. } => Err(StewardCallError::OutOfTurn),
         }
     }
 }
@@ -240,7 +241,8 @@ async fn attempt_join(
             | EnrolReply::Claimed { .. }
             | EnrolReply::Logged { .. }
             | EnrolReply::Cosigned { .. }
-            | EnrolReply::Witnessed { .. } => return Err(JoinError::OutOfTurn),
+            | EnrolReply::Witnessed { .. }
+            | EnrolReply::Grown { .. } => return Err(JoinError::OutOfTurn),
         };
     let arrived_at = now();
     roster.accept_all(&envelopes(records), arrived_at);
@@ -274,7 +276,8 @@ async fn prove_steward(
         | EnrolReply::Claimed { .. }
         | EnrolReply::Logged { .. }
         | EnrolReply::Cosigned { .. }
-        | EnrolReply::Witnessed { .. } => return Err(JoinError::OutOfTurn),
+        | EnrolReply::Witnessed { .. }
+        | EnrolReply::Grown { .. } => return Err(JoinError::OutOfTurn),
     };
     let own_now = now();
     let mut roster = Roster::new(token.mesh, Floor::from(token));
@@ -309,7 +312,8 @@ pub async fn renew(
         | EnrolReply::Claimed { .. }
         | EnrolReply::Logged { .. }
         | EnrolReply::Cosigned { .. }
-        | EnrolReply::Witnessed { .. } => Err(StewardCallError::OutOfTurn),
+        | EnrolReply::Witnessed { .. }
+        | EnrolReply::Grown { .. } => Err(StewardCallError::OutOfTurn),
     }
 }
 
@@ -346,7 +350,8 @@ pub async fn log(
             | EnrolReply::Done
             | EnrolReply::Claimed { .. }
             | EnrolReply::Cosigned { .. }
-            | EnrolReply::Witnessed { .. } => return Err(StewardCallError::OutOfTurn),
+            | EnrolReply::Witnessed { .. }
+            | EnrolReply::Grown { .. } => return Err(StewardCallError::OutOfTurn),
         }
     }
     Ok(answers)
@@ -376,7 +381,37 @@ pub async fn cosign(
         | EnrolReply::Refused { .. }
         | EnrolReply::Done
         | EnrolReply::Claimed { .. }
-        | EnrolReply::Logged { .. } => Err(StewardCallError::OutOfTurn),
+        | EnrolReply::Logged { .. }
+        | EnrolReply::Grown { .. } => Err(StewardCallError::OutOfTurn),
+    }
+}
+
+/// How a log says it grew; the caller judges it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grown {
+    /// Its checkpoint of the smaller tree.
+    pub old: Vec<u8>,
+    /// That of the larger one behind the proof, as a witness is shown it.
+    pub new: Vec<u8>,
+}
+
+/// Asks a steward how its log grew from one size to another.
+pub async fn growth(
+    at: &[SocketAddr],
+    key: &RawKey,
+    is_steward: impl Fn(&PublicKey) -> bool,
+    (old, new): (u64, u64),
+) -> Result<Grown, StewardCallError> {
+    match ask(at, key, is_steward, &EnrolRequest::Growth { old, new }).await? {
+        EnrolReply::Grown { old, new } => Ok(Grown { old, new }),
+        EnrolReply::Chain { .. }
+        | EnrolReply::Admitted { .. }
+        | EnrolReply::Refused { .. }
+        | EnrolReply::Done
+        | EnrolReply::Claimed { .. }
+        | EnrolReply::Logged { .. }
+        | EnrolReply::Cosigned { .. }
+        | EnrolReply::Witnessed { .. } => Err(StewardCallError::OutOfTurn),
     }
 }
 
@@ -405,7 +440,8 @@ pub async fn refresh(
         | EnrolReply::Claimed { .. }
         | EnrolReply::Logged { .. }
         | EnrolReply::Cosigned { .. }
-        | EnrolReply::Witnessed { .. } => Err(StewardCallError::OutOfTurn),
+        | EnrolReply::Witnessed { .. }
+        | EnrolReply::Grown { .. } => Err(StewardCallError::OutOfTurn),
     }
 }
 
@@ -429,7 +465,8 @@ fn done(reply: EnrolReply) -> Result<(), StewardCallError> {
         | EnrolReply::Claimed { .. }
         | EnrolReply::Logged { .. }
         | EnrolReply::Cosigned { .. }
-        | EnrolReply::Witnessed { .. } => Err(StewardCallError::OutOfTurn),
+        | EnrolReply::Witnessed { .. }
+        | EnrolReply::Grown { .. } => Err(StewardCallError::OutOfTurn),
     }
 }
 

@@ -85,6 +85,14 @@ impl Mesh {
         }
         let now = self.judging_time(slot, value);
         let result = match slot {
+            Slot::Checkpoint(org) => {
+                self.hear_checkpoint(org, value, source, counters);
+                return Vec::new();
+            }
+            Slot::Evidence(org) => {
+                self.hear_evidence(org, value, source, counters);
+                return Vec::new();
+            }
             Slot::Peer(_) => self.roster.accept_bundle(value, now),
             Slot::Genesis
             | Slot::Root(..)
@@ -171,7 +179,13 @@ impl Mesh {
         }
     }
 
-    fn refused(&mut self, slot: Slot, reason: &'static str, source: Source, counters: &mut Counters) {
+    pub(super) fn refused(
+        &mut self,
+        slot: Slot,
+        reason: &'static str,
+        source: Source,
+        counters: &mut Counters,
+    ) {
         *counters.records_refused.entry(reason).or_default() += 1;
         // Every neighbour tells the same: what a registry says of it is enough to read.
         if source == Source::Registry && self.may_log_refusal() {

@@ -32,6 +32,7 @@ impl Mesh {
     /// the same.
     pub fn apply(&mut self) {
         let now = self.clock.now();
+        self.shut_out_forked();
         let mut peers = BTreeMap::new();
         let mut members = BTreeMap::new();
         let mut holders = BTreeMap::new();

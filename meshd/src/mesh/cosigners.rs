@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use meshd_trust::OrgView;
 use meshd_trust::log::Note;
-use meshd_trust::{OrgView, Roster};
 use meshd_wire::record::Roles;
 use meshd_wire::{OrgId, PublicKey, Timestamp};
 
@@ -123,20 +123,10 @@ impl Mesh {
         let now = self.clock.now();
         let missing = self.cosigners.0.iter().filter_map(|(org, turn)| {
             let missing_s = now.since(turn.missing_since?);
-            (missing_s > WITNESS_S).then(|| (org_name(&self.roster, org), missing_s))
+            (missing_s > WITNESS_S).then(|| (self.name_of_org(org), missing_s))
         });
         missing.collect()
     }
-
-    /// Organisations whose logs have shown this witness two faces.
-    pub(super) fn convicted_orgs(&self) -> Vec<String> {
-        let convicted = self.steward.as_ref().map(|steward| steward.convicted()).unwrap_or_default();
-        convicted.iter().map(|org| org_name(&self.roster, org)).collect()
-    }
-}
-
-fn org_name(roster: &Roster, org: &OrgId) -> String {
-    roster.org(org).map_or_else(|| org.short(), |org| org.name().to_owned())
 }
 
 /// Keys by which an organisation's stewards cosign.
@@ -145,7 +135,7 @@ fn witness_keys(org: &OrgView<'_>) -> Vec<PublicKey> {
 }
 
 /// Key of the TLS server of the organisation's head steward.
-fn head_server(org: &OrgView<'_>) -> Option<PublicKey> {
+pub(super) fn head_server(org: &OrgView<'_>) -> Option<PublicKey> {
     org.delegations().filter(|steward| steward.roles.contains(Roles::HEAD)).last().map(|head| head.tls_key)
 }
 

@@ -14,7 +14,7 @@ use super::duties::{Errand, Help};
 use crate::discovery::keyspace::Slot;
 use crate::enrol::EnrolCall;
 use crate::metrics::Counters;
-use crate::role::steward::{InviteError, InviteSpec, Steward};
+use crate::role::steward::{Answer, InviteError, InviteSpec, Steward};
 use crate::state_dir::StateDir;
 
 /// Life of a token when none is asked for: long enough to walk to the other machine.
@@ -30,18 +30,23 @@ impl Mesh {
             EnrolRequest::Log { statement } => return self.gather(peer_key, statement, reply),
             request => request,
         };
+        // How the log grew concerns who may hold its checkpoints.
+        let is_for_members = matches!(request, EnrolRequest::Growth { .. });
+        let refused =
+            |why| Answer { reply: EnrolReply::Refused { why }, publish: Vec::new(), evidence: None };
         let answer = match &mut self.steward {
-            _ if self.clock.is_suspect() => None,
-            Some(steward) => Some(steward.answer(&peer_key, &exporter, &request, now)),
-            None => None,
+            _ if self.clock.is_suspect() => refused(Refused::Unavailable),
+            _ if is_for_members && self.holders.of(&peer_key).is_none() => refused(Refused::NotMember),
+            Some(steward) => steward.answer(&peer_key, &exporter, &request, now),
+            None => refused(Refused::Unavailable),
         };
-        let (answer, publish) = match answer {
-            Some(answer) => (answer.reply, answer.publish),
-            None => (EnrolReply::Refused { why: Refused::Unavailable }, Vec::new()),
-        };
+        let Answer { reply: answer, publish, evidence } = answer;
         *counters.enrolments.entry(outcome(&request, &answer)).or_default() += 1;
         if let EnrolReply::Refused { why } = &answer {
             tracing::warn!(peer = %peer_addr.ip().to_canonical(), ?why, "refused a request to the steward");
+        }
+        if let Some((org, evidence)) = evidence {
+            self.convict(org, evidence);
         }
         // The mesh knows the newcomer before the newcomer knows: its first call to the registry is let in.
         self.take_records(&publish, counters);
@@ -292,7 +297,8 @@ pub fn declined(reply: &EnrolReply) -> ApiError {
         | EnrolReply::Claimed { .. }
         | EnrolReply::Logged { .. }
         | EnrolReply::Cosigned { .. }
-        | EnrolReply::Witnessed { .. } => {
+        | EnrolReply::Witnessed { .. }
+        | EnrolReply::Grown { .. } => {
             ApiError::new(ErrorCode::Internal, "the steward answered something else than was asked")
         }
     }
@@ -364,5 +370,6 @@ pub(super) fn outcome(request: &EnrolRequest, answer: &EnrolReply) -> &'static s
         (EnrolRequest::Log { .. }, _) => "logged",
         (EnrolRequest::Cosign { .. }, EnrolReply::Witnessed { .. }) => "witnessed-before",
         (EnrolRequest::Cosign { .. }, _) => "cosigned",
+        (EnrolRequest::Growth { .. }, _) => "grown",
     }
 }

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use meshd_core::rotation::{Cosigned, Epoch, Leaf as KeyLeaf};
-use meshd_trust::log::{CheckpointKeys, LogOrigin, LogProof, LogProofError, LogProofRefusal, TreeHash};
+use meshd_trust::log::{CheckpointKeys, LogOrigin, LogProof, LogProofError, LogProofRefusal, Note, TreeHash};
 use meshd_wire::enrol::{EnrolReply, EnrolRequest, KeyStatement, LoggedLeaf, Refused};
 use meshd_wire::record::NodeKeys;
 use meshd_wire::{Envelope, Leaf, LeafError, LeafKind, PublicKey};
@@ -159,7 +159,12 @@ impl Mesh {
         let now = self.keys_now();
         match answer {
             Ok(logged) => {
-                if let Err(error) = self.check_logged(asked, &logged) {
+                let heard = self.check_logged(asked, &logged).and_then(|checkpoint| {
+                    Ok(self
+                        .hear_note(self.membership.org, &checkpoint)
+                        .map_err(LogProofRefusal::Checkpoint)?)
+                });
+                if let Err(error) = heard {
                     let error = crate::chain::of(&error);
                     tracing::error!(error, "the steward does not prove that it has logged a key");
                     return false;
@@ -184,8 +189,8 @@ impl Mesh {
         true
     }
 
-    /// Believes an answer: it is the leaf that was asked for, and the log's keys prove it.
-    fn check_logged(&self, asked: &KeyStatement, logged: &LoggedLeaf) -> Result<(), Unproven> {
+    /// Believes an answer: it is the leaf that was asked for, and the log's keys prove it. Gives the log's checkpoint.
+    fn check_logged(&self, asked: &KeyStatement, logged: &LoggedLeaf) -> Result<Note, Unproven> {
         let leaf = Leaf::from_bytes(&logged.leaf)?;
         let is_asked = (leaf.kind, leaf.epoch) == (asked.kind, Some(asked.epoch))
             && leaf.subject == self.node.into()
@@ -199,11 +204,10 @@ impl Mesh {
         }
         let proof = LogProof::from_bytes(&logged.proof)?;
         let origin = LogOrigin { mesh: self.membership.mesh, org: self.membership.org };
-        let org = self.roster.org(&self.membership.org);
-        let log = org.map_or_else(Vec::new, |org| org.delegations().map(|steward| steward.log_key).collect());
+        let log = self.roster.org(&self.membership.org).map(|org| org.log_keys()).unwrap_or_default();
         let keys = CheckpointKeys { log, witnesses: Vec::new() };
         proof.verify(&TreeHash::leaf(&logged.leaf), &origin, &keys)?;
-        Ok(())
+        Ok(proof.note)
     }
 
     /// Lets a node's statement wait for the next append of this steward.
@@ -263,6 +267,7 @@ fn answer(reply: EnrolReply) -> Option<Result<LoggedLeaf, Refused>> {
         | EnrolReply::Done
         | EnrolReply::Claimed { .. }
         | EnrolReply::Cosigned { .. }
-        | EnrolReply::Witnessed { .. } => None,
+        | EnrolReply::Witnessed { .. }
+        | EnrolReply::Grown { .. } => None,
     }
 }

@@ -54,7 +54,7 @@ impl Mesh {
         Members::new(members.collect())
     }
 
-    /// Records that prove the mesh and its nodes, by their places. Claims of endpoints stay with the registries, where
+    /// Records that prove the mesh and its nodes, and what was heard of their logs, by their places. Claims of endpoints stay with the registries, where
     /// alone they can be made.
     fn holdings(&self) -> BTreeMap<Slot, Vec<u8>> {
         let now = self.clock.now();
@@ -69,6 +69,7 @@ impl Mesh {
                 holdings.insert(Slot::Paths(view.id()), paths.to_vec());
             }
         }
+        holdings.extend(self.checkpoints.holdings(&self.roster));
         holdings
     }
 }

@@ -72,7 +72,12 @@ impl Mesh {
             Slot::Root(org, _) | Slot::Delegation(org, ..) | Slot::Revocations(org) | Slot::State(org) => {
                 (org == own).then_some(slot)
             }
-            Slot::Peer(_) | Slot::Paths(_) | Slot::Address(_) | Slot::Block(_) => None,
+            Slot::Checkpoint(_)
+            | Slot::Evidence(_)
+            | Slot::Peer(_)
+            | Slot::Paths(_)
+            | Slot::Address(_)
+            | Slot::Block(_) => None,
         }
     }
 

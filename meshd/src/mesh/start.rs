@@ -16,6 +16,7 @@ use meshd_wire::record::NodeCert;
 use meshd_wire::{NodeId, Timestamp};
 use tokio::sync::{broadcast, mpsc, watch};
 
+use super::checkpoints::Checkpoints;
 use super::claims::OwnClaims;
 use super::clock_floor::ClockFloor;
 use super::cosigners::Cosigners;
@@ -139,6 +140,7 @@ impl Mesh {
             ),
             None => None,
         };
+        let checkpoints = Checkpoints::open(state.path(), &roster);
         let keyspace = Keyspace::new(&membership.mesh);
         let claims = OwnClaims::new(ClaimSigner::new(&membership, &roster));
         let (published, _) = watch::channel(Arc::default());
@@ -182,6 +184,7 @@ impl Mesh {
             rotation,
             key_log: KeyLog::default(),
             cosigners: Cosigners::default(),
+            checkpoints,
         };
         mesh.clock_floor.reserve(boot());
         mesh.remember_the_time();

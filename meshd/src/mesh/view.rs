@@ -226,10 +226,16 @@ impl Mesh {
                 Some("look after its steward, and whether this host reaches it"),
             );
         }
-        for org in self.convicted_orgs() {
+        for (org, path) in self.forked_logs() {
             let message = format!("the audit log of organisation {org} shows two faces");
-            let hint = "`meshctl audit split-view` shows both: the evidence is in steward/evidence";
-            warn("log-forked", message, Some(hint));
+            let hint = format!("`meshctl audit split-view` shows both: the evidence is {path}");
+            warn("log-forked", message, Some(&hint));
+        }
+        for (org, unproven_s) in self.unproven_logs() {
+            let message = format!(
+                "the audit log of organisation {org} has not shown for {unproven_s} s that it only grew"
+            );
+            warn("log-unproven", message, Some("look after its steward, and whether this host reaches it"));
         }
         for fault in self.naming.faults() {
             let message = format!("names can't be asked for at {}: {}", fault.at, fault.why);

@@ -75,6 +75,8 @@ impl Guard {
             }
             Slot::Revocations(of) => of == org && is_record(value, |one: Revocations| one.org == of),
             Slot::State(of) => of == org && is_record(value, |one: OrgState| one.org == of),
+            // They travel from node to node: whose word they are, no member's key says.
+            Slot::Checkpoint(_) | Slot::Evidence(_) => false,
             Slot::Address(_) | Slot::Block(_) => {
                 slot.suits(value) && is_record(value, |one: EndpointRecord| one.node == node)
             }

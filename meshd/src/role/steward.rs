@@ -12,6 +12,7 @@ mod entry;
 mod external;
 #[cfg(test)]
 pub(crate) mod fixture;
+mod growth;
 mod introduce;
 mod issue;
 mod keys;
@@ -30,6 +31,7 @@ use std::path::{Path, PathBuf};
 
 use meshd_core::bucket::TokenBucket;
 use meshd_trust::founding::StewardPublicKeys;
+use meshd_trust::log::Evidence;
 use meshd_trust::{Accepted, Change, Floor, Roster, join};
 use meshd_wire::enrol::{EnrolReply, EnrolRequest, Refused, RegistryHint};
 use meshd_wire::name::is_host_name;
@@ -151,18 +153,24 @@ pub struct InviteSpec {
     pub labels: Vec<Label>,
 }
 
-/// A reply, and the records that the mesh should hear of.
+/// A reply, and what the mesh should hear of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
     /// The reply.
     pub reply: EnrolReply,
     /// Envelopes for the daemon to accept and publish, in order.
     pub publish: Vec<Vec<u8>>,
+    /// An organisation whose log was caught with two faces.
+    pub evidence: Option<(OrgId, Evidence)>,
 }
 
 impl Answer {
     fn silent(reply: EnrolReply) -> Self {
-        Self { reply, publish: Vec::new() }
+        Self::publishing(reply, Vec::new())
+    }
+
+    fn publishing(reply: EnrolReply, publish: Vec<Vec<u8>>) -> Self {
+        Self { reply, publish, evidence: None }
     }
 }
 
@@ -183,6 +191,8 @@ pub struct Steward {
     quotas: HashMap<NodeId, TokenBucket>,
     /// How often each other log may have a checkpoint cosigned.
     cosign_quotas: HashMap<OrgId, TokenBucket>,
+    /// How often each node may ask how the log grew.
+    growth_quotas: HashMap<PublicKey, TokenBucket>,
     cosigners: Cosigners,
 }
 
@@ -213,7 +223,8 @@ impl Steward {
         let (registries, stewards) = (Vec::new(), Vec::new());
         let dir = dir.to_owned();
         let (log, roster, swept_at) = (None, None, Timestamp(0));
-        let (quotas, cosign_quotas, cosigners) = (HashMap::new(), HashMap::new(), Cosigners::default());
+        let (quotas, cosign_quotas, growth_quotas) = (HashMap::new(), HashMap::new(), HashMap::new());
+        let cosigners = Cosigners::default();
         let mut this = Self {
             dir,
             seeds,
@@ -226,6 +237,7 @@ impl Steward {
             swept_at,
             quotas,
             cosign_quotas,
+            growth_quotas,
             cosigners,
         };
         this.open_log();
@@ -367,6 +379,7 @@ impl Steward {
                 reply.map(Answer::silent)
             }
             EnrolRequest::Cosign { request } => self.cosign(request, now),
+            EnrolRequest::Growth { old, new } => self.tell_growth(peer, *old, *new, now),
         };
         self.settle(answered)
     }

@@ -34,7 +34,7 @@ pub use checkpoint::{
 pub use cosign_request::{COSIGN_REQUEST_BYTES_MAX, CosignRequest, CosignRequestError};
 pub use edge::Edge;
 pub use entries::{ENTRIES_BYTES_MAX, EntriesError, read_entries, write_entries};
-pub use evidence::{EVIDENCE_BYTES_MAX, Evidence, EvidenceError};
+pub use evidence::{EVIDENCE_BYTES_MAX, Evidence, EvidenceError, EvidenceRefusal};
 pub use finding::{Finding, RecordFault, Severity};
 pub use frontier::{Frontier, SIZE_MAX, TreeHead};
 pub use hash::{ParseHashError, TreeHash};
@@ -45,5 +45,6 @@ pub use note::{
 };
 pub use proof::{
     ConsistencyProof, InclusionProof, PROOF_LEN_MAX, ProofRefusal, prove_consistency, prove_inclusion,
+    tree_head,
 };
 pub use tile::{TILE_WIDTH, Tile, TileAddress, TileError, TileSource};

@@ -37,7 +37,7 @@ pub use refusal::Refusal;
 pub use standing::Standing;
 pub use store::RosterFileError;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use meshd_wire::record::{AgreementBody, MeshGenesis, NodeCert};
 use meshd_wire::{JoinToken, MeshId, NodeId, OrgId, PeerBundle, PublicKey, RecordId, Timestamp};
@@ -100,6 +100,8 @@ pub struct Roster {
     marks: HighWater,
     /// Records this release cannot read, by the hash of their bytes.
     opaque: BTreeMap<[u8; 32], Vec<u8>>,
+    /// Organisations that bring in nobody new. Not stored: who knows why says it again.
+    shut: BTreeSet<OrgId>,
 }
 
 impl Roster {
@@ -115,7 +117,14 @@ impl Roster {
             claims: Claims::default(),
             marks: HighWater::default(),
             opaque: BTreeMap::new(),
+            shut: BTreeSet::new(),
         }
+    }
+
+    /// Sets which organisations bring in no node that is not held by now. What is held of them goes on: certificates are
+    /// renewed, keys replaced, nodes revoked.
+    pub fn shut(&mut self, orgs: BTreeSet<OrgId>) {
+        self.shut = orgs;
     }
 
     /// The mesh.

@@ -1,5 +1,5 @@
 //! Frames between a node and a steward: fetch the chain of trust, enrol, renew, claim, leave, hand over
-//! records, log; and between two stewards: cosign.
+//! records, log, see how the log grew; and between two stewards: cosign.
 
 use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
@@ -73,6 +73,16 @@ pub enum EnrolRequest {
         /// What a witness is asked (docs/audit.md).
         #[cbor(n(0), with = "minicbor::bytes")]
         request: Vec<u8>,
+    },
+    /// Asks how the steward's audit log grew.
+    #[n(8)]
+    Growth {
+        /// Leaves of the smaller tree.
+        #[n(0)]
+        old: u64,
+        /// Leaves of the larger one.
+        #[n(1)]
+        new: u64,
     },
 }
 
@@ -239,6 +249,16 @@ pub enum EnrolReply {
         /// The checkpoint that it cosigned last; empty if none of this log.
         #[cbor(n(0), with = "minicbor::bytes")]
         checkpoint: Vec<u8>,
+    },
+    /// The log grew so.
+    #[n(8)]
+    Grown {
+        /// Its checkpoint of the smaller tree (docs/audit.md).
+        #[cbor(n(0), with = "minicbor::bytes")]
+        old: Vec<u8>,
+        /// That of the larger one behind the proof, as a witness is shown it.
+        #[cbor(n(1), with = "minicbor::bytes")]
+        new: Vec<u8>,
     },
 }
 

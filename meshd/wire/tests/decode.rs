@@ -719,6 +719,7 @@ fn enrol_request() -> impl Strategy<Value = EnrolRequest> {
         }),
         blob().prop_map(|claim| EnrolRequest::Claim { claim }),
         blob().prop_map(|request| EnrolRequest::Cosign { request }),
+        any::<(u64, u64)>().prop_map(|(old, new)| EnrolRequest::Growth { old, new }),
     ]
 }
 
@@ -754,6 +755,7 @@ fn enrol_reply() -> impl Strategy<Value = EnrolReply> {
         Just(EnrolReply::Done),
         blob().prop_map(|signature| EnrolReply::Cosigned { signature }),
         blob().prop_map(|checkpoint| EnrolReply::Witnessed { checkpoint }),
+        (blob(), blob()).prop_map(|(old, new)| EnrolReply::Grown { old, new }),
         (blob(), vec(external, 0..3)).prop_map(|(cert, externals)| EnrolReply::Claimed { cert, externals }),
     ]
 }

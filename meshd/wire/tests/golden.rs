@@ -419,6 +419,7 @@ fn enrol_requests_have_their_bytes() {
         (EnrolRequest::Introduce { records: vec![vec![7].into(), vec![8].into()] }, "82048241074108"),
         (EnrolRequest::Claim { claim: vec![9] }, "82054109"),
         (EnrolRequest::Cosign { request: vec![9] }, "82074109"),
+        (EnrolRequest::Growth { old: 3, new: 300 }, "83080319012c"),
     ];
     for (request, hex) in requests {
         assert_bytes(&request.to_bytes(), hex);
@@ -452,6 +453,7 @@ fn enrol_replies_have_their_bytes() {
         (EnrolReply::Done, "8103"),
         (EnrolReply::Cosigned { signature: vec![9] }, "82064109"),
         (EnrolReply::Witnessed { checkpoint: vec![] }, "820740"),
+        (EnrolReply::Grown { old: vec![9], new: vec![8] }, "830841094108"),
         (
             EnrolReply::Claimed {
                 cert: vec![1],

@@ -104,6 +104,8 @@ fn a_member_writes_only_records_of_its_organisation_at_their_own_keys() {
         (true, Slot::Revocations(a), revocations(a)),
         (false, Slot::Revocations(a), revocations(b)),
         (false, Slot::Revocations(b), revocations(b)),
+        (false, Slot::Checkpoint(a), vec![1]),
+        (false, Slot::Evidence(a), vec![1]),
         (true, Slot::Peer(node), vec![1]),
         (true, Slot::Paths(node), vec![1]),
         (false, Slot::Peer(other), vec![1]),

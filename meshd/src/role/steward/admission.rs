@@ -33,7 +33,7 @@ impl Steward {
         }
         let published = self.freshen(now)?;
         let records = self.chain_records();
-        Ok(Answer { reply: EnrolReply::Chain { now, records }, publish: published })
+        Ok(Answer::publishing(EnrolReply::Chain { now, records }, published))
     }
 
     pub(super) fn enrol(
@@ -133,7 +133,7 @@ impl Steward {
             tracing::error!(error = crate::chain::of(&error), "a farewell can't be logged");
         }
         self.take_own(&published.iter().map(Vec::as_slice).collect::<Vec<_>>(), now);
-        Ok(Answer { reply: EnrolReply::Done, publish: published })
+        Ok(Answer::publishing(EnrolReply::Done, published))
     }
 
     /// Takes back a node that does not say farewell itself, and gives what the mesh must hear.
@@ -299,7 +299,7 @@ impl Steward {
             registries: self.registries.clone(),
             stewards: self.stewards.clone(),
         };
-        Ok(Answer { reply, publish })
+        Ok(Answer::publishing(reply, publish))
     }
 
     /// Signs a new state if the one held is due; a newcomer must get a fresh one.

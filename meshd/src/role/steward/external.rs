@@ -36,7 +36,7 @@ impl Steward {
         self.catch_up(now)?;
         let mut publish = self.freshen(now)?;
         publish.push(node.envelope);
-        Ok(Answer { reply, publish })
+        Ok(Answer::publishing(reply, publish))
     }
 
     fn claim_in(

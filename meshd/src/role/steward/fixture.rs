@@ -194,6 +194,7 @@ pub(crate) fn refusal_of(answer: &Answer) -> Option<Refused> {
         | EnrolReply::Claimed { .. }
         | EnrolReply::Logged { .. }
         | EnrolReply::Cosigned { .. }
-        | EnrolReply::Witnessed { .. } => None,
+        | EnrolReply::Witnessed { .. }
+        | EnrolReply::Grown { .. } => None,
     }
 }

@@ -44,6 +44,6 @@ impl Steward {
         let mut publish: Vec<Vec<u8>> = chain.into_iter().filter(|record| held.contains(record)).collect();
         publish.push(own);
         publish.extend(keys.iter().find(|(node, _)| *node == cert.node).map(|(_, bytes)| bytes.to_vec()));
-        Ok(Answer { reply: EnrolReply::Done, publish })
+        Ok(Answer::publishing(EnrolReply::Done, publish))
     }
 }

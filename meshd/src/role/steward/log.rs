@@ -16,8 +16,8 @@ use std::path::{Path, PathBuf};
 use meshd_trust::SigningKey;
 use meshd_trust::log::{
     Checkpoint, CheckpointKeys, CheckpointRefusal, ConsistencyProof, Edge, EntriesError, LogOrigin, Note,
-    NoteError, NoteSignature, TILE_WIDTH, TileAddress, TileError, TileSource as _, TreeHash, TreeHead,
-    prove_consistency,
+    NoteError, NoteSignature, TILE_WIDTH, TileAddress, TileError, TileSource, TreeHash, TreeHead,
+    prove_consistency, tree_head,
 };
 use meshd_wire::{KeyId, Leaf, LeafKind, OrgId, PublicKey, RecordId, Subject, Timestamp};
 
@@ -25,23 +25,14 @@ use self::cosigned::Cosigned;
 use self::files::{LogFiles, Row};
 use self::prover::Prover;
 use self::subjects::{Said, Subjects};
-
-pub(super) use self::files::{read, replace};
+use crate::whole_file::FileError;
 
 /// Reports a log that can't be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
     /// An operation on a file failed.
-    #[error("{what} {}", path.display())]
-    Io {
-        /// Verb of the operation.
-        what: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
     /// The checkpoint is no note.
     #[error("read {}", path.display())]
     Note {
@@ -106,6 +97,21 @@ pub(super) enum Growth {
     },
     /// This log never had the older one, as far as it knows itself.
     Never,
+}
+
+/// The tiles of a tree of this size as those of a smaller one, whose own may be gone.
+struct Widest<'f> {
+    files: &'f LogFiles,
+    size: u64,
+}
+
+impl TileSource for Widest<'_> {
+    type Error = io::Error;
+
+    fn read(&self, address: TileAddress) -> io::Result<Vec<u8>> {
+        let widest = TileAddress::within(self.size, address.level(), address.index());
+        self.files.read(widest.unwrap_or(address))
+    }
 }
 
 /// What a leaf shall say; the log adds when, and which leaf was before.
@@ -277,6 +283,23 @@ impl Log {
         let proof = prove_consistency(&self.files, old.size, now.size)?;
         let is_ours = proof.verify(&old, &now).is_ok();
         Ok(if is_ours { Growth::From { old: old.size, proof } } else { Growth::Never })
+    }
+
+    /// Shows how the log grew from one size to another: its checkpoint of the first, the proof, and that of the second.
+    /// None if it never had so many leaves.
+    pub(super) fn grown(
+        &self,
+        old: u64,
+        new: u64,
+    ) -> Result<Option<(Note, ConsistencyProof, Note)>, LogError> {
+        let now = self.head();
+        if old > new || new > now.size {
+            return Ok(None);
+        }
+        let tiles = Widest { files: &self.files, size: now.size };
+        let sign = |head| Checkpoint { origin: self.origin, head }.sign(&self.key);
+        let (before, after) = (sign(tree_head(&tiles, old)?), sign(tree_head(&tiles, new)?));
+        Ok(Some((before, prove_consistency(&tiles, old, new)?, after)))
     }
 
     /// Stores a verified cosignature of one of the log's checkpoints.

@@ -2,12 +2,11 @@
 //!
 //! It cosigns what follows from the checkpoint that it cosigned last of a log (C2SP `tlog-witness`), and that is on disk
 //! before anybody gets the cosignature. What it can't read again it does not take for nothing: it cosigns no more of that
-//! log until somebody has looked.
+//! log until somebody has looked. Evidence of a log with two faces goes to the node, which keeps it and passes it on.
 
 #[cfg(test)]
 mod tests;
 
-use std::fs;
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -20,13 +19,11 @@ use meshd_wire::enrol::{EnrolReply, Refused};
 use meshd_wire::record::{Roles, StewardDelegation};
 use meshd_wire::{OrgId, PublicKey, Timestamp};
 
-use super::log::{read, replace};
 use super::{Answer, Declined, LogError, Steward};
+use crate::whole_file::{FileError, read, replace};
 
 /// Directory of the newest checkpoints cosigned, a file for each organisation.
 const WITNESSED: &str = "witnessed";
-/// Directory of logs that were caught with two faces, a file for each organisation.
-const EVIDENCE: &str = "evidence";
 
 /// Checkpoints of one log that are cosigned: it asks once a second, and each costs a write that is synced.
 const COSIGNED_PER_S: u32 = 2;
@@ -65,8 +62,10 @@ impl Steward {
             if last.head.root == head.root {
                 return self.repeat(&last.note, &own);
             }
-            self.keep_evidence(&origin, [&last.note.signed_alone_by(&origin.to_string(), &keys.log), &note])?;
-            return Ok(Answer::silent(EnrolReply::Witnessed { checkpoint: bytes(&last.note) }));
+            let checkpoint = bytes(&last.note);
+            let last = last.note.signed_alone_by(&origin.to_string(), &keys.log);
+            let evidence = Some((origin.org, Evidence::new(last, note)));
+            return Ok(Answer { evidence, ..Answer::silent(EnrolReply::Witnessed { checkpoint }) });
         }
         let nothing = TreeHead { size: 0, root: TreeHash::empty() };
         let known = last.as_ref().map_or(nothing, |last| last.head);
@@ -136,7 +135,7 @@ impl Steward {
         let bytes = match read(&path, NOTE_BYTES_MAX) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(source) => return Err(LogError::Io { what: "read", path, source }.into()),
+            Err(source) => return Err(LogError::from(FileError::new("read", &path, source)).into()),
         };
         let own = self.own_origin().ok_or(Refused::Unavailable)?.to_string();
         let note =
@@ -151,27 +150,7 @@ impl Steward {
 
     /// Stores a checkpoint that is about to be cosigned; when this returns, it is on disk.
     fn put_cosigned(&self, org: &OrgId, note: &Note) -> Result<(), LogError> {
-        replace(&self.witnessed(org), note.to_string().as_bytes())
-    }
-
-    /// Keeps the first two checkpoints that convict a log: more of them say no more.
-    fn keep_evidence(&self, origin: &LogOrigin, notes: [&Note; 2]) -> Result<(), LogError> {
-        let path = self.dir.join(EVIDENCE).join(origin.org.to_string());
-        if path.exists() {
-            return Ok(());
-        }
-        tracing::error!(
-            org = origin.org.short(),
-            evidence = %path.display(),
-            "an organisation has signed two trees of one size: its log shows two faces"
-        );
-        replace(&path, Evidence { notes: notes.map(Clone::clone) }.to_string().as_bytes())
-    }
-
-    /// Organisations whose logs were caught with two faces.
-    pub fn convicted(&self) -> Vec<OrgId> {
-        let names = fs::read_dir(self.dir.join(EVIDENCE)).into_iter().flatten().flatten();
-        names.filter_map(|file| file.file_name().to_str()?.parse().ok()).collect()
+        Ok(replace(&self.witnessed(org), note.to_string().as_bytes())?)
     }
 
     fn witnessed(&self, org: &OrgId) -> PathBuf {

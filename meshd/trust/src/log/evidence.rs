@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::checkpoint::{CheckpointKeys, CheckpointRefusal, LogOrigin};
 use super::note::{NOTE_BYTES_MAX, Note, NoteError};
 use super::strict::decimal;
 
@@ -31,9 +32,41 @@ pub enum EvidenceError {
     Note(#[source] NoteError),
 }
 
+/// Says why evidence convicts nobody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum EvidenceRefusal {
+    /// One of its notes is not believed.
+    #[error("a checkpoint of the evidence")]
+    Checkpoint(#[source] CheckpointRefusal),
+    /// Its notes may both be true.
+    #[error("the checkpoints do not exclude each other")]
+    Agreement,
+}
+
 impl Evidence {
     /// How it begins.
     pub const FIRST_LINE: &str = FIRST_LINE;
+
+    /// Makes it of two notes, in the one order that two have: whoever finds the same makes the same bytes.
+    pub fn new(one: Note, other: Note) -> Self {
+        let (first, second) = if one.text() <= other.text() { (one, other) } else { (other, one) };
+        Self { notes: [first, second] }
+    }
+
+    /// Believes it: the log has signed two trees of one size, and they have different roots.
+    pub fn verify(&self, origin: &LogOrigin, keys: &CheckpointKeys) -> Result<(), EvidenceRefusal> {
+        let [one, other] = &self.notes;
+        let head = |note| {
+            let verified = keys.verify(note, origin).map_err(EvidenceRefusal::Checkpoint)?;
+            Ok(verified.checkpoint.head)
+        };
+        let (one, other) = (head(one)?, head(other)?);
+        if one.size == other.size && one.root != other.root {
+            Ok(())
+        } else {
+            Err(EvidenceRefusal::Agreement)
+        }
+    }
 
     /// Whether bytes begin as evidence does.
     pub fn is_meant(bytes: &[u8]) -> bool {

@@ -96,6 +96,13 @@ pub fn prove_consistency<S: TileSource>(
     Ok(ConsistencyProof { path })
 }
 
+/// Works out which tree the first `size` leaves are.
+pub fn tree_head<S: TileSource>(source: &S, size: u64) -> Result<TreeHead, TileError<S::Error>> {
+    let mut nodes = Nodes::new(source, size)?;
+    let root = if size == 0 { TreeHash::empty() } else { nodes.root(0, size)? };
+    Ok(TreeHead { size, root })
+}
+
 impl InclusionProof {
     /// Checks that the leaf of this hash is in the tree (RFC 9162, 2.1.3.2).
     pub fn verify(&self, leaf: &TreeHash, tree: &TreeHead) -> Result<(), ProofRefusal> {

@@ -194,6 +194,12 @@ impl<'a> OrgView<'a> {
         self.org.delegations_in_force().map(|held| &held.record)
     }
 
+    /// Keys that sign its audit log, those included whose time is over: what they have signed stays signed.
+    pub fn log_keys(&self) -> Vec<PublicKey> {
+        let of_log = self.delegations().filter(|steward| steward.roles.contains(Roles::LOG));
+        of_log.map(|steward| steward.log_key).collect()
+    }
+
     /// Its newest revocations.
     pub fn revocations(&self) -> Option<&'a Revocations> {
         self.org.revocations.as_ref().map(|held| &held.record)

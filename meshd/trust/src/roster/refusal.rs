@@ -91,6 +91,9 @@ pub enum Refusal {
     /// The node or its certificate was taken back.
     #[error("it was revoked")]
     Revoked,
+    /// A node that is new in an organisation whose word does not count for new ones.
+    #[error("organisation {} is shut to new nodes", .0.short())]
+    Shut(OrgId),
     /// A table is full.
     #[error("there are too many {0}")]
     TooMany(&'static str),
@@ -122,6 +125,7 @@ impl Refusal {
             Self::NameTaken { .. } => "name-taken",
             Self::OtherOrg { .. } => "other-org",
             Self::Revoked => "revoked",
+            Self::Shut(_) => "shut",
             Self::TooMany(_) => "too-many",
         }
     }

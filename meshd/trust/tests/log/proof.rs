@@ -2,7 +2,7 @@
 
 use meshd_trust::log::{
     ConsistencyProof, InclusionProof, PROOF_LEN_MAX, ProofRefusal, SIZE_MAX, TileError, TreeHash, TreeHead,
-    prove_consistency, prove_inclusion,
+    prove_consistency, prove_inclusion, tree_head,
 };
 use proptest::prelude::*;
 
@@ -35,6 +35,7 @@ fn every_leaf_of_every_small_tree_is_proven() {
 fn every_growth_of_every_small_tree_is_proven() {
     for new in 0..=SMALL {
         let log = Log::of(new);
+        assert_eq!(tree_head(&log.tiles, new).unwrap(), log.edge.head());
         for old in 0..=new {
             let proof = prove_consistency(&log.tiles, old, new).unwrap();
             let (old_head, new_head) = (log.head_at(old), log.edge.head());

@@ -2,9 +2,9 @@
 
 use meshd_trust::SigningKey;
 use meshd_trust::log::{
-    COSIGN_REQUEST_BYTES_MAX, Checkpoint, ConsistencyProof, CosignRequest, CosignRequestError,
-    EVIDENCE_BYTES_MAX, Evidence, EvidenceError, LogOrigin, Note, NoteError, PROOF_LEN_MAX, TreeHash,
-    TreeHead,
+    COSIGN_REQUEST_BYTES_MAX, Checkpoint, CheckpointKeys, CheckpointRefusal, ConsistencyProof, CosignRequest,
+    CosignRequestError, EVIDENCE_BYTES_MAX, Evidence, EvidenceError, EvidenceRefusal, LogOrigin, Note,
+    NoteError, PROOF_LEN_MAX, TreeHash, TreeHead,
 };
 use meshd_wire::{MeshId, OrgId, Timestamp};
 
@@ -85,6 +85,36 @@ fn evidence_is_read_and_written_as_it_was_and_nothing_else_is() {
     for (text, error) in cases {
         assert_eq!(Evidence::from_bytes(text.as_bytes()), Err(error), "{text:?}");
     }
+}
+
+#[test]
+fn two_trees_of_one_size_convict_the_log_that_signed_both_and_nobody_else() {
+    let log = SigningKey::from_seed([1; 32]);
+    let keys = CheckpointKeys { log: vec![log.public()], witnesses: Vec::new() };
+    let note = |size, leaf: &[u8], origin, key: &SigningKey| {
+        Checkpoint { origin, head: TreeHead { size, root: TreeHash::leaf(leaf) } }.sign(key)
+    };
+    let (one, other) = (note(3, b"one", ORIGIN, &log), note(3, b"other", ORIGIN, &log));
+    let evidence = Evidence::new(one.clone(), other.clone());
+    assert_eq!(evidence.verify(&ORIGIN, &keys), Ok(()));
+    assert_eq!(Evidence::new(other.clone(), one.clone()), evidence, "there is one order");
+
+    let stranger = SigningKey::from_seed([2; 32]);
+    let org = LogOrigin { org: OrgId([9; 32]), ..ORIGIN };
+    let mesh = LogOrigin { mesh: MeshId([9; 32]), ..ORIGIN };
+    let of = |second| Evidence::new(one.clone(), second);
+    let refused = |why| Err(EvidenceRefusal::Checkpoint(why));
+    let cases = [
+        (of(one.clone()), Err(EvidenceRefusal::Agreement)),
+        (of(note(4, b"other", ORIGIN, &log)), Err(EvidenceRefusal::Agreement)),
+        (of(note(3, b"other", ORIGIN, &stranger)), refused(CheckpointRefusal::Unsigned)),
+        (of(note(3, b"other", org, &log)), refused(CheckpointRefusal::OtherLog)),
+        (of(note(3, b"other", mesh, &log)), refused(CheckpointRefusal::OtherLog)),
+    ];
+    for (evidence, expected) in cases {
+        assert_eq!(evidence.verify(&ORIGIN, &keys), expected, "{evidence}");
+    }
+    assert_eq!(evidence.verify(&org, &keys), refused(CheckpointRefusal::OtherLog));
 }
 
 #[test]

@@ -49,6 +49,22 @@ fn a_steward_enrols_only_with_its_role_and_in_its_time() {
 }
 
 #[test]
+fn an_organisation_that_is_shut_brings_in_nobody_new_and_keeps_whom_it_has() {
+    let mesh = TestMesh::new(2);
+    let mut roster = mesh.founded();
+    assert_new(&mut roster, &mesh.by_steward(0, &mesh.cert(0, 1)), NOW);
+    let shut = mesh.cert(0, 1).org;
+    roster.shut([shut].into());
+    assert_refused(&mut roster, &mesh.by_steward(0, &mesh.cert(0, 2)), NOW, "shut");
+    assert_new(&mut roster, &mesh.by_steward(1, &mesh.cert(1, 3)), NOW);
+    let renewed = NodeCert { serial: mesh.cert(0, 1).serial + 1, ..mesh.cert(0, 1) };
+    assert_new(&mut roster, &mesh.by_steward(0, &renewed), NOW);
+    assert_new(&mut roster, &mesh.by_node(1, &mesh.keys(1, 1)), NOW);
+    roster.shut([].into());
+    assert_new(&mut roster, &mesh.by_steward(0, &mesh.cert(0, 2)), NOW);
+}
+
+#[test]
 fn certificates_that_break_a_rule_are_refused() {
     type Change = fn(&mut NodeCert);
     let cases: [(Change, &str); 30] = [

@@ -92,6 +92,8 @@ fn check(bytes: &[u8]) {
             if let Ok(evidence) = Evidence::from_bytes(rest) {
                 assert_eq!(evidence.to_string().as_bytes(), rest);
                 evidence.notes.iter().for_each(believed);
+                // Of one checkpoint nothing follows.
+                assert!(evidence.verify(&HONEST.checkpoint.origin, &HONEST.keys).is_err());
             }
         }
         _ => {

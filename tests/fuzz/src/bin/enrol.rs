@@ -28,6 +28,7 @@ fn seeds() -> Vec<Vec<u8>> {
         EnrolRequest::Leave { leave: MESH.farewell(1).to_bytes() },
         EnrolRequest::Introduce { records: records() },
         EnrolRequest::Cosign { request: b"old 0\n\n".to_vec() },
+        EnrolRequest::Growth { old: 3, new: 300 },
     ];
     let replies = [
         EnrolReply::Chain { now: NOW, records: records() },
@@ -44,6 +45,7 @@ fn seeds() -> Vec<Vec<u8>> {
         EnrolReply::Done,
         EnrolReply::Cosigned { signature: vec![7; 12] },
         EnrolReply::Witnessed { checkpoint: Vec::new() },
+        EnrolReply::Grown { old: vec![8; 12], new: b"old 3\n\n".to_vec() },
     ];
     let requests = requests.iter().map(EnrolRequest::to_bytes);
     requests.chain(replies.iter().map(EnrolReply::to_bytes)).collect()

@@ -1,8 +1,8 @@
 //! The files of a log, as `docs/audit.md` has them below one directory.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use meshd_trust::log::{
@@ -13,6 +13,7 @@ use meshd_wire::limits::RECORD_BYTES_MAX;
 
 use super::LogError;
 use super::cosigned::Cosigned;
+use crate::whole_file::{FileError, make_dirs, read, replace, sync_dir, write};
 
 const CHECKPOINT: &str = "checkpoint";
 const FURTHER: &str = "checkpoints";
@@ -40,7 +41,7 @@ impl LogFiles {
     pub(super) fn open(dir: &Path) -> Result<Self, LogError> {
         if !dir.exists() {
             let made = DirBuilder::new().mode(0o700).create(dir);
-            made.map_err(|source| failed("make", dir, source))?;
+            made.map_err(|source| FileError::new("make", dir, source))?;
             dir.parent().map_or(Ok(()), sync_dir)?;
         }
         Ok(Self { dir: dir.to_owned() })
@@ -56,13 +57,13 @@ impl LogFiles {
         if !path.exists() {
             return Ok(None);
         }
-        let bytes = read(&path, NOTE_BYTES_MAX).map_err(|source| failed("read", &path, source))?;
+        let bytes = read(&path, NOTE_BYTES_MAX).map_err(|source| FileError::new("read", &path, source))?;
         Note::from_bytes(&bytes).map(Some).map_err(|error| LogError::Note { path, source: error })
     }
 
     /// Replaces the newest checkpoint: from here on all that it counts is logged.
     pub(super) fn put_note(&self, note: &Note) -> Result<(), LogError> {
-        replace(&self.dir.join(CHECKPOINT), note.to_string().as_bytes())
+        Ok(replace(&self.dir.join(CHECKPOINT), note.to_string().as_bytes())?)
     }
 
     /// The cosigned checkpoints that are kept, with their sizes. One that can't be read is left to the auditor.
@@ -71,7 +72,7 @@ impl LogFiles {
         if !dir.exists() {
             return Ok(Vec::new());
         }
-        let entries = fs::read_dir(&dir).map_err(|source| failed("list", &dir, source))?;
+        let entries = fs::read_dir(&dir).map_err(|source| FileError::new("list", &dir, source))?;
         let sizes = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
         let mut sizes: Vec<u64> = sizes.collect();
         sizes.sort_unstable();
@@ -86,7 +87,7 @@ impl LogFiles {
 
     /// Writes a cosigned checkpoint beside the newest one.
     pub(super) fn put_further(&self, size: u64, note: &Note) -> Result<(), LogError> {
-        replace(&self.further_path(size), note.to_string().as_bytes())
+        Ok(replace(&self.further_path(size), note.to_string().as_bytes())?)
     }
 
     /// Removes a cosigned checkpoint that says no more than others. What can't be removed is in nobody's way.
@@ -113,7 +114,7 @@ impl LogFiles {
         let bytes = framed(chain.iter().map(Vec::as_slice));
         match fs::read(self.dir.join(CHAIN)) {
             Ok(there) if there == bytes => Ok(()),
-            Ok(_) | Err(_) => replace(&self.dir.join(CHAIN), &bytes),
+            Ok(_) | Err(_) => Ok(replace(&self.dir.join(CHAIN), &bytes)?),
         }
     }
 
@@ -134,11 +135,11 @@ impl LogFiles {
     /// Reads the leaves and records of a tile of level 0.
     pub(super) fn rows(&self, tile: TileAddress) -> Result<Vec<Row>, LogError> {
         let path = self.dir.join(tile.entries_path());
-        let bytes = read(&path, ENTRIES_BYTES_MAX).map_err(|source| failed("read", &path, source))?;
+        let bytes = read(&path, ENTRIES_BYTES_MAX).map_err(|source| FileError::new("read", &path, source))?;
         let leaves = meshd_trust::log::read_entries(&bytes, tile)
             .map_err(|source| LogError::Entries { path: path.clone(), source })?;
         let path = self.dir.join(tile.record_path());
-        let bytes = read(&path, RECORDS_BYTES_MAX).map_err(|source| failed("read", &path, source))?;
+        let bytes = read(&path, RECORDS_BYTES_MAX).map_err(|source| FileError::new("read", &path, source))?;
         let mut rest = bytes.as_slice();
         let mut rows = Vec::with_capacity(leaves.len());
         for leaf in leaves {
@@ -199,8 +200,9 @@ impl LogFiles {
         let path = self.dir.join(path);
         let Some(dir) = path.parent() else { return Ok(()) };
         make_dirs(&self.dir, dir)?;
+        // A tile that is written again was never signed.
         write(&path, bytes)?;
-        sync_dir(dir)
+        Ok(sync_dir(dir)?)
     }
 }
 
@@ -223,7 +225,7 @@ fn remove_wider(full: &Path, width: u64) -> Result<bool, LogError> {
     let wider: Vec<PathBuf> =
         widths.filter(is_wider).chain(full.is_file().then(|| full.to_owned())).collect();
     for path in &wider {
-        fs::remove_file(path).map_err(|source| failed("remove", path, source))?;
+        fs::remove_file(path).map_err(|source| FileError::new("remove", path, source))?;
     }
     Ok(!wider.is_empty())
 }
@@ -245,54 +247,4 @@ fn next_record<'r>(rest: &mut &'r [u8]) -> Option<&'r [u8]> {
     let (record, after) = after.split_at_checked(length)?;
     *rest = after;
     Some(record)
-}
-
-/// Reads a file that has no more bytes than this.
-pub(in crate::role::steward) fn read(path: &Path, bytes_max: usize) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    File::open(path)?.take(bytes_max as u64 + 1).read_to_end(&mut bytes)?;
-    if bytes.len() > bytes_max {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("more than {bytes_max} bytes")));
-    }
-    Ok(bytes)
-}
-
-/// Writes a file to the disk itself. A tile that is written again was never signed.
-fn write(path: &Path, bytes: &[u8]) -> Result<(), LogError> {
-    let written = || {
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
-        file.write_all(bytes)?;
-        file.sync_all()
-    };
-    written().map_err(|source| failed("write", path, source))
-}
-
-/// Replaces a file as a whole, to the disk itself, and makes its directory if need be.
-pub(in crate::role::steward) fn replace(path: &Path, bytes: &[u8]) -> Result<(), LogError> {
-    let (Some(dir), beside) = (path.parent(), path.with_extension("new")) else { return Ok(()) };
-    make_dirs(dir.parent().unwrap_or(dir), dir)?;
-    write(&beside, bytes)?;
-    fs::rename(&beside, path).map_err(|source| failed("replace", path, source))?;
-    sync_dir(dir)
-}
-
-/// Makes a directory below another one, and what is between them, to the disk itself.
-fn make_dirs(top: &Path, dir: &Path) -> Result<(), LogError> {
-    if dir.exists() {
-        return Ok(());
-    }
-    let Some(above) = dir.parent().filter(|_| dir != top) else { return Ok(()) };
-    make_dirs(top, above)?;
-    match DirBuilder::new().mode(0o700).create(dir) {
-        Ok(()) => sync_dir(above),
-        Err(source) => Err(failed("make", dir, source)),
-    }
-}
-
-fn sync_dir(dir: &Path) -> Result<(), LogError> {
-    File::open(dir).and_then(|dir| dir.sync_all()).map_err(|source| failed("sync", dir, source))
-}
-
-fn failed(what: &'static str, path: &Path, source: io::Error) -> LogError {
-    LogError::Io { what, path: path.to_owned(), source }
 }

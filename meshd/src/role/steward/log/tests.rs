@@ -141,7 +141,7 @@ fn an_append_that_fails_changes_nothing_and_can_be_repeated() {
     // A directory stands where the leaves of the next tile would.
     let wall = dir.path().join("log/tile/entries/001.p/4");
     fs::create_dir_all(&wall).expect("is made");
-    assert!(matches!(log.append(&statements(250..260), NOW), Err(LogError::Io { .. })));
+    assert!(matches!(log.append(&statements(250..260), NOW), Err(LogError::File(_))));
     assert_eq!(log.head(), before);
     assert_eq!(open(dir.path()).expect("opens").head(), before);
     fs::remove_dir(&wall).expect("is removed");

@@ -41,6 +41,9 @@ impl Roster {
         if held.is_some_and(|held| held.bytes == incoming.bytes) {
             return Ok(Verified::Known);
         }
+        if held.is_none() && self.shut.contains(&cert.org) {
+            return Err(Refusal::Shut(cert.org));
+        }
         let member = self.proven_member(&cert.org)?;
         let org = self.orgs.get(&cert.org).ok_or(Refusal::MissingParent("root"))?;
         let signer = signers::verify_one(incoming.envelope, &self.mesh, |id| {
