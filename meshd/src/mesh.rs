@@ -15,6 +15,7 @@ mod entry;
 mod external;
 #[cfg(test)]
 pub(crate) mod fixture;
+mod journal;
 mod key_log;
 mod links;
 mod naming;
@@ -56,6 +57,7 @@ use clock_floor::ClockFloor;
 use cosigners::Cosigners;
 use endpoints::Endpoints;
 use external::ExternalsFile;
+use journal::Journal;
 use key_log::KeyLog;
 use links::RegistryLink;
 use naming::Naming;
@@ -68,6 +70,7 @@ pub use cosigners::CosignCall;
 pub use duties::{Errand, Help, RenewalRequest};
 pub use entry::{Entry, Founding, forget_founding};
 pub use external::{Newcomer, Wanted, claim_error, forget_externals};
+pub use journal::forget_journal;
 pub use prefixes::refuse_conflicts;
 pub use rotation::forget_keys;
 
@@ -144,6 +147,7 @@ pub struct Mesh {
     endpoints: Endpoints,
     rotation: KeyRotation,
     key_log: KeyLog,
+    journal: Journal,
     cosigners: Cosigners,
 }
 
@@ -242,7 +246,7 @@ impl Mesh {
 
     /// Ends everything in order: what others reach first, the tunnels last.
     pub async fn stop(self) {
-        let Self { links, control, plane, naming, channels, mut clock_floor, .. } = self;
+        let Self { links, control, plane, naming, channels, mut clock_floor, mut journal, .. } = self;
         drop((links, channels));
         naming.stop().await;
         if let Some(control) = control {
@@ -251,6 +255,8 @@ impl Mesh {
         let stopped = Instant::now();
         plane.stop();
         clock_floor.settle(crate::clock::boot());
+        journal.note_all((self.node, self.membership.org), &plane.take_handshakes(), self.clock.now());
+        journal.store();
         tracing::info!(took_ms = stopped.elapsed().as_millis() as u64, "tunnels are down");
     }
 }
