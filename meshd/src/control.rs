@@ -17,11 +17,11 @@ use futures_util::stream;
 use meshd_api::{
     AddExternalRequest, AdmitRequest, ApiError, AttachRequest, Call, CheckRequest, ClaimRequest,
     CompromisedKeyRequest, DescribeRequest, DetachRequest, Document, ErrorCode, Event, EventKind, GcRequest,
-    GetConfig, GetEndpoints, GetEvents, GetExternals, GetKeys, GetNetworks, GetObserved, GetPeers, GetReady, GetStatus,
-    ImportRequest, InviteRequest, JoinFileRequest, JoinRequest, KeepRequest, LeaveRequest, METRICS_PATH,
-    MeshCreateRequest, Method, POLICIES_BYTES_MAX, PingRequest, PutNetworkRequest, REQUEST_BYTES_MAX,
-    ReleaseRequest, RemoveExternalRequest, RemoveNetworkRequest, RevokeRequest, RotateKeyRequest,
-    SetPoliciesRequest, StewardPrepareRequest,
+    GetConfig, GetEndpoints, GetEvents, GetExternals, GetKeys, GetNetworks, GetObserved, GetPeers, GetReady,
+    GetStatus, ImportRequest, InviteRequest, JoinFileRequest, JoinRequest, KeepRequest, LeaveRequest,
+    METRICS_PATH, MeshCreateRequest, Method, POLICIES_BYTES_MAX, PingRequest, PutNetworkRequest,
+    REQUEST_BYTES_MAX, ReleaseRequest, RemoveExternalRequest, RemoveNetworkRequest, RevokeRequest,
+    RotateKeyRequest, SetPoliciesRequest, StewardPrepareRequest,
 };
 use tokio::sync::{broadcast, mpsc, oneshot};
 

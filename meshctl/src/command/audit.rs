@@ -4,6 +4,7 @@ mod as_of;
 mod bundle;
 mod export;
 mod key;
+mod observed;
 mod overdue;
 mod source;
 mod split_view;
@@ -14,11 +15,11 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 use meshd_api::{Body, Exit};
-use meshd_audit::{BundleError, FilesError, LogReport, Report, Verdict};
+use meshd_audit::{BundleError, FilesError, FindingReport, LogReport, Report, Verdict};
 use meshd_trust::log::Severity;
 
+use super::Daemon;
 use crate::failure::Failure;
-use crate::output::Form;
 use crate::table::Table;
 use crate::time;
 
@@ -34,6 +35,8 @@ pub enum Audit {
     Key(key::Key),
     /// Show the keys in use and how long each has been, the oldest first.
     Overdue(overdue::Overdue),
+    /// Compare the keys that were seen on the wire with the log.
+    Observed(observed::Observed),
     /// Show who was a member at a time, and with which key.
     AsOf(as_of::AsOf),
     /// Compare what several parties hold of one log, and write down evidence if it shows two faces.
@@ -48,11 +51,13 @@ pub enum Audit {
 
 impl Audit {
     /// Does what was typed, and ends with the code of the verdict.
-    pub fn run(self, form: Form) -> Result<ExitCode, Failure> {
+    pub fn run(self, daemon: &Daemon) -> Result<ExitCode, Failure> {
+        let form = daemon.form;
         let verdict = match self {
             Self::Verify(verify) => verify.run(form),
             Self::Key(key) => key.run(form),
             Self::Overdue(overdue) => overdue.run(form),
+            Self::Observed(observed) => observed.run(daemon),
             Self::AsOf(as_of) => as_of.run(form),
             Self::SplitView(split_view) => split_view.run(form),
             Self::Export(export) => export.run(),
@@ -105,9 +110,13 @@ fn unreadable(error: &FilesError) -> Failure {
 
 /// Findings as a table; empty if there are none.
 fn findings(report: &Report) -> String {
+    finding_table(report.all_findings())
+}
+
+fn finding_table<'f>(findings: impl Iterator<Item = (Option<&'f LogReport>, &'f FindingReport)>) -> String {
     let mut table = Table::new(&["FINDING", "MEANS", "LOG", "LEAF", "TIME", "ABOUT", "EPOCH", "WHAT"]);
     let mut is_empty = true;
-    for (log, finding) in report.all_findings() {
+    for (log, finding) in findings {
         is_empty = false;
         let none = || "-".to_owned();
         table.row(vec![

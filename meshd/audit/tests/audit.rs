@@ -10,6 +10,8 @@ mod fixtures;
 mod made;
 #[path = "audit/mutations.rs"]
 mod mutations;
+#[path = "audit/observed.rs"]
+mod observed;
 #[path = "audit/packed.rs"]
 mod packed;
 #[path = "audit/pieces.rs"]

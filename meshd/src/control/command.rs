@@ -3,10 +3,10 @@
 use meshd_api::{
     AddExternalRequest, AdmitRequest, ApiError, AttachRequest, Call, CheckRequest, ClaimRequest,
     CompromisedKeyRequest, DescribeRequest, DetachRequest, GcRequest, GetConfig, GetEndpoints, GetExternals,
-    GetKeys, GetNetworks, GetObserved, GetPeers, GetReady, GetStatus, ImportRequest, InviteRequest, JoinFileRequest,
-    JoinRequest, KeepRequest, LeaveRequest, MeshCreateRequest, PingRequest, PutNetworkRequest,
-    ReleaseRequest, RemoveExternalRequest, RemoveNetworkRequest, RevokeRequest, RotateKeyRequest,
-    SetPoliciesRequest, StewardPrepareRequest,
+    GetKeys, GetNetworks, GetObserved, GetPeers, GetReady, GetStatus, ImportRequest, InviteRequest,
+    JoinFileRequest, JoinRequest, KeepRequest, LeaveRequest, MeshCreateRequest, PingRequest,
+    PutNetworkRequest, ReleaseRequest, RemoveExternalRequest, RemoveNetworkRequest, RevokeRequest,
+    RotateKeyRequest, SetPoliciesRequest, StewardPrepareRequest,
 };
 use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;

@@ -4,8 +4,8 @@ use data_encoding::BASE64;
 use meshd_api::{
     AdmitReply, AdmitRequest, ApiError, ConfigReply, ErrorCode, Externals, ImportRequest, InviteReply,
     InviteRequest, JoinFileReply, JoinFileRequest, JoinRequest, Keys, LeaveReply, LeaveRequest, MemberReply,
-    Membership, MeshCreateRequest, Observed, PeerCount, Peers, PingReply, PingRequest, RegistryKind, RegistryStatus,
-    RevokeReply, RevokeRequest, Secret, Signed, Status, StewardKeys,
+    Membership, MeshCreateRequest, Observed, PeerCount, Peers, PingReply, PingRequest, RegistryKind,
+    RegistryStatus, RevokeReply, RevokeRequest, Secret, Signed, Status, StewardKeys,
 };
 use meshd_wire::JoinToken;
 use meshd_wire::name::is_host_name;
