@@ -10,6 +10,7 @@ mod source;
 mod split_view;
 mod verify;
 mod verify_bundle;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -39,6 +40,8 @@ pub enum Audit {
     Observed(observed::Observed),
     /// Show who was a member at a time, and with which key.
     AsOf(as_of::AsOf),
+    /// Follow a log as it grows, and verify each new checkpoint.
+    Watch(watch::Watch),
     /// Compare what several parties hold of one log, and write down evidence if it shows two faces.
     SplitView(split_view::SplitView),
     /// Write the whole audit for other programs, or as a page for people.
@@ -59,6 +62,7 @@ impl Audit {
             Self::Overdue(overdue) => overdue.run(form),
             Self::Observed(observed) => observed.run(daemon),
             Self::AsOf(as_of) => as_of.run(form),
+            Self::Watch(watch) => watch.run(daemon),
             Self::SplitView(split_view) => split_view.run(form),
             Self::Export(export) => export.run(),
             Self::Bundle(bundle) => bundle.run(form),

@@ -13,6 +13,7 @@ mod chain;
 mod entry;
 mod files;
 mod frames;
+mod growth;
 mod judgement;
 mod log;
 mod notes;
@@ -29,6 +30,7 @@ pub use bundle::{BUNDLE_BYTES_MAX, Bundle, BundleError, BundleLog, write_bundle}
 pub use chain::{Chain, ChainError};
 pub use files::{FILE_BYTES_MAX, Files, FilesError, ReadAt};
 pub use frames::{FrameError, read_frames, write_frames};
+pub use growth::{Grown, Growth, LeafReport};
 pub use log::{LogSource, Progress, Terms, audit};
 pub use observed::{Journal, Logged, ObservedReport, ObservedReportKey, OtherMesh, Sighting, observed};
 pub use report::{

@@ -6,6 +6,8 @@ mod clean;
 mod faults;
 #[path = "audit/fixtures.rs"]
 mod fixtures;
+#[path = "audit/growth.rs"]
+mod growth;
 #[path = "audit/made.rs"]
 mod made;
 #[path = "audit/mutations.rs"]
