@@ -4,7 +4,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use mesh_lab::{Host, story, wait};
+
+use mesh_lab::{Host, Process, program, story, wait};
 use serde_json::{Value, json};
 
 /// Keys live two seconds.
@@ -16,6 +17,7 @@ const KEYS: usize = 4;
 /// Codes of `meshctl audit`.
 const CLEAN: i32 = 0;
 const FINDINGS: i32 = 2;
+const TAMPERED: i32 = 3;
 const INCOMPLETE: i32 = 4;
 
 #[test]
@@ -67,6 +69,59 @@ fn keys_on_the_wire_are_in_the_log_and_one_that_is_not_is_found() {
         ensure!(codes(&found).iter().all(|code| code == "UNLOGGED") && !codes(&found).is_empty(), "{found}");
         audit(&a, &log, &["--at", &late], CLEAN).map(drop)
     });
+}
+
+#[test]
+fn a_log_is_watched_while_it_grows_and_what_somebody_changes_ends_it() {
+    story("observed-watch", |lab| {
+        let [a, b] = lab.hosts(["a", "b"])?;
+        let mut mesh = lab.mesh_with("clinics", &[&a, &b], STORM)?;
+        mesh.everyone_reaches_all()?;
+        let log = a.state_dir().join("steward/log");
+        let mut watch = watch(&a, &log)?;
+        let is_of_b = |line: &Value| line["kind"] == "rotate-activate" && line["name"] == "b";
+        wait::until(DEADLINE, "b is seen to replace its key", || {
+            lines(&a).is_ok_and(|lines| lines.iter().filter(|line| is_of_b(line)).count() >= 2)
+        })?;
+        let status = watch.stop(DEADLINE)?;
+        let all = lines(&a)?;
+        ensure!(status.code() == Some(CLEAN), "{status}: {all:?}");
+        let (begin, end) = (all.first().context("a line")?, all.last().context("a line")?);
+        ensure!(begin["type"] == "begin", "{begin}");
+        let first = begin["leaves"].as_u64().context("a number")?;
+        let told: Vec<Option<u64>> =
+            all.iter().filter(|line| line["type"] == "leaf").map(|line| line["index"].as_u64()).collect();
+        let expected: Vec<Option<u64>> = (first..).map(Some).take(told.len()).collect();
+        ensure!(told == expected, "each leaf once and in order: {told:?}");
+        ensure!(end["leaves"] == first + told.len() as u64 && end["verdict"] == "clean", "{end}");
+        ensure!(all.len() == told.len() + 2, "nothing else: {all:?}");
+
+        let mut watch = self::watch(&a, &log)?;
+        wait::until(DEADLINE, "it watches again", || {
+            lines(&a).is_ok_and(|lines| lines.iter().filter(|line| line["type"] == "begin").count() == 2)
+        })?;
+        // Nobody else writes to the log.
+        mesh.member_mut("a")?.daemon.stop()?;
+        let checkpoint = std::fs::read_to_string(log.join("checkpoint"))?;
+        let text = checkpoint.split_once("\n\n").context("a note")?.0;
+        let root = text.lines().nth(2).context("a root")?;
+        std::fs::write(log.join("checkpoint"), checkpoint.replacen(root, &other(root), 1))?;
+        let status = watch.wait(DEADLINE)?;
+        ensure!(status.code() == Some(TAMPERED), "{status}: {:?}", lines(&a)?.last());
+        Ok(())
+    });
+}
+
+/// Follows a log.
+fn watch(host: &Host, log: &Path) -> Result<Process> {
+    let program = program("meshctl")?;
+    host.start(&[text(&program)?, "--json", "audit", "watch", "--log", text(log)?])
+}
+
+/// What was printed so far.
+fn lines(host: &Host) -> Result<Vec<Value>> {
+    let printed = std::fs::read_to_string(host.log("meshctl"))?;
+    printed.lines().map(|line| serde_json::from_str(line).with_context(|| format!("{line:?}"))).collect()
 }
 
 fn keys_of(host: &Host, log: &Path, node: &str) -> Result<usize> {

@@ -37,10 +37,18 @@ pub enum Audit {
     /// Show the keys in use and how long each has been, the oldest first.
     Overdue(overdue::Overdue),
     /// Compare the keys that were seen on the wire with the log.
+    ///
+    /// Every node keeps a journal of the tunnel keys that handshakes were completed with, its own and those of its peers. A
+    /// key on the wire that is in no log is what no audit of the log alone can find. The journal of this host is asked of
+    /// its daemon; those of other hosts come as files.
     Observed(observed::Observed),
     /// Show who was a member at a time, and with which key.
     AsOf(as_of::AsOf),
     /// Follow a log as it grows, and verify each new checkpoint.
+    ///
+    /// Prints each new leaf when it is signed and follows the leaves before, and each finding when it appears. Evidence of
+    /// tampering ends it at once; otherwise it ends after --for or when it is interrupted, with the verdict on the whole
+    /// log.
     Watch(watch::Watch),
     /// Compare what several parties hold of one log, and write down evidence if it shows two faces.
     SplitView(split_view::SplitView),

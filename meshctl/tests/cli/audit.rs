@@ -294,6 +294,10 @@ fn auditor(dir: &Path) -> Mesh {
     let mesh = Mesh::lived(1, 2);
     put(&dir.join("care.log"), &mesh);
     let write = |name: &str, bytes: &[u8]| fs::write(dir.join(name), bytes).expect("written");
+    let mut seen = journal(&mesh);
+    write("scanner.observed", seen.to_string().as_bytes());
+    seen["keys"][0]["epoch"] = 9.into();
+    write("rogue.observed", seen.to_string().as_bytes());
     write("care.bundle", &mesh.bundle());
     write("other.bundle", &Mesh::lived(2, 0).bundle());
     let mut changed = mesh.bundle();

@@ -17,10 +17,6 @@ use crate::table::{Facts, Table};
 use crate::time;
 
 /// Compare the keys that were seen on the wire with the log.
-///
-/// Every node keeps a journal of the tunnel keys that handshakes were completed with, its own and those of its peers. A key
-/// on the wire that is in no log is what no audit of the log alone can find. The journal of this host is asked of its
-/// daemon; those of other hosts come as files.
 #[derive(Debug, Args)]
 pub struct Observed {
     /// Journal that another host has exported, in place of that of this host's daemon.

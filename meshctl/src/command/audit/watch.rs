@@ -26,9 +26,6 @@ const REST_PER_AUDIT: u32 = 9;
 const LOOK_MIN: Duration = Duration::from_millis(10);
 
 /// Follow a log as it grows, and verify each new checkpoint.
-///
-/// Prints each new leaf when it is signed and grown from the leaves before, and each finding when it appears. Evidence of
-/// tampering ends it at once; otherwise it ends when it is interrupted, or after --for, with the verdict on the whole log.
 #[derive(Debug, Args)]
 pub struct Watch {
     /// End after this span; 0s looks once.
