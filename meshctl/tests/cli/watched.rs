@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Lines};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::audit::{put_log, steward};
 use crate::made::{Dir, Mesh, PERIOD};
@@ -41,11 +41,12 @@ fn new_leaves_are_told_until_it_is_interrupted() {
     later.enrol("printer", 0);
     later.checkpoint();
     grow(&dir.path().join("care.log"), &later);
+    let id = later.nodes[2].id.to_string();
     for kind in ["enrol", "rotate-activate"] {
         let leaf = watch.next();
         assert_eq!(
-            (&leaf["type"], &leaf["kind"], &leaf["name"]),
-            (&"leaf".into(), &kind.into(), &"printer".into())
+            (&leaf["type"], &leaf["kind"], &leaf["subject"]),
+            (&"leaf".into(), &kind.into(), &json!(id))
         );
     }
     // A rule that is broken is told once, after the leaf that breaks it.
@@ -58,7 +59,12 @@ fn new_leaves_are_told_until_it_is_interrupted() {
     later.renew(2);
     later.checkpoint();
     grow(&dir.path().join("care.log"), &later);
-    assert_eq!(watch.next()["kind"], "renew");
+    let leaf = watch.next();
+    assert_eq!(
+        (&leaf["kind"], &leaf["name"]),
+        (&"renew".into(), &"printer".into()),
+        "the audit has told its name"
+    );
     watch.interrupt();
     let rest = watch.rest();
     assert_eq!(rest.len(), 1, "{rest:?}");

@@ -15,6 +15,7 @@ use super::{meaning, short, unreadable};
 use crate::command::{Daemon, online};
 use crate::duration::Typed;
 use crate::failure::Failure;
+use crate::log_dir::LogDir;
 use crate::output::{self, Form};
 use crate::time;
 
@@ -73,6 +74,7 @@ impl Watch {
             form: daemon.form,
             source: &self.source,
             growth: Growth::new(chain, org),
+            files,
             log: org.to_string(),
             names: BTreeMap::new(),
             told: BTreeSet::new(),
@@ -85,8 +87,7 @@ impl Watch {
         online(async {
             let until = self.span.map(|span| tokio::time::Instant::now() + span.0);
             let mut ends = Ends::watch()?;
-            let grown = watcher.growth.look(&files).map_err(|error| unreadable(&error))?;
-            watcher.begin(&grown.findings)?;
+            watcher.begin()?;
             while !watcher.is_over() {
                 tokio::select! {
                     biased;
@@ -94,8 +95,7 @@ impl Watch {
                     () = sleep_until(until.unwrap_or_else(tokio::time::Instant::now)), if until.is_some() => break,
                     () = sleep(self.every.0.max(LOOK_MIN)) => {}
                 }
-                let grown = watcher.growth.look(&files).map_err(|error| unreadable(&error))?;
-                watcher.go_on(grown)?;
+                watcher.go_on()?;
             }
             watcher.end()
         })
@@ -130,6 +130,7 @@ struct Watcher<'s> {
     form: Form,
     source: &'s Source,
     growth: Growth,
+    files: LogDir,
     /// Organisation whose log it is.
     log: String,
     /// Names of nodes and organisations.
@@ -147,7 +148,8 @@ struct Watcher<'s> {
 }
 
 impl Watcher<'_> {
-    fn begin(&mut self, findings: &[FindingReport]) -> Result<(), Failure> {
+    fn begin(&mut self) -> Result<(), Failure> {
+        let grown = self.look()?;
         let report = self.audit()?;
         let head = self.growth.head();
         let name = report.logs.first().map(|log| super::name_of(log).to_owned()).unwrap_or_default();
@@ -159,17 +161,27 @@ impl Watcher<'_> {
             root: head.root.to_string(),
             verdict: report.verdict,
         })?;
-        self.tell_growth(Vec::new(), findings)?;
+        self.tell_growth(grown)?;
         self.tell_report(&report)
     }
 
-    fn go_on(&mut self, grown: Grown) -> Result<(), Failure> {
-        let Grown { is_changed, leaves, findings } = grown;
-        self.is_stale |= is_changed;
-        // The audit first: it knows the names of nodes that are new.
-        let report = if self.audit_is_due() { Some(self.audit()?) } else { None };
-        self.tell_growth(leaves, &findings)?;
-        report.map_or(Ok(()), |report| self.tell_report(&report))
+    fn go_on(&mut self) -> Result<(), Failure> {
+        let grown = self.look()?;
+        self.is_stale |= grown.is_changed;
+        if !self.audit_is_due() {
+            return self.tell_growth(grown);
+        }
+        // It knows the names of nodes that are new, and the log may have grown since the look.
+        let report = self.audit()?;
+        let since = self.look()?;
+        self.is_stale |= since.is_changed;
+        self.tell_growth(grown)?;
+        self.tell_growth(since)?;
+        self.tell_report(&report)
+    }
+
+    fn look(&mut self) -> Result<Grown, Failure> {
+        self.growth.look(&self.files).map_err(|error| unreadable(&error))
     }
 
     /// Whether to audit the whole log: when it has changed, and now and then, but only a small part of the time.
@@ -198,12 +210,13 @@ impl Watcher<'_> {
         Ok(())
     }
 
-    fn tell_growth(&mut self, leaves: Vec<LeafReport>, findings: &[FindingReport]) -> Result<(), Failure> {
+    fn tell_growth(&mut self, grown: Grown) -> Result<(), Failure> {
+        let Grown { is_changed: _, leaves, findings } = grown;
         for leaf in leaves {
             let name = leaf.subject.as_ref().and_then(|subject| self.names.get(subject)).cloned();
             self.print(Line::Leaf { log: self.log.clone(), name, leaf })?;
         }
-        for finding in findings {
+        for finding in &findings {
             self.seen = self.seen.max(finding.severity);
             self.tell_finding(Some(self.log.clone()), finding)?;
         }
