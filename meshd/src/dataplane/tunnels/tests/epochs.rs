@@ -35,8 +35,8 @@ fn keys_that_handshakes_were_completed_with_are_noted_at_both_ends() {
     let mut pair = Rotating::new(&shared);
     pair.rotates(&[0]);
     let of = |end: usize, epoch: u32| (Epoch(epoch), local_key(secret(end, epoch)).public());
-    for end in 0..2 {
-        let noted = shared[end].0.handshakes.take(pair.now);
+    for (end, (shared, _)) in shared.iter().enumerate() {
+        let noted = shared.handshakes.take(pair.now);
         let keys: Vec<_> = noted.iter().map(|one| [one.ends.own, one.ends.theirs]).collect();
         let both = [1, 2].map(|epoch| match end {
             0 => [of(0, epoch), of(1, 1)],
@@ -48,7 +48,7 @@ fn keys_that_handshakes_were_completed_with_are_noted_at_both_ends() {
             assert!(one.count > 0 && one.last_ago <= one.first_ago && one.first_ago < S(60), "{one:?}");
         }
         assert!(noted[0].last_ago > noted[1].last_ago, "the key before was called with before");
-        assert!(shared[end].0.handshakes.take(pair.now).is_empty(), "nothing is told twice");
+        assert!(shared.handshakes.take(pair.now).is_empty(), "nothing is told twice");
     }
 }
 
