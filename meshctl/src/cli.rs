@@ -82,7 +82,7 @@ pub enum Command {
     Network(network::Network),
     /// Verify the log of who was let in and which keys were used, and show what it says.
     ///
-    /// Works offline, from the steward's log on this host, a log directory or a bundle: nothing is asked of any daemon.
+    /// Works offline, from the steward's log on this host, a log directory or a bundle: only `observed` asks the daemon.
     /// Ends with 0 if all is clean, 1 if it could not be done, 2 for findings, 3 for evidence of tampering, 4 if
     /// something is missing; the worst wins in the order 3, 4, 2.
     #[command(subcommand)]

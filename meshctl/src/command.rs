@@ -48,7 +48,7 @@ pub fn run(cli: Cli) -> Result<ExitCode, Failure> {
     let form = if cli.json { Form::Json } else { Form::Human };
     let daemon = Daemon { client: Client::new(cli.socket), form };
     let done = match cli.command {
-        Command::Audit(audit) => return audit.run(form),
+        Command::Audit(audit) => return audit.run(&daemon),
         Command::Mesh(mesh) => mesh.run(&daemon),
         Command::Org(org) => org.run(form),
         Command::Steward(steward) => online(steward.run(&daemon)),
@@ -76,7 +76,7 @@ pub fn run(cli: Cli) -> Result<ExitCode, Failure> {
 }
 
 /// Runs a verb that talks to the daemon; one thread is enough for one socket.
-fn online(verb: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+fn online<T>(verb: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -13,6 +13,7 @@ mod failure;
 mod file;
 mod founding;
 mod interface;
+mod journal;
 mod log_dir;
 mod name;
 mod output;

@@ -17,11 +17,11 @@ use futures_util::stream;
 use meshd_api::{
     AddExternalRequest, AdmitRequest, ApiError, AttachRequest, Call, CheckRequest, ClaimRequest,
     CompromisedKeyRequest, DescribeRequest, DetachRequest, Document, ErrorCode, Event, EventKind, GcRequest,
-    GetConfig, GetEndpoints, GetEvents, GetExternals, GetKeys, GetNetworks, GetPeers, GetReady, GetStatus,
-    GetSteward, ImportRequest, InviteRequest, JoinFileRequest, JoinRequest, KeepRequest, LeaveRequest,
-    METRICS_PATH, MeshCreateRequest, Method, POLICIES_BYTES_MAX, PingRequest, PutNetworkRequest,
-    REQUEST_BYTES_MAX, ReleaseRequest, RemoveExternalRequest, RemoveNetworkRequest, RevokeRequest,
-    RotateKeyRequest, SetPoliciesRequest, StewardPrepareRequest, StewardRenewRequest,
+    GetConfig, GetEndpoints, GetEvents, GetExternals, GetKeys, GetNetworks, GetObserved, GetPeers, GetReady,
+    GetStatus, GetSteward, ImportRequest, InviteRequest, JoinFileRequest, JoinRequest, KeepRequest,
+    LeaveRequest, METRICS_PATH, MeshCreateRequest, Method, POLICIES_BYTES_MAX, PingRequest,
+    PutNetworkRequest, REQUEST_BYTES_MAX, ReleaseRequest, RemoveExternalRequest, RemoveNetworkRequest,
+    RevokeRequest, RotateKeyRequest, SetPoliciesRequest, StewardPrepareRequest, StewardRenewRequest,
 };
 use tokio::sync::{broadcast, mpsc, oneshot};
 
@@ -66,6 +66,7 @@ pub fn router(daemon: Daemon) -> Router {
     let router = route::<GetExternals>(router);
     let router = route::<RemoveExternalRequest>(router);
     let router = route::<GetKeys>(router);
+    let router = route::<GetObserved>(router);
     let router = route::<RotateKeyRequest>(router);
     let router = route::<CompromisedKeyRequest>(router);
     bounded(router).with_state(daemon)

@@ -26,7 +26,9 @@ use crate::endpoints::{forget_endpoints, forget_policies};
 use crate::enrol::EnrolCall;
 use crate::generations::Generations;
 use crate::membership::{MembershipFile, NodeSecrets};
-use crate::mesh::{Mesh, News, forget_checkpoints, forget_clock_floor, forget_externals, forget_keys};
+use crate::mesh::{
+    Mesh, News, forget_checkpoints, forget_clock_floor, forget_externals, forget_journal, forget_keys,
+};
 use crate::metrics::Counters;
 use crate::state_dir::StateDir;
 
@@ -339,5 +341,6 @@ fn forget_membership(state: &StateDir) -> anyhow::Result<()> {
     forget_policies(state.path())?;
     forget_clock_floor(state.path())?;
     forget_checkpoints(state.path())?;
+    forget_journal(state.path())?;
     Ok(())
 }

@@ -18,6 +18,7 @@ mod counters;
 mod delivery;
 mod events;
 mod flows;
+mod handshakes;
 mod header;
 mod inbound;
 mod keys;
@@ -55,6 +56,7 @@ use crate::os::{Device, DeviceError, DeviceSettings, NetlinkError, underlay_mtu}
 
 pub use events::Event;
 pub use flows::{AllowAll, FlowFilter, PeerIdentity};
+pub use handshakes::{Completed, Ends};
 pub use keys::{OwnKey, OwnKeys, PeerKey, PeerKeys, TunnelUse};
 pub use ping::{PingError, PingReply};
 pub use quic::{QuicDatagram, QuicPort, QuicSender};
@@ -275,6 +277,11 @@ impl DataPlane {
         }
         self.shared.notes.wake();
         wait.recv().unwrap_or_default()
+    }
+
+    /// The handshakes completed since the last call, by the keys they were completed with; also after [`Self::stop`].
+    pub fn take_handshakes(&self) -> Vec<Completed> {
+        self.shared.handshakes.take(clock::now())
     }
 
     /// Puts another filter in force; running flows are decided again.

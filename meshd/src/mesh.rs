@@ -17,6 +17,7 @@ mod entry;
 mod external;
 #[cfg(test)]
 pub(crate) mod fixture;
+mod journal;
 mod key_log;
 mod links;
 mod naming;
@@ -59,6 +60,7 @@ use clock_floor::ClockFloor;
 use cosigners::Cosigners;
 use endpoints::Endpoints;
 use external::ExternalsFile;
+use journal::Journal;
 use key_log::KeyLog;
 use links::RegistryLink;
 use naming::Naming;
@@ -72,6 +74,7 @@ pub use cosigners::CosignCall;
 pub use duties::{Errand, Help, RenewalRequest};
 pub use entry::{Entry, Founding, forget_founding};
 pub use external::{Newcomer, Wanted, claim_error, forget_externals};
+pub use journal::forget_journal;
 pub use prefixes::refuse_conflicts;
 pub use rotation::forget_keys;
 
@@ -148,6 +151,7 @@ pub struct Mesh {
     endpoints: Endpoints,
     rotation: KeyRotation,
     key_log: KeyLog,
+    journal: Journal,
     cosigners: Cosigners,
     checkpoints: Checkpoints,
 }
@@ -247,7 +251,7 @@ impl Mesh {
 
     /// Ends everything in order: what others reach first, the tunnels last.
     pub async fn stop(self) {
-        let Self { links, control, plane, naming, channels, mut clock_floor, .. } = self;
+        let Self { links, control, plane, naming, channels, mut clock_floor, mut journal, .. } = self;
         drop((links, channels));
         naming.stop().await;
         if let Some(control) = control {
@@ -256,6 +260,8 @@ impl Mesh {
         let stopped = Instant::now();
         plane.stop();
         clock_floor.settle(crate::clock::boot());
+        journal.note_all((self.node, self.membership.org), &plane.take_handshakes(), self.clock.now());
+        journal.store();
         tracing::info!(took_ms = stopped.elapsed().as_millis() as u64, "tunnels are down");
     }
 }

@@ -5,7 +5,7 @@ mod phone;
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use mesh_lab::{Host, Mesh, story, wait};
 use serde_json::Value;
 
@@ -85,8 +85,26 @@ fn a_router_with_a_key_of_its_own_and_without_a_preshared_key_is_served_by_the_s
         phone_and_mesh_reach_each_other(&mesh, &router)?;
         // Asking again with the same key is the same answer.
         assert_eq!(a.ctl(&line)?.ok()?["config"], made["config"]);
-        Ok(())
+        its_keys_are_no_finding(&a)
     });
+}
+
+/// The keys between a node and a plain peer are in no log, and audits know that.
+fn its_keys_are_no_finding(steward: &Host) -> Result<()> {
+    let log = steward.state_dir().join("steward/log").display().to_string();
+    let mut seen = Value::Null;
+    wait::until(DEADLINE, "the keys on the wire are those of the log", || {
+        let reply = steward.ctl(&["audit", "observed", "--log", &log]);
+        reply.is_ok_and(|reply| {
+            seen = reply.json;
+            reply.code == 0
+        })
+    })?;
+    let keys = seen["keys"].as_array().context("keys")?;
+    let external: Vec<&Value> = keys.iter().filter(|key| key["state"] == "external").collect();
+    ensure!(external.len() == 2 && external.iter().any(|key| key["name"] == "router"), "{seen}");
+    ensure!(keys.iter().filter(|key| key["state"] == "logged").count() >= 2, "{seen}");
+    Ok(())
 }
 
 #[test]

@@ -4,21 +4,23 @@ mod as_of;
 mod bundle;
 mod export;
 mod key;
+mod observed;
 mod overdue;
 mod source;
 mod split_view;
 mod verify;
 mod verify_bundle;
+mod watch;
 
 use std::process::ExitCode;
 
 use clap::Subcommand;
 use meshd_api::{Body, Exit};
-use meshd_audit::{BundleError, FilesError, LogReport, Report, Verdict};
+use meshd_audit::{BundleError, FilesError, FindingReport, LogReport, Report, Verdict};
 use meshd_trust::log::Severity;
 
+use super::Daemon;
 use crate::failure::Failure;
-use crate::output::Form;
 use crate::table::Table;
 use crate::time;
 
@@ -34,8 +36,20 @@ pub enum Audit {
     Key(key::Key),
     /// Show the keys in use and how long each has been, the oldest first.
     Overdue(overdue::Overdue),
+    /// Compare the keys that were seen on the wire with the log.
+    ///
+    /// Every node keeps a journal of the tunnel keys that handshakes were completed with, its own and those of its peers. A
+    /// key on the wire that is in no log is what no audit of the log alone can find. The journal of this host is asked of
+    /// its daemon; those of other hosts come as files.
+    Observed(observed::Observed),
     /// Show who was a member at a time, and with which key.
     AsOf(as_of::AsOf),
+    /// Follow a log as it grows, and verify each new checkpoint.
+    ///
+    /// Prints each new leaf when it is signed and follows the leaves before, and each finding when it appears. Evidence of
+    /// tampering ends it at once; otherwise it ends after --for or when it is interrupted, with the verdict on the whole
+    /// log.
+    Watch(watch::Watch),
     /// Compare what several parties hold of one log, and write down evidence if it shows two faces.
     SplitView(split_view::SplitView),
     /// Write the whole audit for other programs, or as a page for people.
@@ -48,12 +62,15 @@ pub enum Audit {
 
 impl Audit {
     /// Does what was typed, and ends with the code of the verdict.
-    pub fn run(self, form: Form) -> Result<ExitCode, Failure> {
+    pub fn run(self, daemon: &Daemon) -> Result<ExitCode, Failure> {
+        let form = daemon.form;
         let verdict = match self {
             Self::Verify(verify) => verify.run(form),
             Self::Key(key) => key.run(form),
             Self::Overdue(overdue) => overdue.run(form),
+            Self::Observed(observed) => observed.run(daemon),
             Self::AsOf(as_of) => as_of.run(form),
+            Self::Watch(watch) => watch.run(daemon),
             Self::SplitView(split_view) => split_view.run(form),
             Self::Export(export) => export.run(),
             Self::Bundle(bundle) => bundle.run(form),
@@ -105,9 +122,13 @@ fn unreadable(error: &FilesError) -> Failure {
 
 /// Findings as a table; empty if there are none.
 fn findings(report: &Report) -> String {
+    finding_table(report.all_findings())
+}
+
+fn finding_table<'f>(findings: impl Iterator<Item = (Option<&'f LogReport>, &'f FindingReport)>) -> String {
     let mut table = Table::new(&["FINDING", "MEANS", "LOG", "LEAF", "TIME", "ABOUT", "EPOCH", "WHAT"]);
     let mut is_empty = true;
-    for (log, finding) in report.all_findings() {
+    for (log, finding) in findings {
         is_empty = false;
         let none = || "-".to_owned();
         table.row(vec![

@@ -8,7 +8,8 @@ use tempfile::TempDir;
 
 use crate::fixtures::files;
 use crate::made::{Dir, Mesh, PERIOD, START};
-use crate::{Run, meshctl_in};
+use crate::observed::journal;
+use crate::{Daemon, Run, meshctl_in};
 
 #[test]
 fn every_fixture_ends_with_its_code() {
@@ -134,6 +135,8 @@ fn a_wrong_call_is_no_finding() {
         &["audit", "verify-bundle", "nowhere"],
         &["audit", "export", "--format", "pdf"],
         &["audit", "split-view", "nowhere"],
+        &["audit", "observed", "--at", "yesterday"],
+        &["audit", "watch", "--for", "ever"],
     ] {
         let run = meshctl_in(dir.path(), args);
         assert_eq!((run.code, run.stdout.as_str()), (1, ""), "{args:?}: {run:?}");
@@ -246,6 +249,8 @@ fn two_faces_of_a_log_are_written_down() {
 fn the_document_for_auditors_does_what_it_says() {
     let dir = tempfile::tempdir().expect("a directory");
     let mesh = auditor(dir.path());
+    let daemon = Daemon::new().answer("/v1/observed", 200, &journal(&mesh).to_string());
+    let socket = daemon.socket().display().to_string();
     let document = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/auditing.md");
     let document = fs::read_to_string(document).expect("a document");
     let (mut is_block, mut typed) = (false, 0);
@@ -263,7 +268,8 @@ fn the_document_for_auditors_does_what_it_says() {
             command.split(' ').map(|word| if word == "MESH" { &id } else { word }).collect();
         assert_eq!(words[0], "meshctl", "{line}");
         // A directory is audited as of now, which for this log is long ago or far away.
-        let (at, mut args) = (mesh.now.to_string(), words[1..].to_vec());
+        let at = mesh.now.to_string();
+        let mut args = [&["--socket", &socket], &words[1..]].concat();
         if args.contains(&"--log") {
             args.extend(["--at", &at]);
         }
@@ -275,7 +281,7 @@ fn the_document_for_auditors_does_what_it_says() {
 }
 
 /// A log of one organisation as a steward has it, twice: as a copy and in a state directory.
-fn steward() -> (TempDir, Mesh) {
+pub fn steward() -> (TempDir, Mesh) {
     let dir = tempfile::tempdir().expect("a directory");
     let mesh = Mesh::lived(1, 2);
     put(&dir.path().join("care.log"), &mesh);
@@ -288,6 +294,10 @@ fn auditor(dir: &Path) -> Mesh {
     let mesh = Mesh::lived(1, 2);
     put(&dir.join("care.log"), &mesh);
     let write = |name: &str, bytes: &[u8]| fs::write(dir.join(name), bytes).expect("written");
+    let mut seen = journal(&mesh);
+    write("scanner.observed", seen.to_string().as_bytes());
+    seen["keys"][0]["epoch"] = 9.into();
+    write("rogue.observed", seen.to_string().as_bytes());
     write("care.bundle", &mesh.bundle());
     write("other.bundle", &Mesh::lived(2, 0).bundle());
     let mut changed = mesh.bundle();
@@ -324,7 +334,7 @@ fn put(dir: &Path, mesh: &Mesh) {
     put_log(dir, mesh, 0);
 }
 
-fn put_log(dir: &Path, mesh: &Mesh, org: usize) {
+pub fn put_log(dir: &Path, mesh: &Mesh, org: usize) {
     let Dir(files) = mesh.orgs[org].dir();
     for (path, bytes) in files.into_iter().chain([("chain".to_owned(), mesh.chain())]) {
         let path = dir.join(path);

@@ -8,7 +8,7 @@ fn run(args: &[&str]) -> Run {
 
 #[test]
 fn every_verb_explains_itself() {
-    const VERBS: [&[&str]; 45] = [
+    const VERBS: [&[&str]; 47] = [
         &[],
         &["mesh"],
         &["mesh", "create"],
@@ -34,7 +34,9 @@ fn every_verb_explains_itself() {
         &["audit", "verify"],
         &["audit", "key"],
         &["audit", "overdue"],
+        &["audit", "observed"],
         &["audit", "as-of"],
+        &["audit", "watch"],
         &["audit", "split-view"],
         &["audit", "export"],
         &["audit", "bundle"],

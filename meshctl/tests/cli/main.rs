@@ -12,10 +12,12 @@ mod help;
 #[expect(dead_code, reason = "the tests of the library use the rest")]
 #[path = "../../../meshd/audit/tests/audit/made.rs"]
 mod made;
+mod observed;
 mod online;
 #[path = "../../../meshd/audit/tests/audit/packed.rs"]
 mod packed;
 mod peer;
+mod watched;
 
 use std::path::Path;
 use std::process::{Command, Output};

@@ -24,6 +24,7 @@ mod key;
 mod leave;
 mod mesh;
 mod network;
+mod observed;
 mod peers;
 mod ping;
 mod policy;
@@ -58,6 +59,7 @@ pub use network::{
     Policing, PutNetworkRequest, Reach, Ready, ReleaseReply, ReleaseRequest, RemoveNetworkReply,
     RemoveNetworkRequest,
 };
+pub use observed::{GetObserved, Observed, ObservedKey, TunnelSuite};
 pub use peers::{GetPeers, Peer, PeerState, Peers};
 pub use ping::{PingReply, PingRequest};
 pub use policy::{

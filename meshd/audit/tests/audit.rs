@@ -6,10 +6,14 @@ mod clean;
 mod faults;
 #[path = "audit/fixtures.rs"]
 mod fixtures;
+#[path = "audit/growth.rs"]
+mod growth;
 #[path = "audit/made.rs"]
 mod made;
 #[path = "audit/mutations.rs"]
 mod mutations;
+#[path = "audit/observed.rs"]
+mod observed;
 #[path = "audit/packed.rs"]
 mod packed;
 #[path = "audit/pieces.rs"]

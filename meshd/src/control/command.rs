@@ -3,8 +3,8 @@
 use meshd_api::{
     AddExternalRequest, AdmitRequest, ApiError, AttachRequest, Call, CheckRequest, ClaimRequest,
     CompromisedKeyRequest, DescribeRequest, DetachRequest, GcRequest, GetConfig, GetEndpoints, GetExternals,
-    GetKeys, GetNetworks, GetPeers, GetReady, GetStatus, GetSteward, ImportRequest, InviteRequest,
-    JoinFileRequest, JoinRequest, KeepRequest, LeaveRequest, MeshCreateRequest, PingRequest,
+    GetKeys, GetNetworks, GetObserved, GetPeers, GetReady, GetStatus, GetSteward, ImportRequest,
+    InviteRequest, JoinFileRequest, JoinRequest, KeepRequest, LeaveRequest, MeshCreateRequest, PingRequest,
     PutNetworkRequest, ReleaseRequest, RemoveExternalRequest, RemoveNetworkRequest, RevokeRequest,
     RotateKeyRequest, SetPoliciesRequest, StewardPrepareRequest, StewardRenewRequest,
 };
@@ -118,6 +118,8 @@ commands! {
     SetPolicies(SetPoliciesRequest),
     /// The tunnel keys in use.
     Keys(GetKeys),
+    /// The tunnel keys seen on the wire.
+    Observed(GetObserved),
     /// Replace this node's tunnel key.
     RotateKey(RotateKeyRequest),
     /// Replace it at once.

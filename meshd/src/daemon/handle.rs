@@ -4,8 +4,9 @@ use data_encoding::BASE64;
 use meshd_api::{
     AdmitReply, AdmitRequest, ApiError, ConfigReply, ErrorCode, Externals, ImportRequest, InviteReply,
     InviteRequest, JoinFileReply, JoinFileRequest, JoinRequest, Keys, LeaveReply, LeaveRequest, MemberReply,
-    Membership, MeshCreateRequest, PeerCount, Peers, PingReply, PingRequest, RegistryKind, RegistryStatus,
-    RevokeReply, RevokeRequest, Secret, Signed, Status, StewardKeys, StewardRenewRequest, StewardReply,
+    Membership, MeshCreateRequest, Observed, PeerCount, Peers, PingReply, PingRequest, RegistryKind,
+    RegistryStatus, RevokeReply, RevokeRequest, Secret, Signed, Status, StewardKeys, StewardRenewRequest,
+    StewardReply,
 };
 use meshd_wire::JoinToken;
 use meshd_wire::name::is_host_name;
@@ -57,6 +58,7 @@ impl Daemon {
             Command::Release(request, answer) => answer.send(self.release(&request)),
             Command::SetPolicies(request, answer) => self.set_policies(request, answer),
             Command::Keys(_, answer) => answer.send(self.member().map(|mesh| mesh.keys())),
+            Command::Observed(_, answer) => answer.send(self.observed()),
             Command::RotateKey(_, answer) => {
                 answer.send(self.turn_key(|mesh, counters| {
                     mesh.rotate_now(counters);
@@ -455,6 +457,10 @@ impl Daemon {
         let mesh = self.mesh.as_mut().ok_or_else(not_member)?;
         turn(mesh, &mut self.counters)?;
         Ok(mesh.keys())
+    }
+
+    fn observed(&mut self) -> Result<Observed, ApiError> {
+        Ok(self.mesh.as_mut().ok_or_else(not_member)?.observed())
     }
 
     fn new_secrets(&self) -> Result<NodeSecrets, ApiError> {

@@ -14,7 +14,7 @@ use crate::random;
 
 /// Who is at the other end of a tunnel, in the words that rules are written in. Its addresses need no word: that
 /// they are the peer's own is checked before a filter is asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PeerIdentity {
     /// The node, or what stands for a plain WireGuard peer.
     pub node: NodeId,

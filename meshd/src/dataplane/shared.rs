@@ -18,6 +18,7 @@ use super::DataPlaneConfig;
 use super::counters::{Counters, Reason};
 use super::events::Events;
 use super::flows::Rules;
+use super::handshakes::Handshakes;
 use super::notes::Notes;
 use super::ping::Pings;
 use super::quic::QuicInlet;
@@ -39,6 +40,7 @@ pub(super) struct Shared {
     pub(super) events: Events,
     pub(super) notes: Notes,
     pub(super) pings: Pings,
+    pub(super) handshakes: Handshakes,
     pub(super) staged_total: StagedTotal,
     /// Where datagrams of QUIC go.
     pub(super) quic: QuicInlet,
@@ -83,6 +85,7 @@ impl Shared {
             events: Events::default(),
             notes: Notes::new(waker),
             pings: Pings::default(),
+            handshakes: Handshakes::default(),
             staged_total: StagedTotal::default(),
             quic: QuicInlet::default(),
             data,

@@ -150,6 +150,7 @@ impl Mesh {
         self.heal_claim_at_own_desk(counters);
         self.look_after_endpoints(tick);
         self.count_carried(counters);
+        self.keep_journal();
         self.rotate_keys(counters);
         self.renew_own(counters);
         self.errand(tick)

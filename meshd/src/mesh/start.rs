@@ -24,6 +24,7 @@ use super::duties::Duties;
 use super::endpoints::Endpoints;
 use super::entry::{Entry, open_steward};
 use super::external::ExternalsFile;
+use super::journal::Journal;
 use super::key_log::KeyLog;
 use super::naming::Naming;
 use super::prefixes::{overlay_prefixes, refuse_conflicts};
@@ -116,6 +117,7 @@ impl Mesh {
         let node = membership.secrets.node();
         let externals = open_externals(state, node)?;
         let clock_floor = open_clock_floor(state)?;
+        let journal = open_journal(state, node)?;
         let endpoints = Endpoints::open(state.path(), node, inlets.messages.clone())?;
         let rotation = open_keys(config, state, &mut membership, &roster)?;
         let (plane, plane_events) =
@@ -183,6 +185,7 @@ impl Mesh {
             claims,
             rotation,
             key_log: KeyLog::default(),
+            journal,
             cosigners: Cosigners::default(),
             checkpoints,
         };
@@ -229,6 +232,14 @@ fn open_clock_floor(state: &StateDir) -> Result<ClockFloor, ApiError> {
         ApiError::new(ErrorCode::StorageFailed, "the time of the last handshakes can't be read")
             .with_cause(crate::chain::of(&error))
             .with_hint("remove `handshakes.a` and `handshakes.b`, if the clock of this host is right")
+    })
+}
+
+fn open_journal(state: &StateDir, node: NodeId) -> Result<Journal, ApiError> {
+    Journal::open(state.path(), node, clock::wall()).map_err(|error| {
+        ApiError::new(ErrorCode::StorageFailed, "the journal of tunnel keys can't be read")
+            .with_cause(crate::chain::of(&error))
+            .with_hint("move `observed.a` and `observed.b` away: an auditor may want them, nothing else does")
     })
 }
 

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use meshd_core::rotation::{OwnEpochs, Pair, Pairing};
+use meshd_core::rotation::{Epoch, OwnEpochs, Pair, Pairing};
 use meshd_tunnel::{PeerId, TunnelId, TunnelSpec};
 
+use super::super::handshakes::Ends;
 use super::super::keys::{EXTERNAL, OwnKeys, PeerKeys, TunnelUse, key_id};
 use super::Tunnels;
 use super::track::Tracked;
@@ -136,6 +137,22 @@ impl Tunnels<'_> {
     pub(super) fn drop_tunnel(&mut self, tunnel: TunnelId) {
         self.by_tunnel.remove(&tunnel);
         self.engine.retire(tunnel);
+    }
+
+    /// Takes note of the keys that a handshake was completed with.
+    pub(super) fn note_keys(&self, id: PeerId, tunnel: TunnelId, now: Duration) {
+        let (Some(tracked), Some(spec)) = (self.tracked.get(&id), self.engine.spec(tunnel)) else { return };
+        let (own, theirs) = (Epoch(spec.my_epoch), Epoch(spec.peer_epoch));
+        let Some((_, key)) = self.keys.all().find(|(epoch, _)| *epoch == own) else { return };
+        let ends = Ends {
+            peer: tracked.peer.identity,
+            is_external: tracked.peer.is_external,
+            own: (own, key.public()),
+            theirs: (theirs, spec.peer_key),
+            suite: spec.suite,
+            has_psk: spec.psk.is_some(),
+        };
+        self.shared.handshakes.note(ends, now);
     }
 
     /// Whether a key is one of this node's own.

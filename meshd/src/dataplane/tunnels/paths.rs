@@ -60,6 +60,7 @@ impl Tunnels<'_> {
     /// A handshake is complete, and its message from the peer came from `source`.
     pub(super) fn established(&mut self, tunnel: TunnelId, source: SocketAddr, now: Duration) {
         let Some(id) = self.by_tunnel.get(&tunnel).copied() else { return };
+        self.note_keys(id, tunnel, now);
         let Some(tracked) = self.tracked.get_mut(&id) else { return };
         // On a session that this host answered, data has come since, perhaps from another place.
         let newer = tracked.peer.take_heard_from();

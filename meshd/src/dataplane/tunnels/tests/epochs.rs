@@ -30,6 +30,29 @@ fn no_packet_is_lost_when_both_ends_replace_their_keys_at_once() {
 }
 
 #[test]
+fn keys_that_handshakes_were_completed_with_are_noted_at_both_ends() {
+    let shared = [Near::shared(), Near::shared()];
+    let mut pair = Rotating::new(&shared);
+    pair.rotates(&[0]);
+    let of = |end: usize, epoch: u32| (Epoch(epoch), local_key(secret(end, epoch)).public());
+    for (end, (shared, _)) in shared.iter().enumerate() {
+        let noted = shared.handshakes.take(pair.now);
+        let keys: Vec<_> = noted.iter().map(|one| [one.ends.own, one.ends.theirs]).collect();
+        let both = [1, 2].map(|epoch| match end {
+            0 => [of(0, epoch), of(1, 1)],
+            _ => [of(1, 1), of(0, epoch)],
+        });
+        assert_eq!(keys, both, "end {end}");
+        for one in &noted {
+            assert_eq!((one.ends.peer.node, one.ends.suite, one.ends.has_psk), (NODE, Suite::Aes, false));
+            assert!(one.count > 0 && one.last_ago <= one.first_ago && one.first_ago < S(60), "{one:?}");
+        }
+        assert!(noted[0].last_ago > noted[1].last_ago, "the key before was called with before");
+        assert!(shared.handshakes.take(pair.now).is_empty(), "nothing is told twice");
+    }
+}
+
+#[test]
 fn a_key_that_only_answers_is_never_called_with() {
     let shared = [Near::shared(), Near::shared()];
     let mut pair = Rotating::new(&shared);
