@@ -80,9 +80,12 @@ impl Simulation {
         }
         place.puts += 1;
         let held = &mut place.held[usize::from(node)];
+        // One connection keeps the order of what is put, so no older value takes the place of a newer one.
         if held.is_some_and(|held| held.index > index) {
             return;
         }
+        let before = held.filter(|held| held.index == index).map_or([0; 3], |held| held.cosigners);
+        let cosigners = std::array::from_fn(|key| before[key] | cosigners[key]);
         *held = Some(Held { index, cosigners });
         for link in 0..self.station(node).links.len() {
             let to = self.station(node).links[link].peer;

@@ -7,8 +7,8 @@ use super::simulation::{Breach, GRACE, LATENCY_MAX, Simulation};
 
 /// Own keys at the same time; the design allows one more.
 const KEYS_MAX: usize = 2;
-/// A record may be under way for so long.
-const NEWS: Ms = MINUTE;
+/// A record may be under way for so long: into a registry and out of it, and each of the two may be lost a few times.
+const NEWS: Ms = 3 * MINUTE;
 
 impl Simulation {
     pub(super) fn break_at(&mut self, invariant: Invariant, node: u16, why: &str) {
