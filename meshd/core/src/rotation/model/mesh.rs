@@ -11,6 +11,7 @@ mod faults;
 mod graph;
 mod link;
 mod logging;
+mod outage;
 mod plan;
 mod queue;
 mod records;
