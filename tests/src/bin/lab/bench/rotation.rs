@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
 use mesh_lab::report::Row;
-use mesh_lab::{Host, Lab, wait};
+use mesh_lab::{Etcd, Host, Lab, wait};
 use serde_json::Value;
 
 use super::statistics::{median, percentile};
@@ -27,19 +27,35 @@ pub struct Options {
     /// Seconds of traffic under rotation; the full storm has 600.
     #[arg(long, default_value_t = 60, value_name = "SECONDS")]
     storm: u64,
+    /// Percent of the packets that each way between two hosts loses.
+    #[arg(long, default_value_t = 0, value_name = "PERCENT", value_parser = clap::value_parser!(u16).range(0..=50))]
+    loss: u16,
+}
+
+impl Options {
+    /// Share of echo requests that the network itself leaves without an answer.
+    fn expected_loss(&self) -> f64 {
+        let arrives = 1.0 - f64::from(self.loss) / 100.0;
+        1.0 - arrives * arrives
+    }
 }
 
 /// Measures a quiet mesh, a storm, and revocations.
 pub fn measure(options: &Options) -> Result<Vec<Row>> {
-    let quiet = traffic("", QUIET_S)?;
-    let storm = traffic(STORM, options.storm)?;
-    let cut = revocations()?;
+    let quiet = traffic("", QUIET_S, options.loss)?;
+    let storm = traffic(STORM, options.storm, options.loss)?;
+    let cut = revocations(Registry::There)?;
+    let alone = revocations(Registry::Gone)?;
+    let extra = storm.lost() as f64 / storm.sent as f64 - options.expected_loss();
     let growth = tail_ms(&storm.rtts_ms)? - tail_ms(&quiet.rtts_ms)?;
     let share = 0.99;
     Ok(vec![
         Row::at_least("rotations of all nodes", storm.rotations as f64, "", (options.storm / 2) as f64),
         Row::at_least("echo requests during the storm", storm.sent as f64, "", 1e6),
-        Row::at_most("echo requests without an answer", storm.lost() as f64, "", 0.0),
+        match options.loss {
+            0 => Row::at_most("echo requests without an answer", storm.lost() as f64, "", 0.0),
+            _ => Row::at_most("lost beyond what the network loses", extra * 100.0, "% of all", 0.1),
+        },
         Row::at_least("one TCP connection through all of it", storm.tcp_s, "s", options.storm as f64 * 0.99),
         Row::at_most("growth of the round trip, p99.9", growth, "ms", 10.0),
         Row::at_most("leaves that the audit finds fault with", storm.findings as f64, "", 0.0),
@@ -50,6 +66,12 @@ pub fn measure(options: &Options) -> Result<Vec<Row>> {
             percentile(&cut, share).context("cuts")?,
             "ms",
             2000.0,
+        ),
+        Row::at_most(
+            "last packet of a revoked node while the registry is gone, p99",
+            percentile(&alone, share).context("cuts")?,
+            "ms",
+            5000.0,
         ),
     ])
 }
@@ -72,11 +94,14 @@ impl Traffic {
 }
 
 /// Echo requests from each of three hosts to the next, and one TCP connection beside them.
-fn traffic(config: &str, seconds: u64) -> Result<Traffic> {
+fn traffic(config: &str, seconds: u64, loss: u16) -> Result<Traffic> {
     let lab = Lab::new("bench-rotation")?;
     let [a, b, c] = lab.hosts(["a", "b", "c"])?;
     let mesh = lab.mesh_with("clinics", &[&a, &b, &c], config)?;
     mesh.everyone_reaches_all()?;
+    for (from, to) in [(&a, &b), (&a, &c), (&b, &c)] {
+        lab.internet().lose(from.number(), to.number(), loss * 10)?;
+    }
     let addr = |name: &str| Ok::<_, anyhow::Error>(mesh.member(name)?.addr4.to_string());
     let (at_a, at_b, at_c) = (addr("a")?, addr("b")?, addr("c")?);
     let _server = b.start(&["iperf3", "--server", "--bind", &at_b])?;
@@ -122,15 +147,24 @@ fn traffic(config: &str, seconds: u64) -> Result<Traffic> {
     })
 }
 
+/// Whether records can travel by a registry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Registry {
+    There,
+    Gone,
+}
+
 /// Time from `meshctl revoke` to the last answer that two members got of the revoked node, in milliseconds.
-fn revocations() -> Result<Vec<f64>> {
+fn revocations(registry: Registry) -> Result<Vec<f64>> {
     let lab = Lab::new("bench-revocation")?;
-    let [a, w] = lab.hosts(["a", "w"])?;
+    let [store, a, w] = lab.hosts(["store", "a", "w"])?;
+    let etcd = Etcd::start(&store)?;
     let revoked = lab.hosts(REVOKED)?;
     let mut hosts = vec![&a, &w];
     hosts.extend(&revoked);
-    let mesh = lab.mesh("clinics", &hosts)?;
+    let mesh = lab.mesh_with("clinics", &hosts, &etcd.config())?;
     mesh.everyone_reaches_all()?;
+    let _etcd = (registry == Registry::There).then_some(etcd);
     let mut times = Vec::new();
     for host in &revoked {
         let target = mesh.member(host.name())?.addr4.to_string();
