@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use meshd_api::Exit;
+use meshd_api::{ClientError, Exit};
 use meshd_trust::SigningKey;
 use meshd_trust::root_file;
 use zeroize::Zeroizing;
@@ -90,6 +90,19 @@ pub fn open(path: &Path, passphrase: &Passphrase) -> Result<SigningKey, Failure>
     root_file::open(&text, passphrase.as_ref().map(|given| given.as_slice())).map_err(|error| {
         Failure::new(Exit::Refused, format!("can't open the root key {}", path.display())).because(&error)
     })
+}
+
+/// Keeps a new key only where the daemon may have used it. `hint` says how to find out, and names the key last.
+pub fn unused(error: ClientError, path: &Path, hint: &str) -> Failure {
+    match error {
+        ClientError::Api(_) | ClientError::NotReachable { .. } => {
+            file::remove(path);
+            error.into()
+        }
+        ClientError::Protocol(_) | ClientError::TimedOut { .. } => {
+            Failure::from(error).with_hint(format!("{hint} is in {}", path.display()))
+        }
+    }
 }
 
 /// What to tell whoever has just made a root key.

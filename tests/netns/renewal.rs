@@ -14,6 +14,10 @@ const PAST_HALF: &str = "+4d";
 const PAST_END: &str = "+8d";
 /// Longer than the root lets a steward act.
 const PAST_DELEGATION: &str = "+91d";
+/// Echo requests, a hundred a second.
+const ECHOES: &str = "500";
+/// Exit code of what the daemon refuses.
+const REFUSED: i32 = 6;
 
 #[test]
 fn past_half_of_their_life_certificates_are_renewed_without_a_command() {
@@ -83,6 +87,34 @@ fn a_mesh_whose_delegation_is_over_goes_on_once_the_root_has_signed_again() {
         mesh.member_mut("a")?.daemon = started_at(&a, PAST_DELEGATION)?;
         ensure!(a.ctl(&["steward", "show"])?.ok()? == after, "a restart forgets nothing");
         mesh.everyone_reaches_all()
+    });
+}
+
+#[test]
+fn a_root_key_is_replaced_and_nothing_stops() {
+    story("renewal-root", |lab| {
+        let [a, b, c] = lab.hosts(["a", "b", "c"])?;
+        let mut mesh = lab.mesh("clinics", &[&a, &b])?;
+        mesh.everyone_reaches_all()?;
+        let target = mesh.member("b")?.addr4.to_string();
+        let mut echo = a.start(&["ping", "-q", "-n", "-i", "0.01", "-c", ECHOES, "-W", "5", &target])?;
+        let [old, new] = ["root.key", "new.root.key"].map(|name| a.dir().join(name).display().to_string());
+        let renew = ["steward", "renew", "--root-key"];
+        let after = a.ctl(&[&renew[..], &[&old, "--new-root-key", &new]].concat())?.ok()?;
+        ensure!(after["root_version"] == 2, "{after}");
+        a.ctl(&[&renew[..], &[&old]].concat())?.refused(REFUSED)?;
+        let again = a.ctl(&[&renew[..], &[&new]].concat())?.ok()?;
+        ensure!(again["serial"].as_u64() > after["serial"].as_u64(), "{again}");
+
+        // Members go on, and a newcomer follows the chain from the mesh id to the new root.
+        let daemon = c.meshd("")?;
+        mesh.join(&c, daemon)?;
+        mesh.everyone_reaches_all()?;
+        ensure!(echo.wait(DEADLINE)?.success(), "an echo request was not answered");
+        let log = a.audit_log().display().to_string();
+        let audit = a.ctl(&["audit", "verify", "--log", &log])?;
+        ensure!(audit.code == 0, "{:?}", audit.output);
+        Ok(())
     });
 }
 

@@ -1,29 +1,30 @@
 //! `meshctl steward`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use data_encoding::BASE64;
-use meshd_api::{Exit, GetSteward, Signed, StewardRenewRequest, StewardReply};
-use meshd_trust::founding::{self, DelegationTerms};
-use meshd_wire::record::Roles;
-use meshd_wire::{MeshId, OrgId};
+use meshd_api::{Answer, Exit, GetSteward, Signed, StewardRenewRequest, StewardReply};
+use meshd_trust::SigningKey;
+use meshd_trust::founding::{self, DelegationTerms, FoundingError};
+use meshd_wire::record::{OrgRoot, Roles};
+use meshd_wire::{Envelope, MeshId, OrgId};
 
-use super::Daemon;
 use super::mesh::public_keys;
+use super::{Daemon, unbase64};
 use crate::failure::Failure;
 use crate::root_key::{self, Passphrase};
-use crate::time;
+use crate::{file, output, passphrase, time};
 
 /// Show and renew what the root lets this host do as a steward.
 #[derive(Debug, Subcommand)]
 pub enum Steward {
     /// Show until when this host may act as the steward of its organisation.
     Show,
-    /// Let the root sign for another 90 days.
+    /// Let the root sign for another 90 days, and replace the root key if wanted.
     ///
     /// Needs the root key for a moment: bring it, renew, and take it away again. The keys of the steward stay, and nothing
-    /// is interrupted.
+    /// is interrupted. A root is good for two years: --new-root-key makes the one that follows, signed by both keys.
     Renew(Renew),
 }
 
@@ -32,16 +33,17 @@ impl Steward {
     pub async fn run(self, daemon: &Daemon) -> Result<(), Failure> {
         let answer = match self {
             Self::Show => daemon.client.call(&GetSteward {}).await?,
-            Self::Renew(renew) => daemon.client.call(&renew.request(daemon).await?).await?,
+            Self::Renew(renew) => renew.run(daemon).await?,
         };
         daemon.form.answer(&answer, |steward| {
             let (until, serial) = (time::utc(steward.not_after), steward.serial);
-            format!("steward of {} until {until}, delegation {serial}", steward.org)
+            let StewardReply { org, root_version, .. } = steward;
+            format!("steward of {org} until {until}, root {root_version}, delegation {serial}")
         })
     }
 }
 
-/// Let the root sign for another 90 days.
+/// Let the root sign for another 90 days, and replace the root key if wanted.
 #[derive(Debug, Args)]
 pub struct Renew {
     /// File of the secret root key.
@@ -49,25 +51,77 @@ pub struct Renew {
     root_key: PathBuf,
     #[command(flatten)]
     passphrase: Passphrase,
+    /// File for a new secret root key that takes the place of the one before. Never overwritten.
+    #[arg(long, value_name = "FILE")]
+    new_root_key: Option<PathBuf>,
+    /// Protect the new root key with the first line of a file.
+    #[arg(long, value_name = "FILE", requires = "new_root_key")]
+    new_passphrase_file: Option<PathBuf>,
 }
 
 impl Renew {
-    async fn request(self, daemon: &Daemon) -> Result<StewardRenewRequest, Failure> {
+    async fn run(self, daemon: &Daemon) -> Result<Answer<StewardReply>, Failure> {
         let before = daemon.client.call(&GetSteward {}).await?.body;
-        let (mesh, terms) = next(&before)?;
         let key = root_key::open(&self.root_key, &self.passphrase)?;
-        let envelope = founding::delegate(&terms, &mesh, &[&key])
-            .map_err(|error| Failure::new(Exit::Failed, "can't sign this delegation").because(&error))?;
-        Ok(StewardRenewRequest { delegation: Signed(BASE64.encode(&envelope.to_bytes())) })
+        let root = newest_root(&before)?;
+        let Some(path) = &self.new_root_key else {
+            let request = request(&before, root.root_version, None, &key)?;
+            return Ok(daemon.client.call(&request).await?);
+        };
+        file::absent(path)?;
+        let passphrase = self.new_passphrase_file.as_deref().map(passphrase::from_file).transpose()?;
+        let heir = root_key::random()?;
+        let next = founding::next_root(&root, &[&key], &[&heir], 1, time::now()).map_err(unsigned)?;
+        let request = request(&before, root.root_version + 1, Some(&next), &heir)?;
+        // Before the daemon gets what only this key can have signed.
+        root_key::write(path, &heir, passphrase.as_deref())?;
+        match daemon.client.call(&request).await {
+            Ok(answer) => {
+                output::talk(&replaced(&self.root_key, path));
+                Ok(answer)
+            }
+            Err(error) => {
+                let hint = "`meshctl steward show` tells which root counts; the new root key";
+                Err(root_key::unused(error, path, hint))
+            }
+        }
     }
 }
 
 /// What the root signs next: the same for later.
-fn next(before: &StewardReply) -> Result<(MeshId, DelegationTerms), Failure> {
-    let strange = || Failure::new(Exit::Failed, "can't understand the daemon's answer");
-    let mesh = before.mesh.parse().map_err(|_| strange())?;
+fn request(
+    before: &StewardReply,
+    root_version: u32,
+    root: Option<&Envelope>,
+    key: &SigningKey,
+) -> Result<StewardRenewRequest, Failure> {
+    let mesh: MeshId = before.mesh.parse().map_err(|_| strange())?;
     let org: OrgId = before.org.parse().map_err(|_| strange())?;
     let serial = before.serial.checked_add(1).ok_or_else(strange)?;
-    let (root_version, keys) = (before.root_version, public_keys(&before.keys)?);
-    Ok((mesh, DelegationTerms { org, root_version, serial, keys, roles: Roles::ALL, now: time::now() }))
+    let keys = public_keys(&before.keys)?;
+    let terms = DelegationTerms { org, root_version, serial, keys, roles: Roles::ALL, now: time::now() };
+    let delegation = founding::delegate(&terms, &mesh, &[key]).map_err(unsigned)?;
+    let signed = |envelope: &Envelope| Signed(BASE64.encode(&envelope.to_bytes()));
+    Ok(StewardRenewRequest { root: root.map(signed), delegation: signed(&delegation) })
+}
+
+fn newest_root(before: &StewardReply) -> Result<OrgRoot, Failure> {
+    let envelope = Envelope::from_bytes(&unbase64(&before.root)?).map_err(|_| strange())?;
+    envelope.record().map_err(|_| strange())
+}
+
+fn strange() -> Failure {
+    Failure::new(Exit::Failed, "can't understand the daemon's answer")
+}
+
+fn unsigned(error: FoundingError) -> Failure {
+    Failure::new(Exit::Failed, "can't sign for this steward").because(&error)
+}
+
+fn replaced(old: &Path, new: &Path) -> String {
+    format!(
+        "{}; keep {} until every node has heard of the new one, then destroy it",
+        root_key::warning(new),
+        old.display()
+    )
 }

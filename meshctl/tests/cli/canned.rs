@@ -132,7 +132,7 @@ pub const EVENTS: &str = r#"{"schema":"meshd.event/1","at_ms":1795235416007,"kin
 
 /// What the root lets a steward do.
 pub const DELEGATION: &str = r#"{"schema":"meshd.steward-delegation/1","mesh":"aqeaqeaqeaqeaqeaqeaqeaqeaqeaqeaqeaqeaqeaqeaqeaqeaqea",
-"org":"aqeaqeaqeaqeaqeaqeaqeaqeaqeaqeaqeaqeaqeaqeaqeaqeaqea","root_version":1,"serial":3,
+"org":"aqeaqeaqeaqeaqeaqeaqeaqeaqeaqeaqeaqeaqeaqeaqeaqeaqea","root":"","root_version":1,"serial":3,
 "not_before":1795235416,"not_after":1803011416,"keys":{"record_key":"d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a",
 "log_key":"3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c",
 "witness_key":"fc51cd8e6218a1a38da47ed00230f0580816ed13ba3303ac5deb911548908025",

@@ -17,10 +17,13 @@ impl Call for GetSteward {
     const PATH: &'static str = "/v1/steward";
 }
 
-/// Brings the next delegation of the same keys, signed by the root.
+/// Brings the next delegation of the same keys, signed by the root, and the root itself if it is a new one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StewardRenewRequest {
+    /// Envelope of the root that follows the one before.
+    #[serde(default)]
+    pub root: Option<Signed>,
     /// Envelope of the delegation.
     pub delegation: Signed,
 }
@@ -38,6 +41,8 @@ pub struct StewardReply {
     pub mesh: String,
     /// Id of the organisation.
     pub org: String,
+    /// Envelope of the newest root.
+    pub root: Signed,
     /// Version of the root that signed it.
     pub root_version: u32,
     /// Counts the delegations of this root version.

@@ -254,9 +254,10 @@ impl Daemon {
     }
 
     fn renew_steward(&mut self, request: &StewardRenewRequest) -> Result<StewardReply, ApiError> {
+        let root = request.root.as_ref().map(unsign).transpose()?;
         let delegation = unsign(&request.delegation)?;
         let mesh = self.mesh.as_mut().ok_or_else(not_member)?;
-        mesh.renew_delegation(&delegation, &mut self.counters)
+        mesh.renew_delegation(root.as_deref(), &delegation, &mut self.counters)
     }
 
     fn join(&mut self, request: JoinRequest, answer: Answer<MemberReply>) {

@@ -1,6 +1,7 @@
 //! The delegation by which the root has made this host a steward, and the next one.
 
-use meshd_api::{ApiError, ErrorCode, StewardReply};
+use data_encoding::BASE64;
+use meshd_api::{ApiError, ErrorCode, Signed, StewardReply};
 use meshd_trust::founding::StewardPublicKeys;
 use meshd_wire::Envelope;
 use meshd_wire::record::StewardDelegation;
@@ -18,9 +19,12 @@ impl Mesh {
     /// The newest delegation of this steward.
     pub fn delegation(&self) -> Result<StewardReply, ApiError> {
         let newest = self.own_delegation().ok_or_else(not_steward)?;
+        let org = self.roster.org(&self.membership.org);
+        let root = org.and_then(|org| org.root_envelope()).ok_or_else(not_steward)?;
         Ok(StewardReply {
             mesh: self.membership.mesh.to_string(),
             org: self.membership.org.to_string(),
+            root: Signed(BASE64.encode(root)),
             root_version: newest.root_version,
             serial: newest.serial,
             not_before: newest.not_before.0,
@@ -29,9 +33,11 @@ impl Mesh {
         })
     }
 
-    /// Takes the next delegation of the same keys. Asked again, it does what was left undone.
+    /// Takes the next delegation of the same keys, and the root that has signed it if it is a new one. Asked again, it does
+    /// what was left undone.
     pub fn renew_delegation(
         &mut self,
+        root: Option<&[u8]>,
         envelope: &[u8],
         counters: &mut Counters,
     ) -> Result<StewardReply, ApiError> {
@@ -44,10 +50,13 @@ impl Mesh {
             let error = refused("it names another organisation or other keys than this steward's".into());
             return Err(error.with_hint("run `meshctl steward renew` on the host of the steward"));
         }
-        self.roster.accept(envelope, now).map_err(|refusal| {
-            refused(refusal.to_string()).with_hint("sign it with the root key of this steward's organisation")
-        })?;
-        counters.records_accepted += 1;
+        for record in root.into_iter().chain([envelope]) {
+            self.roster.accept(record, now).map_err(|refusal| {
+                refused(refusal.to_string())
+                    .with_hint("sign it with the root key of this steward's organisation")
+            })?;
+            counters.records_accepted += 1;
+        }
         self.commit(counters);
         if self.unsaved {
             let error = ApiError::new(ErrorCode::StorageFailed, "the delegation can't be stored");

@@ -45,6 +45,9 @@ pub enum FoundingError {
     /// No keys, too many, or one of them twice.
     #[error("a root needs 1 to {ROOT_KEYS_MAX} different keys")]
     RootKeys,
+    /// Nothing can follow the last version.
+    #[error("this root is the last one")]
+    RootVersion,
     /// More signatures wanted than there are keys, or none.
     #[error("threshold {threshold} does not fit {keys} keys")]
     Threshold {
@@ -93,6 +96,32 @@ pub fn org_root(
     now: Timestamp,
 ) -> Result<(OrgId, Envelope), FoundingError> {
     check_name(name)?;
+    let root = root(name, keys, threshold, now)?;
+    Ok((OrgId(record_id(&root, &NO_MESH).0), sign(&root, &NO_MESH, keys)))
+}
+
+/// Makes the root that follows another, signed by all of its keys and by those of the one before that are given: as many
+/// as its threshold.
+pub fn next_root(
+    before: &OrgRoot,
+    old: &[&SigningKey],
+    keys: &[&SigningKey],
+    threshold: u8,
+    now: Timestamp,
+) -> Result<Envelope, FoundingError> {
+    let root = OrgRoot {
+        root_version: before.root_version.checked_add(1).ok_or(FoundingError::RootVersion)?,
+        prev: Some(record_id(before, &NO_MESH)),
+        ..root(&before.name, keys, threshold, now)?
+    };
+    let mut signers: Vec<&SigningKey> = old.iter().chain(keys).copied().collect();
+    // One that stays signs once.
+    signers.sort_by_key(|key| key.public());
+    signers.dedup_by_key(|key| key.public());
+    Ok(sign(&root, &NO_MESH, &signers))
+}
+
+fn root(name: &str, keys: &[&SigningKey], threshold: u8, now: Timestamp) -> Result<OrgRoot, FoundingError> {
     let mut public: Vec<PublicKey> = keys.iter().map(|key| key.public()).collect();
     public.sort();
     if public.is_empty() || public.len() > ROOT_KEYS_MAX || !public.is_sorted_by(|a, b| a < b) {
@@ -101,7 +130,7 @@ pub fn org_root(
     if threshold == 0 || usize::from(threshold) > public.len() {
         return Err(FoundingError::Threshold { threshold, keys: public.len() });
     }
-    let root = OrgRoot {
+    Ok(OrgRoot {
         version: VERSION,
         root_version: 1,
         name: name.to_owned(),
@@ -109,8 +138,7 @@ pub fn org_root(
         threshold,
         not_after: now.plus(ROOT_LIFE_S),
         prev: None,
-    };
-    Ok((OrgId(record_id(&root, &NO_MESH).0), sign(&root, &NO_MESH, keys)))
+    })
 }
 
 /// One organisation that founds a mesh.

@@ -100,7 +100,10 @@ impl Create {
         root_key::write(&path, &key, passphrase.as_deref())?;
         match daemon.client.call(&request).await {
             Ok(answer) => created(daemon, &answer, &path),
-            Err(error) => Err(not_created(error, &path)),
+            Err(error) => {
+                let hint = "`meshctl status` tells whether the mesh was founded; its root key";
+                Err(root_key::unused(error, &path, hint))
+            }
         }
     }
 
@@ -213,18 +216,4 @@ fn created(daemon: &Daemon, answer: &Answer<MemberReply>, root_key: &Path) -> Re
         output::talk("to let another host join: meshctl invite");
     }
     Ok(())
-}
-
-/// Keeps the new key only where the daemon may have used it.
-fn not_created(error: ClientError, root_key: &Path) -> Failure {
-    match error {
-        ClientError::Api(_) | ClientError::NotReachable { .. } => {
-            file::remove(root_key);
-            error.into()
-        }
-        ClientError::Protocol(_) | ClientError::TimedOut { .. } => Failure::from(error).with_hint(format!(
-            "`meshctl status` tells whether the mesh was founded; its root key is in {}",
-            root_key.display()
-        )),
-    }
 }

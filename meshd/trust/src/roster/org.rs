@@ -184,6 +184,11 @@ impl<'a> OrgView<'a> {
         self.org.root().map(|held| &held.record)
     }
 
+    /// Envelope of its newest root.
+    pub fn root_envelope(&self) -> Option<&'a [u8]> {
+        self.org.root().map(|held| held.bytes.as_slice())
+    }
+
     /// Version of its newest root.
     pub fn root_version(&self) -> u32 {
         self.org.root_version()
