@@ -50,6 +50,12 @@ pub(super) struct Checkpoints {
     files: CheckpointFiles,
     logs: BTreeMap<OrgId, LogView>,
     evidence: BTreeMap<OrgId, Kept>,
+    /// Keys by which the checkpoints that are kept were believed.
+    keys: BTreeMap<OrgId, Vec<PublicKey>>,
+    /// Neighbours are to be told of evidence.
+    has_evidence: bool,
+    /// The checkpoint of the own steward that is not believed, if one is not.
+    disbelieved: Option<Note>,
 }
 
 /// Evidence at hand.
@@ -57,6 +63,8 @@ pub(super) struct Checkpoints {
 struct Kept {
     evidence: Evidence,
     is_stored: bool,
+    /// Somebody was told why it is not.
+    is_told: bool,
 }
 
 /// A question to a log.
@@ -94,9 +102,10 @@ impl Checkpoints {
             }
         }
         for (org, kept) in files.evidence() {
-            evidence.insert(org, Kept { evidence: kept, is_stored: true });
+            evidence.insert(org, Kept { evidence: kept, is_stored: true, is_told: false });
         }
-        Self { files, logs, evidence }
+        let (keys, has_evidence, disbelieved) = (BTreeMap::new(), false, None);
+        Self { files, logs, evidence, keys, has_evidence, disbelieved }
     }
 
     /// Checkpoints and evidence that neighbours are told, by their places.
@@ -155,14 +164,32 @@ impl Checkpoints {
         None
     }
 
-    /// Keeps evidence, unless it convicts nobody, or nobody new.
-    fn convict(&mut self, roster: &Roster, org: OrgId, evidence: Evidence) -> bool {
-        if self.has_convicted(roster, &org) || judge(roster, org, &evidence).is_err() {
+    /// Keeps evidence, unless it convicts nobody, or nobody new. Lines of others than the log are left out: one that is not
+    /// theirs would keep auditors from believing the rest.
+    fn convict(&mut self, roster: &Roster, org: OrgId, evidence: &Evidence) -> bool {
+        let [Ok(one), Ok(other)] = evidence.notes.each_ref().map(|note| believe(roster, org, note)) else {
+            return false;
+        };
+        if self.has_convicted(roster, &org) || !one.excludes(&other) {
             return false;
         }
-        self.evidence.insert(org, Kept { evidence, is_stored: false });
+        let evidence = Evidence::new(one.note, other.note);
+        self.evidence.insert(org, Kept { evidence, is_stored: false, is_told: false });
         self.store_evidence();
+        // There is no newest checkpoint of two trees.
+        self.logs.remove(&org);
         true
+    }
+
+    /// Forgets checkpoints of logs whose keys the root has replaced.
+    fn follow_keys(&mut self, roster: &Roster) {
+        let Self { logs, keys, .. } = self;
+        logs.retain(|org, log| {
+            let now = log_of(roster, *org).1.log;
+            let before = keys.insert(*org, now.clone());
+            before.is_none_or(|before| before == now)
+                || log.notes().all(|note| believe(roster, *org, note).is_ok())
+        });
     }
 
     /// Organisations whose logs have two faces. One whose root has replaced the log's key begins anew.
@@ -185,10 +212,12 @@ impl Checkpoints {
         for (org, kept) in self.evidence.iter_mut().filter(|(_, kept)| !kept.is_stored) {
             match self.files.put_evidence(org, &kept.evidence) {
                 Ok(()) => kept.is_stored = true,
-                Err(error) => {
+                Err(error) if !kept.is_told => {
                     let error = crate::chain::of(&error);
                     tracing::error!(org = org.short(), error, "evidence can't be stored");
+                    kept.is_told = true;
                 }
+                Err(_) => {}
             }
         }
     }
@@ -245,7 +274,7 @@ impl Mesh {
 
     /// Keeps evidence, passes it on, and acts upon it.
     pub(super) fn convict(&mut self, org: OrgId, evidence: Evidence) {
-        if !self.checkpoints.convict(&self.roster, org, evidence) {
+        if !self.checkpoints.convict(&self.roster, org, &evidence) {
             return;
         }
         let (name, path) = (self.name_of_org(&org), self.checkpoints.files.evidence_path(&org));
@@ -256,12 +285,14 @@ impl Mesh {
         );
         self.emit(EventKind::LogForked { org: name });
         self.shut_out_forked();
-        self.apply_channels();
+        // Not now: of what has come with it some may not be on disk.
+        self.checkpoints.has_evidence = true;
     }
 
     /// Takes nobody new from other organisations whose logs have two faces. What the own steward does is for its own
     /// administrator to judge.
     pub(super) fn shut_out_forked(&mut self) {
+        self.checkpoints.follow_keys(&self.roster);
         let convicted = self.checkpoints.convicted(&self.roster).into_iter();
         let shut: BTreeSet<OrgId> = convicted.filter(|org| *org != self.membership.org).collect();
         self.roster.shut(shut);
@@ -273,6 +304,9 @@ impl Mesh {
         let (now, pace) = (Instant::now(), self.asking_pace());
         self.hear_own_log();
         self.checkpoints.store_evidence();
+        if std::mem::take(&mut self.checkpoints.has_evidence) {
+            self.apply_channels();
+        }
         let mut questions = Vec::new();
         for (org, log) in &mut self.checkpoints.logs {
             log.show(now);
@@ -331,9 +365,13 @@ impl Mesh {
 
     fn hear_own_log(&mut self) {
         let Some(note) = self.steward.as_ref().and_then(|steward| steward.checkpoint()) else { return };
+        if self.checkpoints.disbelieved.as_ref() == Some(&note) {
+            return;
+        }
         if let Err(error) = self.hear_note(self.membership.org, &note) {
             let error = crate::chain::of(&error);
             tracing::error!(error, "this node does not believe the checkpoint of its own steward's log");
+            self.checkpoints.disbelieved = Some(note);
         }
     }
 

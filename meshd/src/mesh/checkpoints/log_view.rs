@@ -54,14 +54,19 @@ pub(super) struct Told {
 /// One log.
 #[derive(Debug, Default)]
 pub(super) struct LogView {
-    /// Newest checkpoint to which the log was shown to grow.
+    /// Newest checkpoint to which the log was shown to grow, or the first one that came.
     kept: Option<Seen>,
+    /// The log has shown in this run that it grew to it.
+    is_shown_grown: bool,
     /// Largest one beyond it.
     unproven: Option<Seen>,
     /// Since when there is such a one.
     unproven_since: Option<Instant>,
-    /// When the log may be asked about it.
+    /// The log did not show that it grew to that one: any other may take its place, or one that was made up would hide all.
+    is_refused: bool,
+    /// When the log may be asked about it, and about any.
     ask_at: Option<Instant>,
+    next_at: Option<Instant>,
     is_asked: bool,
     /// What neighbours are told, and since when.
     shown: Option<(Note, Instant)>,
@@ -74,7 +79,7 @@ impl Seen {
         Some(Self { note, head })
     }
 
-    fn excludes(&self, other: &Self) -> bool {
+    pub(super) fn excludes(&self, other: &Self) -> bool {
         self.head.size == other.head.size && self.head.root != other.head.root
     }
 }
@@ -99,14 +104,22 @@ impl LogView {
                 return Heard::Forked(Evidence::new(known.note.clone(), seen.note));
             }
         }
-        // Whoever has sent a smaller one is told of this one, and asks.
-        let largest = self.unproven.as_ref().map_or(kept.head.size, |unproven| unproven.head.size);
-        if seen.head.size <= largest {
+        let unproven = self.unproven.as_ref().filter(|_| !self.is_refused);
+        // The first one was believed without a question; with a smaller one there is something to ask.
+        let is_first_doubted =
+            !self.is_shown_grown && self.unproven.is_none() && seen.head.size < kept.head.size;
+        // Else, whoever has sent a smaller one is told of this one, and asks.
+        let is_largest = seen.head.size > unproven.map_or(kept.head.size, |unproven| unproven.head.size);
+        if is_first_doubted {
+            self.unproven = self.kept.replace(seen);
+        } else if is_largest {
+            self.unproven = Some(seen);
+        } else {
             return Heard::Known;
         }
-        self.unproven = Some(seen);
+        self.is_refused = false;
         self.unproven_since.get_or_insert(now);
-        self.ask_at.get_or_insert(now + delay);
+        self.ask_at.get_or_insert((now + delay).max(self.next_at.unwrap_or(now)));
         Heard::Unproven
     }
 
@@ -115,13 +128,15 @@ impl LogView {
         let is_due = !self.is_asked && self.ask_at.is_some_and(|at| at <= now);
         let (kept, unproven) = (self.kept.clone()?, self.unproven.clone().filter(|_| is_due)?);
         self.is_asked = true;
-        self.ask_at = Some(now + again);
+        self.next_at = Some(now + again);
+        self.ask_at = self.next_at;
         Some((kept, unproven))
     }
 
     /// Takes in what the log told; `asked` is the larger one that it was asked about.
     pub(super) fn on_told(&mut self, asked: Seen, told: Option<Told>, now: Instant) -> Growth {
         self.is_asked = false;
+        self.is_refused = true;
         let (Some(kept), Some(Told { old, proof, new })) = (&self.kept, told) else {
             return Growth::NotShown;
         };
@@ -138,7 +153,7 @@ impl LogView {
         } else {
             (self.unproven, self.unproven_since, self.ask_at) = (None, None, None);
         }
-        self.kept = Some(asked);
+        (self.kept, self.is_shown_grown, self.is_refused) = (Some(asked), true, false);
         Growth::Shown
     }
 
@@ -157,6 +172,11 @@ impl LogView {
         self.shown.as_ref().map(|(note, _)| note)
     }
 
+    /// All that is at hand.
+    pub(super) fn notes(&self) -> impl Iterator<Item = &Note> {
+        [&self.kept, &self.unproven].into_iter().flatten().map(|seen| &seen.note)
+    }
+
     /// What is kept.
     pub(super) fn kept(&self) -> Option<&Note> {
         self.kept.as_ref().map(|kept| &kept.note)
@@ -164,7 +184,7 @@ impl LogView {
 
     /// Whether this very checkpoint is at hand.
     pub(super) fn has(&self, note: &Note) -> bool {
-        [&self.kept, &self.unproven].into_iter().flatten().any(|seen| seen.note == *note)
+        self.notes().any(|known| known == note)
     }
 
     /// How long a checkpoint has had no proof.

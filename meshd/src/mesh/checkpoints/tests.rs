@@ -104,9 +104,9 @@ fn what_the_log_has_not_signed_is_not_believed() {
 fn evidence_is_kept_once_and_acted_upon_after_a_restart() {
     let mut node = Node::new();
     let (org, evidence) = (node.meadow.org, node.evidence());
-    assert!(node.checkpoints.convict(&node.roster, org, evidence.clone()));
+    assert!(node.checkpoints.convict(&node.roster, org, &evidence));
     let further = Evidence::new(node.note(5, b"one"), node.note(5, b"other"));
-    assert!(!node.checkpoints.convict(&node.roster, org, further), "more of it says no more");
+    assert!(!node.checkpoints.convict(&node.roster, org, &further), "more of it says no more");
     for _ in 0..2 {
         assert_eq!(node.checkpoints.convicted(&node.roster), [org]);
         let told = (Slot::Evidence(org), evidence.to_string().into_bytes());
@@ -119,6 +119,18 @@ fn evidence_is_kept_once_and_acted_upon_after_a_restart() {
         assert!(node.checkpoints.logs.is_empty());
         node.restart();
     }
+}
+
+#[test]
+fn lines_of_others_are_left_out_of_evidence() {
+    let mut node = Node::new();
+    let (org, clean) = (node.meadow.org, node.evidence());
+    let mut padded = clean.clone();
+    let witness = SigningKey::from_seed([4; 32]);
+    let forged = checkpoint(node.origin(), 9, b"something else").cosign(org, &witness, Timestamp(1));
+    padded.notes[0].add(forged).expect("room");
+    assert!(node.checkpoints.convict(&node.roster, org, &padded));
+    assert_eq!(std::fs::read(node.file("evidence")).expect("is there"), clean.to_string().into_bytes());
 }
 
 #[test]
@@ -139,8 +151,8 @@ fn evidence_that_convicts_nobody_is_not_kept() {
         Evidence::new(here, there),
     ];
     for evidence in cases {
-        assert!(!node.checkpoints.convict(&node.roster, org, evidence.clone()), "{evidence}");
-        assert!(!node.checkpoints.convict(&node.roster, OrgId([9; 32]), evidence));
+        assert!(!node.checkpoints.convict(&node.roster, org, &evidence), "{evidence}");
+        assert!(!node.checkpoints.convict(&node.roster, OrgId([9; 32]), &evidence));
     }
     assert!(node.checkpoints.convicted(&node.roster).is_empty());
     assert!(!node.file("evidence").exists());
@@ -153,7 +165,7 @@ fn evidence_that_convicts_nobody_is_not_kept() {
 fn damaged_files_are_as_good_as_none_and_are_replaced() {
     let mut node = Node::new();
     assert_eq!(node.hear(&node.note(3, b"one")), Ok(None));
-    assert!(node.checkpoints.convict(&node.roster, node.meadow.org, node.evidence()));
+    assert!(node.checkpoints.convict(&node.roster, node.meadow.org, &node.evidence()));
     for dir in ["checkpoints", "evidence"] {
         let path = node.file(dir);
         let sound = std::fs::read(&path).expect("is there");
@@ -172,7 +184,7 @@ fn damaged_files_are_as_good_as_none_and_are_replaced() {
     }
     std::fs::write(node.file("evidence"), b"damaged").expect("is written");
     node.restart();
-    assert!(node.checkpoints.convict(&node.roster, node.meadow.org, node.evidence()));
+    assert!(node.checkpoints.convict(&node.roster, node.meadow.org, &node.evidence()));
     assert_eq!(
         std::fs::read(node.file("evidence")).expect("is there"),
         node.evidence().to_string().into_bytes()
@@ -184,7 +196,7 @@ fn evidence_that_finds_no_room_on_the_disk_counts_and_is_stored_later() {
     let mut node = Node::new();
     let in_the_way = node.dir.path().join("evidence");
     std::fs::write(&in_the_way, b"").expect("is written");
-    assert!(node.checkpoints.convict(&node.roster, node.meadow.org, node.evidence()));
+    assert!(node.checkpoints.convict(&node.roster, node.meadow.org, &node.evidence()));
     assert!(node.checkpoints.has_convicted(&node.roster, &node.meadow.org));
     std::fs::remove_file(&in_the_way).expect("is removed");
     node.checkpoints.store_evidence();

@@ -19,6 +19,8 @@ use crate::enrol::Grown;
 /// Questions of one node: it has one in ten seconds at most, and each costs a few reads and two signatures.
 const ASKED_PER_S: u32 = 1;
 const ASKED_AT_ONCE: u32 = 8;
+/// Nodes whose questions are counted.
+const QUOTAS_MAX: usize = 4096;
 
 impl Steward {
     /// Says how the log grew; none if it never had so many leaves, or there was nothing to grow from.
@@ -44,6 +46,10 @@ impl Steward {
         now: Timestamp,
     ) -> Result<Answer, Declined> {
         let clock = Duration::from_secs(now.0);
+        // Keys come and go; who loses count of a few loses nothing by it.
+        if self.growth_quotas.len() >= QUOTAS_MAX {
+            self.growth_quotas.clear();
+        }
         let quota = self.growth_quotas.entry(*peer);
         if !quota.or_insert_with(|| TokenBucket::new(ASKED_PER_S, ASKED_AT_ONCE, clock)).take(clock) {
             return Err(Refused::Unavailable.into());

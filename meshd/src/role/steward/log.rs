@@ -297,9 +297,15 @@ impl Log {
             return Ok(None);
         }
         let tiles = Widest { files: &self.files, size: now.size };
-        let sign = |head| Checkpoint { origin: self.origin, head }.sign(&self.key);
-        let (before, after) = (sign(tree_head(&tiles, old)?), sign(tree_head(&tiles, new)?));
-        Ok(Some((before, prove_consistency(&tiles, old, new)?, after)))
+        let sign = |size| {
+            let head = tree_head(&tiles, size)?;
+            // Files are not believed: what is signed must be a beginning of the tree that was.
+            if prove_consistency(&tiles, size, now.size)?.verify(&head, &now).is_err() {
+                return Err(LogError::Damaged { dir: self.files.dir().to_owned(), signed: now.size });
+            }
+            Ok(Checkpoint { origin: self.origin, head }.sign(&self.key))
+        };
+        Ok(Some((sign(old)?, prove_consistency(&tiles, old, new)?, sign(new)?)))
     }
 
     /// Stores a verified cosignature of one of the log's checkpoints.

@@ -60,6 +60,13 @@ fn an_organisation_that_is_shut_brings_in_nobody_new_and_keeps_whom_it_has() {
     let renewed = NodeCert { serial: mesh.cert(0, 1).serial + 1, ..mesh.cert(0, 1) };
     assert_new(&mut roster, &mesh.by_steward(0, &renewed), NOW);
     assert_new(&mut roster, &mesh.by_node(1, &mesh.keys(1, 1)), NOW);
+    let serial = renewed.serial + 1;
+    for other in [
+        NodeCert { serial, identity: key("identity", 9).public(), ..mesh.cert(0, 1) },
+        NodeCert { serial, transport: key("transport", 9).public(), ..mesh.cert(0, 1) },
+    ] {
+        assert_refused(&mut roster, &mesh.by_steward(0, &other), NOW, "shut");
+    }
     roster.shut([].into());
     assert_new(&mut roster, &mesh.by_steward(0, &mesh.cert(0, 2)), NOW);
 }

@@ -20,7 +20,6 @@ fn a_larger_checkpoint_is_kept_once_the_log_has_shown_that_it_grew() {
     let mut view = LogView::default();
     assert_eq!(view.hear(log.seen(7), now, DELAY), Heard::First);
     assert_eq!(view.hear(log.seen(7), now, DELAY), Heard::Known);
-    assert_eq!(view.hear(log.seen(5), now, DELAY), Heard::Known, "a smaller one is no news");
     assert_eq!(view.question(now + DELAY, AGAIN), None, "there is nothing to ask");
 
     assert_eq!(view.hear(log.seen(20), now, DELAY), Heard::Unproven);
@@ -31,10 +30,41 @@ fn a_larger_checkpoint_is_kept_once_the_log_has_shown_that_it_grew() {
     assert_eq!(view.on_told(asked.1, Some(log.told(7, 20)), now), Growth::Shown);
     assert_eq!(view.kept(), Some(&log.seen(20).note));
     assert_eq!(view.unproven_for(now), None);
+    assert_eq!(view.hear(log.seen(5), now, DELAY), Heard::Known, "a smaller one is no news");
     assert_eq!(
         view.hear(Seen { head: TreeHead { size: 0, ..log.head(1) }, ..log.seen(1) }, now, DELAY),
         Heard::Known
     );
+}
+
+#[test]
+fn a_first_checkpoint_that_was_made_up_hides_nothing() {
+    let (log, now) = (Tree::of("one", 0, 40), Instant::now());
+    let mut view = LogView::default();
+    let head = TreeHead { size: 1 << 40, ..log.head(9) };
+    let note = Checkpoint { origin: ORIGIN, head }.sign(&key());
+    assert_eq!(view.hear(Seen { note, head }, now, DELAY), Heard::First);
+    assert_eq!(view.hear(log.seen(7), now, DELAY), Heard::Unproven, "now there is something to ask");
+    let (kept, asked) = view.question(now + DELAY, AGAIN).expect("a question");
+    assert_eq!((kept.head.size, asked.head.size), (7, 1 << 40));
+    assert_eq!(view.on_told(asked, None, now), Growth::NotShown);
+    let later = now + DELAY + AGAIN;
+    assert_eq!(view.hear(log.seen(20), later, DELAY), Heard::Unproven, "what was refused makes room");
+    let (_, asked) = view.question(later + DELAY, AGAIN).expect("a question");
+    assert_eq!(view.on_told(asked, Some(log.told(7, 20)), later), Growth::Shown);
+    assert_eq!(view.kept(), Some(&log.seen(20).note));
+}
+
+#[test]
+fn a_log_is_asked_no_more_often_however_fast_it_answers() {
+    let (log, now) = (Tree::of("one", 0, 40), Instant::now());
+    let mut view = LogView::resume(log.seen(7));
+    view.hear(log.seen(20), now, Duration::ZERO);
+    let (_, asked) = view.question(now, AGAIN).expect("a question");
+    assert_eq!(view.on_told(asked, Some(log.told(7, 20)), now), Growth::Shown);
+    view.hear(log.seen(30), now, Duration::ZERO);
+    assert_eq!(view.question(now + AGAIN / 2, AGAIN), None);
+    assert!(view.question(now + AGAIN, AGAIN).is_some());
 }
 
 #[test]

@@ -4,7 +4,7 @@ use meshd_trust::log::{Checkpoint, CheckpointKeys, CosignRequest, LogOrigin, Not
 use meshd_wire::PublicKey;
 use meshd_wire::enrol::{EnrolReply, EnrolRequest, Refused};
 
-use super::ASKED_AT_ONCE;
+use super::{ASKED_AT_ONCE, LogError};
 use crate::role::steward::fixture::{EXPORTER, Home, NOW};
 
 const PEER: PublicKey = PublicKey([1; 32]);
@@ -30,6 +30,23 @@ fn every_growth_is_shown_from_tiles_that_are_wider_by_now() {
             assert_eq!(shown.growth.verify(old, new), Ok(()), "from {} to {}", old.size, new.size);
         }
     }
+}
+
+#[test]
+fn a_tile_that_was_damaged_since_is_not_signed() {
+    let mut home = Home::found(1, 16);
+    (0..5).for_each(|_| drop(home.invite()));
+    let size = newest(&home).size;
+    assert!(home.steward.growth(2, size - 1).expect("reads").is_some());
+    let dir = home.dir.path().join("steward/log/tile/0/000.p");
+    for tile in std::fs::read_dir(&dir).expect("partial tiles") {
+        let path = tile.expect("a tile").path();
+        let mut bytes = std::fs::read(&path).expect("reads");
+        bytes[0] ^= 1;
+        std::fs::write(&path, bytes).expect("writes");
+    }
+    let refused = home.steward.growth(2, size - 1);
+    assert!(matches!(refused, Err(LogError::Damaged { .. })), "{refused:?}");
 }
 
 #[test]

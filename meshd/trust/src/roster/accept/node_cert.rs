@@ -41,7 +41,7 @@ impl Roster {
         if held.is_some_and(|held| held.bytes == incoming.bytes) {
             return Ok(Verified::Known);
         }
-        if held.is_none() && self.shut.contains(&cert.org) {
+        if self.shut.contains(&cert.org) && !self.is_old_acquaintance(held.map(|held| &held.record), cert) {
             return Err(Refusal::Shut(cert.org));
         }
         let member = self.proven_member(&cert.org)?;
@@ -66,6 +66,18 @@ impl Roster {
             self.check_room(cert, held.is_none())?;
         }
         Ok(Verified::New(incoming.into_held(signer)))
+    }
+
+    /// Whether a certificate is that of the same host as before, as far as its steward can't make that up.
+    fn is_old_acquaintance(&self, held: Option<&NodeCert>, cert: &NodeCert) -> bool {
+        match held {
+            Some(held) => (held.identity, held.transport) == (cert.identity, cert.transport),
+            // It was away until it was forgotten. The id of a host is that of the key that it joined with.
+            None => {
+                let was_here = self.marks.nodes.get(&cert.node).is_some_and(|marks| marks.org == cert.org);
+                was_here && NodeId::from(cert.identity.key_id()) == cert.node
+            }
+        }
     }
 
     /// One organisation's nodes never keep another's out.
