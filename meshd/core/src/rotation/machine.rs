@@ -18,6 +18,8 @@ use super::stored::{KeySince, Step, Stored, Why};
 const STORE_AGAIN: Duration = Duration::from_secs(1);
 /// Waiting for a log that answers ends after this many leads: it will never have the key.
 const LEADS_UNPROVEN_MAX: u32 = 3;
+/// Records of an old state that cost a key of their own in one run, as long as they come one after the other.
+const OLD_STATES_MAX: u8 = 3;
 /// Attempts that are refused one after the other wait ever longer, up to this many doublings: two hours.
 const DOUBLINGS_MAX: u32 = 3;
 
@@ -116,6 +118,8 @@ pub struct Rotation<P> {
     /// When the record must be signed again.
     renew_at: Duration,
     rolled_back: Option<Duration>,
+    /// How often in this run.
+    old_states: u8,
     effects: VecDeque<Effect>,
 }
 
@@ -210,6 +214,7 @@ impl<P: Copy + Ord> Rotation<P> {
             aborted: 0,
             renew_at: Duration::MAX,
             rolled_back: None,
+            old_states: 0,
             effects: VecDeque::new(),
         };
         machine.draw_jitter();

@@ -1,6 +1,8 @@
 //! What a rotation is told.
 
-use super::{Alarm, Cosigned, Epoch, Leaf, Now, Phase, Replaced, Rotation, STORE_AGAIN, Why};
+use super::{
+    Alarm, Cosigned, Duration, Epoch, Leaf, Now, OLD_STATES_MAX, Phase, Replaced, Rotation, STORE_AGAIN, Why,
+};
 use crate::rotation::acks::Channel;
 
 impl<P: Copy + Ord> Rotation<P> {
@@ -149,21 +151,28 @@ impl<P: Copy + Ord> Rotation<P> {
         if seq <= self.seq && highest <= self.epoch_max && cur <= self.cur.epoch {
             return;
         }
+        let is_repeated = seq <= self.seq && highest <= self.epoch_max;
+        let is_within =
+            |time: Duration| self.rolled_back.is_some_and(|before| now.running < before.saturating_add(time));
+        // Somebody may say one word again and again.
+        if is_repeated && is_within(self.lengths().lead) {
+            return;
+        }
+        let is_again = is_within(self.lengths().period);
         self.seq = self.seq.max(seq);
         self.epoch_max = self.epoch_max.max(highest);
         self.storing = None;
-        // Of what was signed before the start, several may come one after the other.
-        let is_of_another = seq > self.seq_min;
-        let again = self.rolled_back.replace(now.running);
-        if is_of_another
-            && again.is_some_and(|before| now.running < before.saturating_add(self.lengths().period))
-        {
+        // Of what was signed before the start, a few may come one after the other; each costs packets.
+        let is_of_another = seq > self.seq_min || self.old_states >= OLD_STATES_MAX;
+        self.rolled_back = Some(now.running);
+        if is_of_another && is_again {
             // Both would take turns for ever: each goes on, and says so now and then.
             self.tell(Alarm::CloneSuspected);
             self.renew_at = self.renew_at.min(now.running + self.lengths().lead);
             return self.advance(now);
         }
         self.tell(Alarm::StateRollback);
+        self.old_states = self.old_states.saturating_add(1);
         match self.phase {
             // What was published under this number is another key.
             Phase::Replacing(Replaced { why, .. }) => return self.replace_now(now, why),

@@ -54,6 +54,22 @@ fn records_from_before_the_start_that_come_one_after_the_other_are_one_old_state
     host.effects.clear();
     host.tell(|machine, now| machine.own_record_seen(now, 2_000, Epoch(9), Epoch(9)));
     assert_eq!(host.alarms(), [Alarm::CloneSuspected], "signed after the start, and not here");
+    host.effects.clear();
+    host.tell(|machine, now| machine.own_record_seen(now, 2_000, Epoch(9), Epoch(9)));
+    assert_eq!(host.alarms(), [], "the same word again");
+}
+
+#[test]
+fn a_registry_that_shows_one_old_record_after_the_other_costs_few_keys() {
+    let mut host = host();
+    host.tell(|machine, _| machine.never_below(1_000));
+    for record in 2..9_u32 {
+        host.tell(|machine, now| {
+            machine.own_record_seen(now, u64::from(10 * record), Epoch(10 * record), Epoch(10 * record))
+        });
+    }
+    let replaced = host.alarms().into_iter().filter(|alarm| *alarm == Alarm::StateRollback).count();
+    assert_eq!(replaced, usize::from(OLD_STATES_MAX));
 }
 
 #[test]
