@@ -311,7 +311,9 @@ class Golden(unittest.TestCase):
         self.assertIn(checksum + b"\0 ", [archive[148:156], archive[1024 + 148:1024 + 156]])
 
     def test_codes_are_those_of_the_document(self):
-        rows = re.findall(r"\n\| `([A-Z-]+)` \|.*\| ([a-z]+)[^|]*\|", AUDIT[AUDIT.index("| code | meaning | severity |"):])
+        # Journals are beyond this verifier.
+        findings = AUDIT[AUDIT.index("| code | meaning | severity |"):AUDIT.index("## Keys on the wire")]
+        rows = re.findall(r"\n\| `([A-Z-]+)` \|.*\| ([a-z]+)[^|]*\|", findings)
         source = pathlib.Path(verify.__file__).read_text("utf-8")
         mine = set(re.findall(r'(?:add|of)\("([A-Z-]+)"', source))
         self.assertEqual(mine, {code for code, _ in rows})

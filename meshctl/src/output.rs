@@ -47,14 +47,24 @@ pub fn data(data: &str) -> Result<(), Failure> {
     printed(|out| out.write_all(data.as_bytes()).and_then(|()| out.write_all(b"\n")))
 }
 
+/// Prints a line of many, harmless to a terminal, that somebody is to read: nobody there is a failure.
+pub fn line(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{}", harmless(text)).and_then(|()| out.flush()).map_err(|error| not_printed(&error))
+}
+
 fn printed(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Failure> {
     let mut out = BufWriter::new(io::stdout().lock());
     match write(&mut out).and_then(|()| out.flush()) {
         Ok(()) => Ok(()),
         // Whoever reads has seen enough, as `head` does.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
-        Err(error) => Err(Failure::new(Exit::Failed, "can't write to standard output").because(&error)),
+        Err(error) => Err(not_printed(&error)),
     }
+}
+
+fn not_printed(error: &io::Error) -> Failure {
+    Failure::new(Exit::Failed, "can't write to standard output").because(error)
 }
 
 /// Says something on standard error.

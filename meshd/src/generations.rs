@@ -75,6 +75,21 @@ impl Generations {
         Self { dir: dir.to_owned(), name, generation: 0 }.remove()
     }
 
+    /// Moves the pair out of the way, in the place of one that was moved before.
+    pub fn set_aside(dir: &Path, name: &'static str) -> Result<(), GenerationsError> {
+        for path in (Self { dir: dir.to_owned(), name, generation: 0 }).copies() {
+            let mut aside = path.clone().into_os_string();
+            aside.push(".damaged");
+            match fs::rename(&path, aside) {
+                Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                    return Err(GenerationsError::Io { what: "rename", path, source });
+                }
+                Ok(()) | Err(_) => {}
+            }
+        }
+        Ok(())
+    }
+
     /// Opens the pair and reads the newest sound copy, if any copy exists.
     pub fn open(dir: &Path, name: &'static str) -> Result<(Self, Option<Content>), GenerationsError> {
         let mut this = Self { dir: dir.to_owned(), name, generation: 0 };

@@ -33,6 +33,8 @@ pub struct Growth {
 pub struct Grown {
     /// Whether the checkpoint is another one than before.
     pub is_changed: bool,
+    /// Whether all could be seen that is signed.
+    pub is_whole: bool,
     /// Leaves since the look before; none at the first look, for they were there before.
     pub leaves: Vec<LeafReport>,
     /// What is wrong.
@@ -92,7 +94,12 @@ impl Growth {
             Err(Halt::Wrong(finding)) => Ok(self.find(&finding)),
             Err(Halt::Doubt(finding)) => {
                 let before = self.doubt.replace(finding.clone());
-                let is_again = before.is_some_and(|before| before.code() == finding.code());
+                let is_again = before.is_some_and(|before| match (before, &finding) {
+                    (Finding::Checkpoint { is_there: before, .. }, Finding::Checkpoint { is_there, .. }) => {
+                        before == *is_there
+                    }
+                    (before, finding) => before.code() == finding.code(),
+                });
                 Ok(if is_again { self.find(&finding) } else { Grown::default() })
             }
             Err(Halt::Files(error)) => Err(error),
@@ -105,13 +112,14 @@ impl Growth {
             return Err(Halt::Doubt(Finding::Checkpoint { path, is_there: false }));
         };
         if self.note.as_deref() == Some(&*bytes) {
-            return Ok(Grown::default());
+            return Ok(Grown { is_whole: true, ..Grown::default() });
         }
         let believed = self.believe(&bytes, files)?;
-        let believed = believed.ok_or(Halt::Wrong(Finding::Checkpoint { path, is_there: true }))?;
+        // A copy that is being written has such a note for a moment.
+        let believed = believed.ok_or(Halt::Doubt(Finding::Checkpoint { path, is_there: true }))?;
         let leaves = self.grow(believed.verified.checkpoint.head, files)?;
         self.note = Some(bytes.into_owned());
-        Ok(Grown { is_changed: true, leaves, findings: Vec::new() })
+        Ok(Grown { is_changed: true, is_whole: true, leaves, findings: Vec::new() })
     }
 
     /// Believes a note, by keys that may have come since if it must be.

@@ -13,6 +13,11 @@ use crate::report::{FindingReport, KeyReport, NodeReport, Report, Verdict};
 
 /// How much the clock of a node may differ from that of a steward, seconds.
 const CLOCKS_S: u64 = 5 * 60;
+/// Keys of one node that a journal has room for, and how far back they reach at least at a usual pace: a month, seconds.
+const JOURNAL_KEYS_MAX: usize = 256;
+const USUAL_S: u64 = 30 * 86_400;
+/// Findings that say of a log that part of it can't be seen.
+const UNSEEN: [&str; 4] = ["MISSING", "TILE", "RECORD", "UNREADABLE"];
 
 /// The journal of a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -147,6 +152,7 @@ pub fn observed(report: &Report, journal: &Journal) -> Result<ObservedReport, Ot
     }
     let mut judge = Judge::new(report);
     let keys = journal.sightings.iter().map(|one| judge.judge(one)).collect();
+    judge.pushed_out(journal);
     let mut findings = judge.findings;
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     let own = findings.iter().map(|finding| finding.severity).max().unwrap_or(Verdict::Clean);
@@ -177,6 +183,8 @@ struct Judge<'r> {
     nodes: BTreeMap<(&'r str, &'r str), &'r NodeReport>,
     /// Organisations whose log is missed.
     absent: BTreeSet<OrgId>,
+    /// Organisations of whose log not all can be seen.
+    torn: BTreeSet<&'r str>,
     findings: Vec<FindingReport>,
 }
 
@@ -189,9 +197,13 @@ impl<'r> Judge<'r> {
             keys: BTreeMap::new(),
             nodes: BTreeMap::new(),
             absent: BTreeSet::new(),
+            torn: BTreeSet::new(),
             findings: Vec::new(),
         };
         for log in &report.logs {
+            if log.findings.iter().any(|finding| UNSEEN.contains(&finding.code.as_str())) {
+                judge.torn.insert(&log.org);
+            }
             judge.nodes.extend(log.nodes.iter().map(|node| ((log.org.as_str(), node.node.as_str()), node)));
             for key in &log.keys {
                 judge.epochs.insert((&log.org, &key.node, key.epoch), key);
@@ -218,7 +230,7 @@ impl<'r> Judge<'r> {
                 self.times(seen, logged, named.and_then(|node| node.revoked));
                 Logged::Logged
             }
-            logged => self.unlogged(seen, logged, &key),
+            logged => self.unlogged(seen, logged, (&org, &key)),
         };
         let name = named.map(|node| &node.name).filter(|name| !name.is_empty()).unwrap_or(&seen.name).clone();
         let mut exceptions = Vec::new();
@@ -245,7 +257,12 @@ impl<'r> Judge<'r> {
     }
 
     /// The key of no log, or of another node or number.
-    fn unlogged(&mut self, seen: &Sighting, of_epoch: Option<&KeyReport>, key: &str) -> Logged {
+    fn unlogged(
+        &mut self,
+        seen: &Sighting,
+        of_epoch: Option<&KeyReport>,
+        (org, key): (&str, &str),
+    ) -> Logged {
         let elsewhere = self.keys.get(key).map(|one| format!("epoch {} of {}", one.epoch, one.name_or_id()));
         let text = match (elsewhere, of_epoch) {
             (Some(elsewhere), _) => format!("a key on the wire that was logged as {elsewhere}"),
@@ -254,6 +271,12 @@ impl<'r> Judge<'r> {
             }
             (None, Some(_) | None) => "a key on the wire that no log names".to_owned(),
         };
+        let is_named = of_epoch.is_some_and(|logged| logged.key.is_some());
+        if !is_named && self.torn.contains(org) {
+            let text = format!("{text}, as far as the log can be seen");
+            self.find("UNSEEN", Verdict::Incomplete, seen, seen.first, text);
+            return Logged::TooNew;
+        }
         // A node's first key is logged when the node is there, and a bundle ends when it was made.
         if self.report.at < seen.first.0.saturating_add(CLOCKS_S) {
             self.find("RECENT", Verdict::Incomplete, seen, seen.first, format!("{text}; it may be by now"));
@@ -266,8 +289,15 @@ impl<'r> Judge<'r> {
     /// A key that was logged: was it so when it was used, and was it allowed to be?
     fn times(&mut self, seen: &Sighting, logged: &KeyReport, revoked: Option<u64>) {
         let announced = [logged.announced, logged.active_from].into_iter().flatten().min();
+        // One that is first heard of when it is given up was used in silence.
+        let announced = announced.or(logged.compromised);
         if let Some(early) = announced.and_then(|at| late(seen.first.0, at)) {
-            let text = format!("on the wire {early} s before it was logged");
+            let may_be = if logged.announced.is_none() {
+                "; a first key may be, and one that replaced another at once"
+            } else {
+                ""
+            };
+            let text = format!("on the wire {early} s before it was logged{may_be}");
             self.find("LATE-LOG", Verdict::Findings, seen, seen.first, text);
         }
         let ended = [logged.destroyed, logged.compromised].into_iter().flatten().min();
@@ -278,6 +308,22 @@ impl<'r> Judge<'r> {
         if let Some(after) = revoked.and_then(|at| late(at, seen.last.0)) {
             let text = format!("on the wire {after} s after its node was revoked");
             self.find("ORPHAN-REVOKE", Verdict::Findings, seen, seen.last, text);
+        }
+    }
+
+    /// Says of whom the journal may have forgotten what matters: a node that changes its key all the time pushes out its own.
+    fn pushed_out(&mut self, journal: &Journal) {
+        let mut kept: BTreeMap<NodeId, Vec<&Sighting>> = BTreeMap::new();
+        for seen in &journal.sightings {
+            kept.entry(seen.node).or_default().push(seen);
+        }
+        for rows in kept.into_values().filter(|rows| journal.forgotten > 0 && rows.len() >= JOURNAL_KEYS_MAX)
+        {
+            let Some(oldest) = rows.into_iter().min_by_key(|seen| seen.first) else { continue };
+            if journal.at.since(oldest.first) < USUAL_S {
+                let text = "it has replaced its key so often that the journal forgot older ones".to_owned();
+                self.find("FORGOTTEN", Verdict::Incomplete, oldest, oldest.first, text);
+            }
         }
     }
 

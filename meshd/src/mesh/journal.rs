@@ -16,7 +16,7 @@ use super::Mesh;
 use crate::clock::boot;
 use crate::dataplane::Completed;
 
-pub use file::{Journal, forget_journal};
+pub use file::{Journal, forget_journal, set_journal_aside};
 
 use file::{Key, Seen};
 
@@ -48,6 +48,10 @@ impl Mesh {
     }
 
     fn note_handshakes(&mut self) {
+        // The tunnels keep what they have seen until the clock is right.
+        if self.clock.is_suspect() {
+            return;
+        }
         let completed = self.plane.take_handshakes();
         self.journal.note_all((self.node, self.membership.org), &completed, self.clock.now());
     }
@@ -77,6 +81,7 @@ impl Mesh {
 impl Journal {
     /// Takes note of handshakes: each shows a key of this node and one of a peer.
     pub(super) fn note_all(&mut self, own: (NodeId, OrgId), completed: &[Completed], now: Timestamp) {
+        self.end_at(now);
         for Completed { ends, first_ago, last_ago, count } in completed {
             let back = |ago: &Duration| Timestamp(now.0.saturating_sub(ago.as_secs()));
             let both = [(own, ends.own), ((ends.peer.node, ends.peer.org), ends.theirs)];
@@ -92,5 +97,6 @@ impl Journal {
                 self.note(key, Seen { org, first: back(first_ago), last: back(last_ago), count: *count });
             }
         }
+        self.make_room();
     }
 }

@@ -24,7 +24,7 @@ use super::duties::Duties;
 use super::endpoints::Endpoints;
 use super::entry::{Entry, open_steward};
 use super::external::ExternalsFile;
-use super::journal::Journal;
+use super::journal::{Journal, set_journal_aside};
 use super::key_log::KeyLog;
 use super::naming::Naming;
 use super::prefixes::{overlay_prefixes, refuse_conflicts};
@@ -236,7 +236,18 @@ fn open_clock_floor(state: &StateDir) -> Result<ClockFloor, ApiError> {
 }
 
 fn open_journal(state: &StateDir, node: NodeId) -> Result<Journal, ApiError> {
-    Journal::open(state.path(), node, clock::wall()).map_err(|error| {
+    let open = || Journal::open(state.path(), node, clock::wall());
+    // A host is worth more than what it remembers of others.
+    let opened = open().or_else(|error| {
+        let error = crate::chain::of(&error);
+        tracing::error!(
+            error,
+            "begins a new journal of tunnel keys; the one before is in `observed.*.damaged`"
+        );
+        set_journal_aside(state.path())?;
+        open()
+    });
+    opened.map_err(|error| {
         ApiError::new(ErrorCode::StorageFailed, "the journal of tunnel keys can't be read")
             .with_cause(crate::chain::of(&error))
             .with_hint("move `observed.a` and `observed.b` away: an auditor may want them, nothing else does")

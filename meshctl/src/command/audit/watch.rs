@@ -150,6 +150,9 @@ struct Watcher<'s> {
 impl Watcher<'_> {
     fn begin(&mut self) -> Result<(), Failure> {
         let grown = self.look()?;
+        if shows_tampering(&grown) {
+            return self.tell_growth(grown);
+        }
         let report = self.audit()?;
         let head = self.growth.head();
         let name = report.logs.first().map(|log| super::name_of(log).to_owned()).unwrap_or_default();
@@ -168,7 +171,8 @@ impl Watcher<'_> {
     fn go_on(&mut self) -> Result<(), Failure> {
         let grown = self.look()?;
         self.is_stale |= grown.is_changed;
-        if !self.audit_is_due() {
+        // Before anything else can fail.
+        if !self.audit_is_due() || shows_tampering(&grown) {
             return self.tell_growth(grown);
         }
         // It knows the names of nodes that are new, and the log may have grown since the look.
@@ -193,8 +197,8 @@ impl Watcher<'_> {
     fn audit(&mut self) -> Result<Report, Failure> {
         let began = Instant::now();
         let mut report = self.source.report()?;
-        // A file may have been replaced by a wider one while it was looked for.
-        if report.verdict == Verdict::Incomplete {
+        // A file may have been replaced by a wider one while it was looked for, or be copied just now.
+        if matches!(report.verdict, Verdict::Incomplete | Verdict::Tampering) {
             report = self.source.report()?;
         }
         (self.audited_at, self.took) = (Instant::now(), began.elapsed());
@@ -211,7 +215,11 @@ impl Watcher<'_> {
     }
 
     fn tell_growth(&mut self, grown: Grown) -> Result<(), Failure> {
-        let Grown { is_changed: _, leaves, findings } = grown;
+        let Grown { is_changed: _, is_whole, leaves, findings } = grown;
+        // What could not be seen has come.
+        if is_whole && self.seen == Verdict::Incomplete {
+            self.seen = Verdict::Clean;
+        }
         for leaf in leaves {
             let name = leaf.subject.as_ref().and_then(|subject| self.names.get(subject)).cloned();
             self.print(Line::Leaf { log: self.log.clone(), name, leaf })?;
@@ -246,14 +254,18 @@ impl Watcher<'_> {
 
     fn print(&self, line: Line) -> Result<(), Failure> {
         match self.form {
-            Form::Human => output::text(&human(&line)),
+            Form::Human => output::line(&human(&line)),
             Form::Json => {
                 let json = serde_json::to_string(&Document::new(line))
                     .map_err(|error| Failure::new(Exit::Failed, "can't write JSON").because(&error))?;
-                output::data(&json)
+                output::line(&json)
             }
         }
     }
+}
+
+fn shows_tampering(grown: &Grown) -> bool {
+    grown.findings.iter().any(|finding| finding.severity == Verdict::Tampering)
 }
 
 /// What makes a finding the same as at the audit before: its sentence may count seconds.

@@ -134,6 +134,8 @@ fn a_checkpoint_that_the_log_has_not_signed_is_found() {
     later.orgs[0].notes.clear();
     later.checkpoint();
     let mut growth = begun(&mesh);
+    let once = look(&mut growth, &later.orgs[0].dir());
+    assert!(once.findings.is_empty(), "a copy may be written just now");
     tampered(&look(&mut growth, &later.orgs[0].dir()), "CHECKPOINT");
 }
 

@@ -1,6 +1,6 @@
 //! Keys on the wire, held against the logs.
 
-use meshd_audit::{Journal, Logged, ObservedReport, Report, Sighting, Verdict, observed};
+use meshd_audit::{FindingReport, Journal, Logged, ObservedReport, Report, Sighting, Verdict, observed};
 use meshd_wire::{NodeId, Timestamp};
 
 use crate::made::{Mesh, PERIOD, START, tunnel_key};
@@ -41,6 +41,56 @@ fn a_key_that_no_log_names_is_unlogged() {
         assert!(found.findings[0].text.contains(what), "{}", found.findings[0].text);
         assert_eq!(found.findings[0].time, Some(wrong.first.0));
     }
+}
+
+#[test]
+fn who_has_pushed_out_its_own_keys_is_named() {
+    let mesh = Mesh::lived(1, 2);
+    let seen = sighting(&mesh, 0, 2);
+    for (rows, forgotten, is_named) in [(256, 1, true), (255, 1, false), (256, 0, false)] {
+        let journal = Journal { sightings: vec![seen.clone(); rows], forgotten, ..journal(&mesh) };
+        let found = observe(&mesh, &journal);
+        assert_eq!(codes(&found).contains(&"FORGOTTEN"), is_named, "{rows} {forgotten}");
+    }
+    let at = Timestamp(seen.first.0 + 31 * 86_400);
+    let journal = Journal { sightings: vec![seen; 256], forgotten: 1, at, ..journal(&mesh) };
+    assert!(!codes(&observe(&mesh, &journal)).contains(&"FORGOTTEN"), "they were pushed out by age");
+}
+
+#[test]
+fn a_log_that_is_torn_accuses_nobody() {
+    let mesh = Mesh::lived(1, 2);
+    let mut report = mesh.report();
+    let seen = sighting(&mesh, 0, 2);
+    report.logs[0].keys.retain(|key| key.epoch != seen.epoch);
+    let journal = Journal { sightings: vec![seen], ..journal(&mesh) };
+    assert_eq!(codes(&observed(&report, &journal).expect("compared")), ["UNLOGGED"]);
+    let finding = FindingReport {
+        code: "MISSING".to_owned(),
+        severity: Verdict::Incomplete,
+        leaf: None,
+        time: None,
+        subject: None,
+        name: None,
+        epoch: None,
+        text: String::new(),
+    };
+    report.logs[0].findings.push(finding);
+    let found = observed(&report, &journal).expect("compared");
+    assert_eq!((codes(&found), found.verdict), (vec!["UNSEEN"], Verdict::Incomplete));
+}
+
+#[test]
+fn a_key_that_is_first_logged_when_it_is_given_up_is_late() {
+    let mesh = Mesh::lived(1, 2);
+    let mut report = mesh.report();
+    let seen = sighting(&mesh, 0, 2);
+    let key = report.logs[0].keys.iter_mut().find(|key| key.epoch == 2 && key.node == seen.node.to_string());
+    let key = key.expect("a key");
+    (key.announced, key.active_from) = (None, None);
+    key.compromised = Some(seen.last.0 + CLOCKS + 1);
+    let found = observed(&report, &Journal { sightings: vec![seen], ..journal(&mesh) }).expect("compared");
+    assert_eq!(codes(&found), ["LATE-LOG"]);
 }
 
 #[test]

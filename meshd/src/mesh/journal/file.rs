@@ -1,6 +1,6 @@
 //! The journal of keys on disk, and how much of it is kept.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BinaryHeap};
 use std::path::Path;
 use std::time::Duration;
 
@@ -179,10 +179,31 @@ impl Journal {
         if self.of(key.node).count() > NODE_ROWS_MAX {
             self.forget_oldest_of(key.node);
         }
-        if self.rows.len() > ROWS_MAX
-            && let Some(node) = self.node_with_most()
+    }
+
+    /// Forgets what is too much, of whoever has most.
+    pub(super) fn make_room(&mut self) {
+        if self.rows.len() <= ROWS_MAX {
+            return;
+        }
+        let mut counts: BTreeMap<NodeId, usize> = BTreeMap::new();
+        for key in self.rows.keys() {
+            *counts.entry(key.node).or_default() += 1;
+        }
+        let mut most: BinaryHeap<(usize, NodeId)> =
+            counts.into_iter().map(|(node, count)| (count, node)).collect();
+        while self.rows.len() > ROWS_MAX
+            && let Some((count, node)) = most.pop()
         {
             self.forget_oldest_of(node);
+            most.push((count - 1, node));
+        }
+    }
+
+    /// Nothing was seen later than now: a clock that was ahead has said so. One that is behind takes nothing but that away.
+    pub(super) fn end_at(&mut self, now: Timestamp) {
+        for seen in self.rows.values_mut() {
+            seen.last = seen.last.min(now.max(seen.first));
         }
     }
 
@@ -237,19 +258,16 @@ impl Journal {
             self.forgotten += 1;
         }
     }
-
-    fn node_with_most(&self) -> Option<NodeId> {
-        let mut counts: BTreeMap<NodeId, usize> = BTreeMap::new();
-        for key in self.rows.keys() {
-            *counts.entry(key.node).or_default() += 1;
-        }
-        counts.into_iter().max_by_key(|(_, count)| *count).map(|(node, _)| node)
-    }
 }
 
 /// What no key of a node comes before.
 fn first_of(node: NodeId) -> Key {
     Key { node, is_external: false, epoch: 0, key: PublicKey([0; 32]), is_aes: false, has_psk: false }
+}
+
+/// Moves files aside that can't be read: nothing but an auditor wants them.
+pub fn set_journal_aside(dir: &Path) -> Result<(), GenerationsError> {
+    Generations::set_aside(dir, Content::NAME)
 }
 
 /// Removes the files: what one membership has seen is nothing to the next.
