@@ -17,7 +17,7 @@ const PAST_DELEGATION: &str = "+91d";
 /// Echo requests, a hundred a second.
 const ECHOES: &str = "500";
 /// Exit code of what the daemon refuses.
-const REFUSED: i32 = 6;
+const REFUSED: i32 = 4;
 
 #[test]
 fn past_half_of_their_life_certificates_are_renewed_without_a_command() {

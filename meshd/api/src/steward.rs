@@ -45,7 +45,7 @@ pub struct StewardReply {
     pub root: Signed,
     /// Version of the root that signed it.
     pub root_version: u32,
-    /// Counts the delegations of this root version.
+    /// Grows with the delegations of this root version.
     pub serial: u32,
     /// First moment, in seconds since 1970.
     pub not_before: u64,

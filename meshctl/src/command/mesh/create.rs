@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use data_encoding::BASE64;
 use meshd_api::{
-    Answer, ClientError, Exit, GetStatus, MemberReply, MeshCreateRequest, NodeStatus, Signed, Status,
-    StewardKeys, StewardPrepareRequest,
+    Answer, Exit, GetStatus, MemberReply, MeshCreateRequest, NodeStatus, Signed, Status, StewardKeys,
+    StewardPrepareRequest,
 };
 use meshd_trust::SigningKey;
 use meshd_trust::founding::{self, DelegationTerms, FoundingError, FoundingTerms, StewardPublicKeys};

@@ -45,7 +45,7 @@ pub struct StewardDelegation {
     /// Root version that signed.
     #[n(2)]
     pub root_version: u32,
-    /// Counts the delegations of this root version.
+    /// Grows with the delegations of this root version.
     #[n(3)]
     pub serial: u32,
     /// Signs records.
