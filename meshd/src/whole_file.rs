@@ -49,8 +49,13 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
 pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     let (Some(dir), beside) = (path.parent(), path.with_extension("new")) else { return Ok(()) };
     make_dirs(dir.parent().unwrap_or(dir), dir)?;
-    write(&beside, bytes)?;
-    fs::rename(&beside, path).map_err(|source| FileError::new("replace", path, source))?;
+    let replaced = write(&beside, bytes)
+        .and_then(|()| fs::rename(&beside, path).map_err(|source| FileError::new("replace", path, source)));
+    if replaced.is_err() {
+        // On a full disk every page counts.
+        let _left = fs::remove_file(&beside);
+    }
+    replaced?;
     sync_dir(dir)
 }
 
@@ -70,4 +75,20 @@ pub fn make_dirs(top: &Path, dir: &Path) -> Result<(), FileError> {
 /// Brings the names in a directory to the disk itself.
 pub fn sync_dir(dir: &Path) -> Result<(), FileError> {
     File::open(dir).and_then(|dir| dir.sync_all()).map_err(|source| FileError::new("sync", dir, source))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_can_not_be_replaced_leaves_nothing_beside_it() {
+        let dir = tempfile::tempdir().expect("makes a directory");
+        let path = dir.path().join("kept");
+        fs::create_dir_all(path.join("in the way")).expect("makes an obstacle");
+        replace(&path, b"new").expect_err("a directory is no file");
+        let names: Vec<_> =
+            fs::read_dir(dir.path()).expect("lists").flatten().map(|file| file.file_name()).collect();
+        assert_eq!(names, ["kept"]);
+    }
 }
