@@ -50,7 +50,7 @@ use crate::generations::Generations;
 use crate::membership::Membership;
 use crate::metrics::Counters;
 use crate::role::control::ControlRole;
-use crate::role::registry::{Holders, Whereabouts};
+use crate::role::registry::{Holders, ServerKeys, Whereabouts};
 use crate::role::steward::Steward;
 use crate::tls::Admission;
 
@@ -127,6 +127,7 @@ pub struct Mesh {
     control_port: u16,
     holders: Holders,
     whereabouts: Whereabouts,
+    server_keys: ServerKeys,
     roster_file: Generations,
     keyspace: Keyspace,
     published: watch::Sender<Arc<Published>>,

@@ -1,4 +1,9 @@
-//! Certificates renew themselves in the second half of their life.
+//! Certificates renew themselves in the second half of their life; what stewards and roots have is renewed by people.
+
+#[path = "federation/founders.rs"]
+mod founders;
+#[path = "renewal/steward_keys.rs"]
+mod steward_keys;
 
 use std::process::Command;
 use std::time::Duration;

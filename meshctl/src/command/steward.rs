@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use data_encoding::BASE64;
-use meshd_api::{Answer, Exit, GetSteward, Signed, StewardRenewRequest, StewardReply};
+use meshd_api::{Answer, Exit, GetSteward, Signed, StewardPrepareRequest, StewardRenewRequest, StewardReply};
 use meshd_trust::SigningKey;
 use meshd_trust::founding::{self, DelegationTerms, FoundingError};
 use meshd_wire::record::{OrgRoot, Roles};
@@ -23,8 +23,9 @@ pub enum Steward {
     Show,
     /// Let the root sign for another 90 days, and replace the root key if wanted.
     ///
-    /// Needs the root key for a moment: bring it, renew, and take it away again. The keys of the steward stay, and nothing
-    /// is interrupted. A root is good for two years: --new-root-key makes the one that follows, signed by both keys.
+    /// Needs the root key for a moment: bring it, renew, and take it away again. Nothing is interrupted. The keys of the
+    /// steward stay, or are replaced with --new-keys: those it signs records, its log and others' logs with, and that of
+    /// the registry it serves. A root is good for two years: --new-root-key makes the one that follows, signed by both.
     Renew(Renew),
 }
 
@@ -51,6 +52,9 @@ pub struct Renew {
     root_key: PathBuf,
     #[command(flatten)]
     passphrase: Passphrase,
+    /// Replace the keys of the steward, that of its registry included. Those before are destroyed.
+    #[arg(long)]
+    new_keys: bool,
     /// File for a new secret root key that takes the place of the one before. Never overwritten.
     #[arg(long, value_name = "FILE")]
     new_root_key: Option<PathBuf>,
@@ -61,9 +65,12 @@ pub struct Renew {
 
 impl Renew {
     async fn run(self, daemon: &Daemon) -> Result<Answer<StewardReply>, Failure> {
-        let before = daemon.client.call(&GetSteward {}).await?.body;
+        let mut before = daemon.client.call(&GetSteward {}).await?.body;
         let key = root_key::open(&self.root_key, &self.passphrase)?;
         let root = newest_root(&before)?;
+        if self.new_keys {
+            before.keys = daemon.client.call(&StewardPrepareRequest {}).await?.body;
+        }
         let Some(path) = &self.new_root_key else {
             let request = request(&before, root.root_version, None, &key)?;
             return Ok(daemon.client.call(&request).await?);

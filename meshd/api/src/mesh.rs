@@ -6,7 +6,8 @@ use crate::call::{Body, Call, Method};
 use crate::join::MemberReply;
 use crate::text::Signed;
 
-/// Asks the daemon to make steward keys, or to show those it made before and has not used yet.
+/// Asks the daemon to make steward keys, or to show those it made before and has not used yet. A steward makes those that
+/// follow its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StewardPrepareRequest {}

@@ -17,7 +17,7 @@ impl Call for GetSteward {
     const PATH: &'static str = "/v1/steward";
 }
 
-/// Brings the next delegation of the same keys, signed by the root, and the root itself if it is a new one.
+/// Brings the next delegation of the same keys, or of those the daemon has prepared, signed by the root, and the root itself if it is a new one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StewardRenewRequest {

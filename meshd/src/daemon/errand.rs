@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use meshd_api::{AddExternalReply, ApiError, ErrorCode, LeaveReply, MemberReply};
 use meshd_trust::Roster;
 use meshd_wire::enrol::{KeyStatement, RegistryHint};
-use meshd_wire::{JoinToken, OrgId, PublicKey};
+use meshd_wire::{JoinToken, MeshId, OrgId, PublicKey};
 use tokio::sync::mpsc;
 
 use super::message::Message;
@@ -97,12 +97,14 @@ pub fn start(mesh: &mut Mesh, errand: Errand, messages: mpsc::Sender<Message>) {
                 let claimed = enrol::claim(&call.at, &call.key, |key| call.is_steward(key), claim).await;
                 claimed.map(|claimed| Help { claimed: Some(claimed), ..Help::default() })
             }
-            (Ok(call), Errand::Introduce) => {
-                introduce(&call.key, hosts, introduction).await.map(|()| Help::default())
-            }
+            (Ok(call), Errand::Introduce) => introduce(&call.key, hosts, introduction, mesh_id).await,
             (Ok(call), Errand::Refresh) => {
-                let records = enrol::refresh(&call.at, &call.key, |key| call.is_steward(key), mesh_id).await;
-                records.map(|records| Help { records, ..Help::default() })
+                match enrol::refresh(&call.at, &call.key, |key| call.is_steward(key), mesh_id).await {
+                    Err(StewardCallError::NotDelegated { .. }) => {
+                        ask_stranger(&call.at, &call.key, mesh_id).await
+                    }
+                    told => told.map(Help::of),
+                }
             }
         };
         let help = match result {
@@ -167,25 +169,35 @@ pub fn growth(mesh: &Mesh, call: GrowthCall, messages: mpsc::Sender<Message>) {
 }
 
 /// Addresses and keys of the embedded registries of the mesh.
-fn registry_hosts(mesh: &Mesh) -> Vec<(Vec<SocketAddr>, PublicKey)> {
+fn registry_hosts(mesh: &Mesh) -> Vec<(Vec<SocketAddr>, Vec<PublicKey>)> {
     let host = |hint: &RegistryHint| {
         let at = hint.url.strip_prefix("meshd://")?.split(',');
         let named: Vec<SocketAddr> = at.filter_map(|at| at.parse().ok()).collect();
-        Some((mesh.with_whereabouts(&named), hint.tls_key?))
+        Some((mesh.with_whereabouts(&named), mesh.server_keys_after(&hint.tls_key?)))
     };
     mesh.membership.registries.iter().filter_map(host).collect()
 }
 
 async fn introduce(
     key: &RawKey,
-    hosts: Vec<(Vec<SocketAddr>, PublicKey)>,
+    hosts: Vec<(Vec<SocketAddr>, Vec<PublicKey>)>,
     records: Vec<Vec<u8>>,
-) -> Result<(), StewardCallError> {
+    mesh: MeshId,
+) -> Result<Help, StewardCallError> {
     let mut result = Err(StewardCallError::NoSteward);
-    for (at, host) in hosts {
-        result = enrol::introduce(&at, key, |key| *key == host, records.clone()).await;
+    for (at, keys) in hosts {
+        result = match enrol::introduce(&at, key, |key| keys.contains(key), records.clone()).await {
+            Err(StewardCallError::NotDelegated { .. }) => ask_stranger(&at, key, mesh).await,
+            told => told.map(|()| Help::default()),
+        };
     }
     result
+}
+
+/// Asks a steward with an unknown key for the chain of trust: the root may have given it a new one while this node was
+/// away. Nothing is told to it, and what it tells is judged by the roster.
+async fn ask_stranger(at: &[SocketAddr], key: &RawKey, mesh: MeshId) -> Result<Help, StewardCallError> {
+    enrol::refresh(at, key, |_| true, mesh).await.map(Help::of)
 }
 
 async fn say(messages: &mpsc::Sender<Message>, message: Message) {

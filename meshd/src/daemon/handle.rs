@@ -434,6 +434,9 @@ impl Daemon {
     }
 
     fn steward_keys(&mut self) -> Result<StewardKeys, ApiError> {
+        if let Some(mesh) = &mut self.mesh {
+            return mesh.next_steward_keys();
+        }
         self.outside()?;
         Mesh::preflight_steward(&self.config)?;
         Mesh::prepare_steward(&self.state)

@@ -52,7 +52,7 @@ impl EnrolClient {
     ) -> Option<Result<Self, ConnectError>> {
         let mut last = None;
         for &at in at.iter().take(ADDRESSES_MAX) {
-            match Self::connect_one(at, key, server).await {
+            match Self::connect_one(at, key, server.clone()).await {
                 Ok(client) => return Some(Ok(client)),
                 Err(error) => last = Some(Err(error)),
             }

@@ -494,8 +494,11 @@ async fn connect_steward(
         match EnrolClient::connect(std::slice::from_ref(at), key, ServerKey::Unverified).await {
             Some(Ok(client)) if is_steward(&client.server_key()) => return Ok(client),
             Some(Ok(client)) => failure = StewardCallError::NotDelegated { server: client.server_key() },
-            Some(Err(error)) => failure = StewardCallError::Unreachable(error),
-            None => {}
+            // Who answers with another key is the better reason.
+            Some(Err(error)) if !matches!(failure, StewardCallError::NotDelegated { .. }) => {
+                failure = StewardCallError::Unreachable(error);
+            }
+            Some(Err(_)) | None => {}
         }
     }
     Err(failure)

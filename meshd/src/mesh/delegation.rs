@@ -1,13 +1,14 @@
 //! The delegation by which the root has made this host a steward, and the next one.
 
 use data_encoding::BASE64;
-use meshd_api::{ApiError, ErrorCode, Signed, StewardReply};
+use meshd_api::{ApiError, ErrorCode, Signed, StewardKeys, StewardReply};
 use meshd_trust::founding::StewardPublicKeys;
 use meshd_wire::Envelope;
 use meshd_wire::record::StewardDelegation;
 
 use super::Mesh;
 use super::desk::not_steward;
+use super::entry::random_seeds;
 use super::start::steward_keys;
 use crate::metrics::Counters;
 
@@ -29,11 +30,35 @@ impl Mesh {
             serial: newest.serial,
             not_before: newest.not_before.0,
             not_after: newest.not_after.0,
-            keys: steward_keys(&keys_of(newest)),
+            keys: steward_keys(&newest.into()),
         })
     }
 
-    /// Takes the next delegation of the same keys, and the root that has signed it if it is a new one. Asked again, it does
+    /// Public halves of the keys that follow those of this steward, made now if there are none yet.
+    pub fn next_steward_keys(&mut self) -> Result<StewardKeys, ApiError> {
+        let steward = self.steward.as_mut().ok_or_else(not_steward)?;
+        let keys = steward.next_keys(&random_seeds()?).map_err(|error| {
+            ApiError::new(ErrorCode::StorageFailed, "the next keys of the steward can't be stored")
+                .with_cause(crate::chain::of(&error))
+                .with_hint("make room in the state directory")
+        })?;
+        Ok(steward_keys(&keys))
+    }
+
+    /// Lets the next keys of the steward take office, once the root has delegated to them.
+    pub(super) fn hand_over(&mut self) -> Result<(), String> {
+        let (org, now) = (self.membership.org, self.clock.now());
+        let Some(steward) = &mut self.steward else { return Ok(()) };
+        if !steward.hand_over(&self.roster, &org).map_err(|error| crate::chain::of(&error))? {
+            return Ok(());
+        }
+        if let Some(control) = &self.control {
+            control.replace_key(&steward.tls_key().map_err(|error| crate::chain::of(&error))?);
+        }
+        steward.adopt(&self.roster, &org, now).map_err(|error| crate::chain::of(&error))
+    }
+
+    /// Takes the next delegation of the same keys or of those that follow, and the root that has signed it if it is a new one. Asked again, it does
     /// what was left undone.
     pub fn renew_delegation(
         &mut self,
@@ -46,7 +71,8 @@ impl Mesh {
         let next = Envelope::from_bytes(envelope)
             .and_then(|envelope| envelope.record::<StewardDelegation>())
             .map_err(|error| refused(error.to_string()))?;
-        if next.org != org || keys_of(&next) != steward.public_keys() {
+        let keys = StewardPublicKeys::from(&next);
+        if next.org != org || keys != steward.public_keys() && !steward.awaits(&keys) {
             let error = refused("it names another organisation or other keys than this steward's".into());
             return Err(error.with_hint("run `meshctl steward renew` on the host of the steward"));
         }
@@ -62,6 +88,11 @@ impl Mesh {
             let error = ApiError::new(ErrorCode::StorageFailed, "the delegation can't be stored");
             return Err(error.with_hint("make room in the state directory, and renew again"));
         }
+        self.hand_over().map_err(|error| {
+            ApiError::new(ErrorCode::StorageFailed, "the next keys of the steward can't be used")
+                .with_cause(error)
+                .with_hint("make room in the state directory, and renew again")
+        })?;
         let steward = self.steward.as_mut().ok_or_else(not_steward)?;
         steward.adopt(&self.roster, &org, now).map_err(|error| refused(crate::chain::of(&error)))?;
         // If the one before was over, everybody waits for these.
@@ -78,16 +109,7 @@ impl Mesh {
 
     fn own_delegation(&self) -> Option<&StewardDelegation> {
         let keys = self.steward.as_ref()?.public_keys();
-        self.roster.org(&self.membership.org)?.delegations().filter(|one| keys_of(one) == keys).last()
-    }
-}
-
-fn keys_of(delegation: &StewardDelegation) -> StewardPublicKeys {
-    StewardPublicKeys {
-        record: delegation.record_key,
-        log: delegation.log_key,
-        witness: delegation.witness_key,
-        tls: delegation.tls_key,
+        self.roster.org(&self.membership.org)?.delegations().filter(|one| keys == (*one).into()).last()
     }
 }
 

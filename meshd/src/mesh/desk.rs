@@ -91,12 +91,19 @@ impl Mesh {
 
     /// Signs the organisation's state, if this host is its head steward.
     pub(super) fn sign_state(&mut self, counters: &mut Counters) {
-        let now = self.clock.now();
-        let Some(steward) = &mut self.steward else { return };
+        if self.steward.is_none() {
+            return;
+        }
         if self.clock.is_suspect() {
             tracing::warn!("the clock is suspect: no state is signed");
             return;
         }
+        if let Err(error) = self.hand_over() {
+            tracing::error!(error, "the next keys of the steward can't take office");
+        }
+        self.sign_anew(counters);
+        let now = self.clock.now();
+        let Some(steward) = &mut self.steward else { return };
         let revocations = steward.revocations();
         match steward.state(now) {
             Ok(state) => {
@@ -109,6 +116,18 @@ impl Mesh {
             Err(error) => {
                 let error = crate::chain::of(&error);
                 tracing::error!(error, "the organisation's state can't be signed");
+            }
+        }
+    }
+
+    fn sign_anew(&mut self, counters: &mut Counters) {
+        let now = self.clock.now();
+        let Some(steward) = &mut self.steward else { return };
+        match steward.sign_anew(now) {
+            Ok(records) => self.take_records(&records, counters),
+            Err(error) => {
+                let error = crate::chain::of(&error);
+                tracing::error!(error, "what the keys before had signed can't be signed anew");
             }
         }
     }

@@ -66,6 +66,11 @@ pub struct Help {
 }
 
 impl Help {
+    /// Records alone.
+    pub fn of(records: Vec<Vec<u8>>) -> Self {
+        Self { records, ..Self::default() }
+    }
+
     /// A new certificate, and the tunnel keys it was asked with.
     pub fn renewed(renewed: Renewed, keys: Vec<u8>) -> Self {
         let Renewed { cert, mut records, registries, stewards } = renewed;
@@ -229,7 +234,8 @@ impl Mesh {
     fn registry_is_foreign(&self) -> bool {
         let Some(org) = self.roster.org(&self.membership.org) else { return false };
         let is_ours = |key: &PublicKey| org.delegations().any(|steward| steward.tls_key == *key);
-        self.membership.registries.iter().filter_map(|hint| hint.tls_key).any(|key| !is_ours(&key))
+        let hints = self.membership.registries.iter().filter_map(|hint| hint.tls_key);
+        hints.map(|key| self.server_keys.after(&key)).any(|keys| !keys.iter().any(is_ours))
     }
 
     /// What proves this node to a host that knows only the mesh.

@@ -146,14 +146,20 @@ pub fn forget_founding(state: &StateDir) {
     }
 }
 
+/// What the keys of a steward are made of.
+pub(super) fn random_seeds() -> Result<Zeroizing<[u8; 128]>, ApiError> {
+    let mut random = Zeroizing::new([0; 128]);
+    aws_lc_rs::rand::fill(&mut *random)
+        .map_err(|_| ApiError::new(ErrorCode::Internal, "the system gives no random bytes"))?;
+    Ok(random)
+}
+
 /// Opens the steward role's files, made if absent.
 pub fn open_steward(state: &StateDir) -> Result<Steward, ApiError> {
     let dir = state.join("steward");
     let opened = match Steward::open(&dir) {
         Err(StewardError::Missing) => {
-            let mut random = Zeroizing::new([0; 128]);
-            aws_lc_rs::rand::fill(&mut *random)
-                .map_err(|_| ApiError::new(ErrorCode::Internal, "the system gives no random bytes"))?;
+            let random = random_seeds()?;
             Steward::create(&dir, StewardSeeds::new(&random))
         }
         opened => opened,

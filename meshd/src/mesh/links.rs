@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use meshd_api::{ApiError, ErrorCode, EventKind};
 use meshd_registry::{Endpoint, EtcdTls, Registry};
-use meshd_wire::Timestamp;
 use meshd_wire::enrol::RegistryHint;
+use meshd_wire::{PublicKey, Timestamp};
 use tokio::sync::mpsc;
 
 use super::Mesh;
@@ -87,7 +87,19 @@ impl Mesh {
             rest.split(',').map(str::parse).collect::<Result<_, _>>().map_err(|_| bad())?;
         let server = hint.tls_key.ok_or_else(bad)?;
         let key = RawKey::from_seed(&self.membership.secrets.transport().seed()).map_err(|_| bad())?;
+        let server = (server, self.server_keys.clone());
         Ok(crate::role::registry::remote(hint.url.clone(), at, self.whereabouts.clone(), key, server))
+    }
+
+    /// Keys that the server of a registry may have by now.
+    pub fn server_keys_after(&self, named: &PublicKey) -> Vec<PublicKey> {
+        self.server_keys.after(named)
+    }
+
+    /// Lets connections follow the stewards who serve registries to their next keys.
+    pub(super) fn follow_servers(&self) {
+        let named = self.membership.registries.iter().filter_map(|hint| hint.tls_key);
+        self.server_keys.replace(named.map(|key| (key, self.roster.tls_keys_after(&key))).collect());
     }
 
     /// Notes whether a registry answers, and tells those who watch.

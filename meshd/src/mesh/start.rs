@@ -41,7 +41,7 @@ use crate::generations::Generations;
 use crate::io::{Switches, Tun, Udp};
 use crate::membership::{Membership, MembershipFile};
 use crate::role::control::ControlRole;
-use crate::role::registry::{Guard, Holders, Whereabouts};
+use crate::role::registry::{Guard, Holders, ServerKeys, Whereabouts};
 use crate::role::steward::Steward;
 use crate::state_dir::StateDir;
 use crate::tls::{Admission, RawKey};
@@ -164,6 +164,7 @@ impl Mesh {
             control_port: config.control_listen.port(),
             holders,
             whereabouts: Whereabouts::default(),
+            server_keys: ServerKeys::default(),
             roster_file,
             keyspace,
             published,

@@ -26,6 +26,7 @@ const CONNECTIONS_WAITING_MAX: usize = 64;
 pub struct ControlRole {
     port: u16,
     counters: Arc<ControlCounters>,
+    tls: ServerTls,
     listener: JoinHandle<()>,
     registry: Option<EmbeddedRegistry>,
 }
@@ -55,13 +56,18 @@ impl ControlRole {
             None => None,
         };
         let counters = Arc::<ControlCounters>::default();
-        let serve = serve_control(listener, tls, enrol, connections, Arc::clone(&counters));
-        Ok(Self { port, counters, listener: tokio::spawn(serve), registry })
+        let serve = serve_control(listener, tls.clone(), enrol, connections, Arc::clone(&counters));
+        Ok(Self { port, counters, tls, listener: tokio::spawn(serve), registry })
     }
 
     /// TCP port.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// Proves another key to whoever connects from now on.
+    pub fn replace_key(&self, key: &RawKey) {
+        self.tls.replace_key(key);
     }
 
     /// Whether a registry is served here.

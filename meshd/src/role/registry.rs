@@ -169,26 +169,42 @@ impl Whereabouts {
     }
 }
 
-/// A registry at another host, reached by TLS with raw public keys.
+/// Keys that the servers of the registries have by now, each by the key it was first named with.
+#[derive(Debug, Clone, Default)]
+pub struct ServerKeys(Arc<ArcSwap<BTreeMap<PublicKey, Vec<PublicKey>>>>);
+
+impl ServerKeys {
+    /// Replaces the table as a whole.
+    pub fn replace(&self, keys: BTreeMap<PublicKey, Vec<PublicKey>>) {
+        self.0.store(Arc::new(keys));
+    }
+
+    /// What the server may have that was named with a key.
+    pub fn after(&self, named: &PublicKey) -> Vec<PublicKey> {
+        self.0.load().get(named).cloned().unwrap_or_else(|| vec![*named])
+    }
+}
+
+/// A registry at another host, reached by TLS with raw public keys; `named` is the key it was first named with.
 pub fn remote(
     name: String,
     at: Vec<SocketAddr>,
     whereabouts: Whereabouts,
     key: RawKey,
-    server: PublicKey,
+    (named, servers): (PublicKey, ServerKeys),
 ) -> Endpoint {
     Endpoint::channel(name, move || {
-        let (at, key) = (whereabouts.among(&at), key.clone());
+        let (at, key, server) = (whereabouts.among(&at), key.clone(), servers.after(&named));
         async move {
             let mut dials: FuturesUnordered<_> = at
                 .into_iter()
                 .take(DIALS_MAX)
                 .zip(0u32..)
                 .map(|(at, turn)| {
-                    let key = &key;
+                    let (key, server) = (&key, ServerKey::OneOf(server.clone()));
                     async move {
                         tokio::time::sleep(DIAL_STAGGER * turn).await;
-                        connect(at, key, ServerKey::Pinned(server), ALPN_REGISTRY).await
+                        connect(at, key, server, ALPN_REGISTRY).await
                     }
                 })
                 .collect();

@@ -13,6 +13,7 @@ mod external;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod growth;
+mod hand_over;
 mod introduce;
 mod issue;
 mod keys;
@@ -44,6 +45,7 @@ use self::book::Book;
 use self::cosigners::Cosigners;
 use self::decide::DAY_S;
 use self::entry::{Station, Token};
+use self::keys::NextSeeds;
 use self::log::Log;
 use crate::generations::GenerationsError;
 use crate::stored::StoredError;
@@ -51,6 +53,7 @@ use crate::tls::{RawKey, TlsSetupError};
 
 pub use self::book::BookError;
 pub use self::cosigners::{CosignAsk, NotCosigned};
+pub use self::hand_over::HandOverError;
 pub use self::keys::StewardSeeds;
 pub use self::log::LogError;
 pub use self::logging::{KeyCall, is_said_by};
@@ -178,6 +181,8 @@ impl Answer {
 pub struct Steward {
     dir: PathBuf,
     seeds: StewardSeeds,
+    /// What the root has not delegated to yet.
+    next: Option<NextSeeds>,
     book: Book,
     station: Option<Station>,
     /// None without a station, and while it can't be opened.
@@ -207,19 +212,26 @@ impl Steward {
         }
         let book = Book::open(&dir.join("book.redb"))?;
         seeds.store(dir)?;
-        Ok(Self::new(dir, seeds, book, None))
+        Ok(Self::new(dir, seeds, None, book, None))
     }
 
     /// Opens what [`Self::create`] has made.
     pub fn open(dir: &Path) -> Result<Self, StewardError> {
         let seeds = if dir.exists() { StewardSeeds::load(dir)? } else { None };
         let seeds = seeds.ok_or(StewardError::Missing)?;
+        let next = NextSeeds::load(dir, &seeds)?;
         let book = Book::open(&dir.join("book.redb"))?;
         let station = book.station()?;
-        Ok(Self::new(dir, seeds, book, station))
+        Ok(Self::new(dir, seeds, next, book, station))
     }
 
-    fn new(dir: &Path, seeds: StewardSeeds, book: Book, station: Option<Station>) -> Self {
+    fn new(
+        dir: &Path,
+        seeds: StewardSeeds,
+        next: Option<NextSeeds>,
+        book: Book,
+        station: Option<Station>,
+    ) -> Self {
         let (registries, stewards) = (Vec::new(), Vec::new());
         let dir = dir.to_owned();
         let (log, roster, swept_at) = (None, None, Timestamp(0));
@@ -228,6 +240,7 @@ impl Steward {
         let mut this = Self {
             dir,
             seeds,
+            next,
             book,
             station,
             log,

@@ -3,9 +3,11 @@
 use std::io;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use meshd_wire::PublicKey;
 use rustls::ServerConfig;
-use rustls::server::{AlwaysResolvesServerRawPublicKeys, NoServerSessionStorage};
+use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
 use tokio::net::TcpStream;
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -64,16 +66,38 @@ pub struct ServerTls {
     enrol: Arc<ServerConfig>,
     registry: Arc<ServerConfig>,
     admission: Admission,
+    key: Arc<KeyInUse>,
+}
+
+/// The key that a server proves to whoever connects next.
+#[derive(Debug)]
+struct KeyInUse(ArcSwap<CertifiedKey>);
+
+impl ResolvesServerCert for KeyInUse {
+    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.0.load_full())
+    }
+
+    fn only_raw_public_keys(&self) -> bool {
+        true
+    }
 }
 
 impl ServerTls {
     /// Makes settings for a server with this key, whose registry serves these clients.
     pub fn new(key: &RawKey, admission: Admission) -> Result<Self, TlsSetupError> {
+        let key = Arc::new(KeyInUse(ArcSwap::new(key.certified())));
         Ok(Self {
-            enrol: Arc::new(config(key, ALPN_ENROL, None)?),
-            registry: Arc::new(config(key, ALPN_REGISTRY, Some(admission.clone()))?),
+            enrol: Arc::new(config(key.clone(), ALPN_ENROL, None)?),
+            registry: Arc::new(config(key.clone(), ALPN_REGISTRY, Some(admission.clone()))?),
             admission,
+            key,
         })
+    }
+
+    /// Proves another key from the next connection on; those that are open go on.
+    pub fn replace_key(&self, key: &RawKey) {
+        self.key.0.store(key.certified());
     }
 
     /// Shakes hands; the caller sets the deadline.
@@ -109,14 +133,14 @@ impl ServerTls {
 }
 
 pub(super) fn config(
-    key: &RawKey,
+    key: Arc<dyn ResolvesServerCert>,
     alpn: &[u8],
     admission: Option<Admission>,
 ) -> Result<ServerConfig, TlsSetupError> {
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .with_client_cert_verifier(Arc::new(ClientVerifier::new(admission)))
-        .with_cert_resolver(Arc::new(AlwaysResolvesServerRawPublicKeys::new(key.certified())));
+        .with_cert_resolver(key);
     config.alpn_protocols = vec![alpn.to_vec()];
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;

@@ -22,10 +22,10 @@ use super::verify::ServerVerifier;
 const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Which server key is expected.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ServerKey {
-    /// Exactly this one.
-    Pinned(PublicKey),
+    /// One of these.
+    OneOf(Vec<PublicKey>),
     /// Any: the caller verifies the key before it sends anything secret.
     Unverified,
 }
@@ -137,14 +137,14 @@ fn handshake_error(at: SocketAddr, source: io::Error) -> ConnectError {
 }
 
 pub(super) fn config(key: &RawKey, server: ServerKey, alpn: &[u8]) -> Result<ClientConfig, TlsSetupError> {
-    let pinned = match server {
-        ServerKey::Pinned(key) => Some(key),
+    let expected = match server {
+        ServerKey::OneOf(keys) => Some(keys),
         ServerKey::Unverified => None,
     };
     let mut config = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(ServerVerifier::new(pinned)))
+        .with_custom_certificate_verifier(Arc::new(ServerVerifier::new(expected)))
         .with_client_cert_resolver(Arc::new(AlwaysResolvesClientRawPublicKeys::new(key.certified())));
     config.alpn_protocols = vec![alpn.to_vec()];
     config.resumption = Resumption::disabled();

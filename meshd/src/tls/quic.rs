@@ -6,6 +6,7 @@ use meshd_wire::PublicKey;
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use rustls::Error;
 use rustls::pki_types::CertificateDer;
+use rustls::server::AlwaysResolvesServerRawPublicKeys;
 
 use super::admission::Admission;
 use super::connect::ServerKey;
@@ -15,6 +16,7 @@ use super::{ALPN_CHANNEL, accept, connect};
 
 /// Settings for those who call: keys of members, and no other.
 pub fn quic_server(key: &RawKey, members: Admission) -> Result<quinn::ServerConfig, TlsSetupError> {
+    let key = Arc::new(AlwaysResolvesServerRawPublicKeys::new(key.certified()));
     let config = accept::config(key, ALPN_CHANNEL, Some(members))?;
     let config = QuicServerConfig::try_from(config).map_err(no_initial_suite)?;
     Ok(quinn::ServerConfig::with_crypto(Arc::new(config)))
@@ -22,7 +24,7 @@ pub fn quic_server(key: &RawKey, members: Admission) -> Result<quinn::ServerConf
 
 /// Settings for calling the holder of one key.
 pub fn quic_client(key: &RawKey, server: PublicKey) -> Result<quinn::ClientConfig, TlsSetupError> {
-    let config = connect::config(key, ServerKey::Pinned(server), ALPN_CHANNEL)?;
+    let config = connect::config(key, ServerKey::OneOf(vec![server]), ALPN_CHANNEL)?;
     let config = QuicClientConfig::try_from(config).map_err(no_initial_suite)?;
     Ok(quinn::ClientConfig::new(Arc::new(config)))
 }

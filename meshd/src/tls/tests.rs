@@ -19,7 +19,7 @@ use super::*;
 async fn both_ends_learn_the_others_key_and_derive_the_same_secret() {
     let server = Server::start(&[]).await;
     let connection =
-        server.connect(1, ServerKey::Pinned(key(0).public()), ALPN_ENROL).await.expect("connects");
+        server.connect(1, ServerKey::OneOf(vec![key(0).public()]), ALPN_ENROL).await.expect("connects");
     assert_eq!(connection.server, key(0).public());
     let session = connection.stream.get_ref().1;
     let exporter = session.export_keying_material([0; 32], EXPORTER_LABEL, None).expect("exporter");
@@ -43,7 +43,7 @@ async fn exporters_of_two_connections_differ() {
 #[tokio::test]
 async fn another_server_than_the_pinned_one_is_refused() {
     let server = Server::start(&[]).await;
-    let refused = server.connect(1, ServerKey::Pinned(key(9).public()), ALPN_ENROL).await;
+    let refused = server.connect(1, ServerKey::OneOf(vec![key(9).public()]), ALPN_ENROL).await;
     assert!(matches!(refused, Err(ConnectError::OtherKey { .. })), "{refused:?}");
     assert!(server.accepted().await.is_err());
 }
@@ -51,7 +51,7 @@ async fn another_server_than_the_pinned_one_is_refused() {
 #[tokio::test]
 async fn a_member_reaches_the_registry_and_is_known_by_its_key() {
     let server = Server::start(&[1]).await;
-    let pinned = ServerKey::Pinned(key(0).public());
+    let pinned = ServerKey::OneOf(vec![key(0).public()]);
     let mut connection = server.connect(1, pinned, ALPN_REGISTRY).await.expect("connects");
     let Ok(Accepted::Registry(mut accepted)) = server.accepted().await else { panic!("not accepted") };
     assert_eq!(accepted.connect_info(), ClientKey(Some(key(1).public().0)));
@@ -117,6 +117,26 @@ async fn a_client_without_the_hybrid_group_is_refused() {
     let server = Server::start(&[]).await;
     assert!(connect_with(&server, classical, Some(key(1)), &[ALPN_ENROL]).await.is_err());
     assert!(matches!(server.accepted().await, Err(AcceptError::Handshake(_))));
+}
+
+#[tokio::test]
+async fn a_server_proves_its_new_key_to_whoever_connects_next() {
+    let tls = ServerTls::new(&key(0), Admission::default()).expect("settings");
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("listens");
+    let at = listener.local_addr().expect("address");
+    let server = tls.clone();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let _refused = server.accept(stream).await;
+        }
+    });
+    let expected = |number: u8| ServerKey::OneOf(vec![key(8).public(), key(number).public()]);
+    connect(at, &key(1), expected(0), ALPN_ENROL).await.expect("connects");
+    tls.replace_key(&key(7));
+    let connection = connect(at, &key(1), expected(7), ALPN_ENROL).await.expect("connects");
+    assert_eq!(connection.server, key(7).public());
+    let refused = connect(at, &key(1), expected(0), ALPN_ENROL).await;
+    assert!(matches!(refused, Err(ConnectError::OtherKey { .. })), "{refused:?}");
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! Who is accepted at the other end: one pinned key, any key, or the keys of an admission set.
+//! Who is accepted at the other end: a few known keys, any key, or the keys of an admission set.
 
 use std::sync::Arc;
 
@@ -15,16 +15,16 @@ use super::admission::Admission;
 use super::provider::provider;
 use super::raw_key::parse_spki;
 
-/// Accepts one server key, or any.
+/// Accepts a few server keys, or any.
 #[derive(Debug)]
 pub(super) struct ServerVerifier {
-    pinned: Option<PublicKey>,
+    expected: Option<Vec<PublicKey>>,
     provider: Arc<CryptoProvider>,
 }
 
 impl ServerVerifier {
-    pub(super) fn new(pinned: Option<PublicKey>) -> Self {
-        Self { pinned, provider: provider() }
+    pub(super) fn new(expected: Option<Vec<PublicKey>>) -> Self {
+        Self { expected, provider: provider() }
     }
 }
 
@@ -72,8 +72,10 @@ impl ServerCertVerifier for ServerVerifier {
         _now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         let key = raw_key(end_entity, intermediates)?;
-        match self.pinned {
-            Some(pinned) if pinned != key => Err(CertificateError::ApplicationVerificationFailure.into()),
+        match &self.expected {
+            Some(expected) if !expected.contains(&key) => {
+                Err(CertificateError::ApplicationVerificationFailure.into())
+            }
             Some(_) | None => Ok(ServerCertVerified::assertion()),
         }
     }

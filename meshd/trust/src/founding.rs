@@ -274,6 +274,17 @@ pub struct StewardPublicKeys {
     pub tls: PublicKey,
 }
 
+impl From<&StewardDelegation> for StewardPublicKeys {
+    fn from(delegation: &StewardDelegation) -> Self {
+        Self {
+            record: delegation.record_key,
+            log: delegation.log_key,
+            witness: delegation.witness_key,
+            tls: delegation.tls_key,
+        }
+    }
+}
+
 /// What a root lets a steward do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DelegationTerms {

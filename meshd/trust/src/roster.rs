@@ -193,6 +193,17 @@ impl Roster {
         })
     }
 
+    /// TLS keys that a server with this one may have by now: those of its organisation's stewards in force. The key itself
+    /// as long as no delegation has ever named it.
+    pub fn tls_keys_after(&self, key: &PublicKey) -> Vec<PublicKey> {
+        let names = |org: &&Org| org.delegations.iter().any(|held| held.record.tls_key == *key);
+        let in_force = self.orgs.values().filter(names).flat_map(Org::delegations_in_force);
+        let mut keys: Vec<PublicKey> = in_force.map(|held| held.record.tls_key).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        if keys.is_empty() { vec![*key] } else { keys }
+    }
+
     /// Envelopes that lead from the mesh id to the stewards, with revocations and states, as received
     /// and in an order that can be accepted: what a newcomer needs before any node.
     pub fn chain(&self) -> Vec<Vec<u8>> {

@@ -29,7 +29,8 @@ async fn host(dir: &tempfile::TempDir) -> (ControlRole, PublicKey) {
 
 async fn answers(at: &[SocketAddr], whereabouts: Whereabouts, server: PublicKey) -> bool {
     let key = RawKey::from_seed(&CLIENT).expect("key");
-    let endpoint = remote("registry".to_owned(), at.to_vec(), whereabouts, key, server);
+    let endpoint =
+        remote("registry".to_owned(), at.to_vec(), whereabouts, key, (server, ServerKeys::default()));
     Registry::connect(vec![endpoint]).await.expect("client").ping().await.is_ok()
 }
 

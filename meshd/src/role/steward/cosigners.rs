@@ -142,7 +142,11 @@ impl Steward {
             return Err(NotCosigned::Elsewhere { size: 0 });
         }
         let note = Note::from_bytes(checkpoint).map_err(|_| NotCosigned::Checkpoint)?;
-        let keys = CheckpointKeys { log: vec![log.key()], witnesses: Vec::new() };
+        // It may have cosigned nothing since this log got another key.
+        let org = self.roster.as_ref().and_then(|roster| roster.org(&log.origin().org));
+        let before = org.into_iter().flat_map(|org| org.delegations_ever().map(|one| one.log_key));
+        let log_keys = before.chain([log.key()]).collect();
+        let keys = CheckpointKeys { log: log_keys, witnesses: Vec::new() };
         let verified = keys.verify(&note, &log.origin()).map_err(|_| NotCosigned::Checkpoint)?;
         let head = verified.checkpoint.head;
         let is_ours = matches!(log.growth(Some(head))?, Growth::From { .. });

@@ -39,7 +39,7 @@ fn found(seed: u8, names: &[&str], prefix_len: u8) -> Vec<Home> {
         }
         let steward =
             Steward::create(&dir.path().join("steward"), StewardSeeds::new(&random)).expect("steward");
-        stewards.push((dir, steward, SigningKey::from_seed([seed ^ 0x55 ^ number; 32])));
+        stewards.push((dir, steward, root(seed, number)));
     }
     let roots: Vec<(OrgId, Envelope)> = names
         .iter()
@@ -81,6 +81,11 @@ fn found(seed: u8, names: &[&str], prefix_len: u8) -> Vec<Home> {
             Home { dir, steward, mesh, org, tokens: 0 }
         })
         .collect()
+}
+
+/// The root key of the organisation with this number in a mesh that was founded so.
+pub(crate) fn root(seed: u8, number: u8) -> SigningKey {
+    SigningKey::from_seed([seed ^ 0x55 ^ number; 32])
 }
 
 /// What a steward's directory holds at this moment.

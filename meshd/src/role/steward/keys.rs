@@ -1,4 +1,4 @@
-//! The four keys of a steward and the file that keeps them.
+//! The four keys of a steward, those that follow them, and the files that keep both.
 
 use std::path::Path;
 
@@ -8,11 +8,12 @@ use minicbor::{Decode, Encode};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use super::StewardError;
+use crate::generations::Generations;
 use crate::stored::{self, Stored};
 use crate::tls::{RawKey, TlsSetupError};
 
 /// Seeds of a steward's keys, one purpose each.
-#[derive(Encode, Decode, Zeroize, ZeroizeOnDrop)]
+#[derive(Clone, Encode, Decode, Zeroize, ZeroizeOnDrop)]
 #[cbor(array)]
 pub struct StewardSeeds {
     #[n(0)]
@@ -93,10 +94,65 @@ impl Stored for StewardSeeds {
     }
 }
 
+/// Keys that the root has not delegated to yet, in a file of their own until it has.
+#[derive(Encode, Decode)]
+#[cbor(transparent)]
+pub(super) struct NextSeeds(StewardSeeds);
+
+impl NextSeeds {
+    pub(super) fn new(random: &[u8; 128]) -> Self {
+        Self(StewardSeeds::new(random))
+    }
+
+    /// Public halves, for the root to delegate to.
+    pub(super) fn public_keys(&self) -> StewardPublicKeys {
+        self.0.public_keys()
+    }
+
+    /// Reads the file, if it exists and holds others than those in use.
+    pub(super) fn load(dir: &Path, in_use: &StewardSeeds) -> Result<Option<Self>, StewardError> {
+        let (_file, next) = stored::open::<Self>(dir)?;
+        let next = next.filter(|next| next.public_keys() != in_use.public_keys());
+        if next.is_none() {
+            Generations::forget(dir, Self::NAME)?;
+        }
+        Ok(next)
+    }
+
+    /// Writes the file; when this returns, it is on disk.
+    pub(super) fn store(&self, dir: &Path) -> Result<(), StewardError> {
+        let (mut file, _before) = stored::open::<Self>(dir)?;
+        Ok(stored::write(&mut file, self)?)
+    }
+
+    /// The seeds.
+    pub(super) fn seeds(&self) -> &StewardSeeds {
+        &self.0
+    }
+
+    /// Puts them in the place of those in use. A crash in between leaves them in both, which [`Self::load`] tidies up.
+    pub(super) fn take_office(&self, dir: &Path) -> Result<StewardSeeds, StewardError> {
+        self.0.store(dir)?;
+        // From here on the others are gone.
+        if let Err(error) = Generations::forget(dir, Self::NAME) {
+            tracing::warn!(error = crate::chain::of(&error), "the file of the next keys can't be removed");
+        }
+        Ok(self.0.clone())
+    }
+}
+
+impl Stored for NextSeeds {
+    const NAME: &'static str = "next-keys";
+    const FORMAT: u8 = StewardSeeds::FORMAT;
+
+    fn format(&self) -> u8 {
+        self.0.format
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::generations::Generations;
 
     #[test]
     fn keys_that_were_stored_by_the_first_release_are_read() {

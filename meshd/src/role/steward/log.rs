@@ -257,6 +257,24 @@ impl Log {
         self.key.public()
     }
 
+    /// Signs the newest checkpoint with a second key as well: whichever of both is there after a crash, it is believed.
+    pub(super) fn countersign(&mut self, key: &SigningKey) -> Result<(), LogError> {
+        let mut note = self.note.clone();
+        for signature in (Checkpoint { origin: self.origin, head: self.head() }).sign(key).signatures() {
+            if !note.signatures().contains(signature) {
+                note.add(signature.clone()).map_err(|source| self.files.bad_note(source))?;
+            }
+        }
+        self.files.put_note(&note)?;
+        self.note = note;
+        Ok(())
+    }
+
+    /// Signs with another key from the next checkpoint on.
+    pub(super) fn sign_with(&mut self, key: SigningKey) {
+        self.key = key;
+    }
+
     /// Newest checkpoint with the cosignatures that came by now.
     pub(super) fn note(&self) -> &Note {
         &self.note

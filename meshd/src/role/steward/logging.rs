@@ -14,6 +14,7 @@ use meshd_wire::{
 };
 
 use super::entry::{Admitted, Station};
+use super::hand_over::signer;
 use super::log::{Log, LogError, Statement};
 use super::{Declined, Steward};
 
@@ -110,22 +111,23 @@ impl Steward {
             .collect();
         let mut statements: Vec<Statement> =
             chain.iter().filter_map(|envelope| of_chain(&station, &roots, envelope)).collect();
-        let actor = self.seeds.record().key_id();
         let nodes = self.book.nodes()?;
-        let revocations =
-            self.book.revocations()?.and_then(|signed| recorded(&station.mesh, &signed.envelope));
+        let revocations = self.book.revocations()?.map(|signed| signed.envelope);
+        // Not always the key in use: it may have followed another one since.
+        let revoker = revocations.as_deref().and_then(signer).unwrap_or(self.seeds.record().key_id());
+        let revocations = revocations.and_then(|envelope| recorded(&station.mesh, &envelope));
         let log = self.log(now)?;
         for node in &nodes {
             let subject = Subject::from(node.cert.node);
             if !log.has_revoked(&subject) {
-                statements.extend(certified(log, &station.mesh, node, actor));
+                statements.extend(certified(log, &station.mesh, node));
             }
             if node.revoked_at.is_some() && !log.has_revoked(&subject) {
                 statements.push(Statement {
                     kind: LeafKind::Revoke,
                     subject,
                     epoch: None,
-                    actor,
+                    actor: revoker,
                     record: revocations.clone(),
                 });
             }
@@ -143,9 +145,8 @@ impl Steward {
         now: Timestamp,
     ) -> Result<(), Declined> {
         let mesh = self.station.as_ref().ok_or(Refused::Unavailable)?.mesh;
-        let actor = self.seeds.record().key_id();
         let log = self.log(now)?;
-        let mut statements: Vec<Statement> = certified(log, &mesh, node, actor).into_iter().collect();
+        let mut statements: Vec<Statement> = certified(log, &mesh, node).into_iter().collect();
         if !log.has_key(&node.cert.node.into()) {
             statements.extend(of_keys(&mesh, LeafKind::RotateActivate, None, keys));
         }
@@ -162,11 +163,11 @@ impl Steward {
         now: Timestamp,
     ) -> Result<(), Declined> {
         let mesh = self.station.as_ref().ok_or(Refused::Unavailable)?.mesh;
-        let (admitted, steward) = (self.book.node(&node)?, self.seeds.record().key_id());
+        let admitted = self.book.node(&node)?;
         let (log, subject) = (self.log(now)?, Subject::from(node));
         if !log.has_revoked(&subject) {
             // What it was admitted by comes before, if that could not be logged.
-            let certified = admitted.and_then(|admitted| certified(log, &mesh, &admitted, steward));
+            let certified = admitted.and_then(|admitted| certified(log, &mesh, &admitted));
             let record = recorded(&mesh, record);
             let revoked = Statement { kind: LeafKind::Revoke, subject, epoch: None, actor, record };
             log.append(&certified.into_iter().chain([revoked]).collect::<Vec<_>>(), now)?;
@@ -276,13 +277,14 @@ fn says(keys: &NodeKeys, kind: LeafKind, epoch: u32) -> bool {
 }
 
 /// Leaf of a node's certificate, unless it is logged.
-fn certified(log: &Log, mesh: &MeshId, node: &Admitted, actor: KeyId) -> Option<Statement> {
+fn certified(log: &Log, mesh: &MeshId, node: &Admitted) -> Option<Statement> {
     let subject = Subject::from(node.cert.node);
     let record = recorded(mesh, &node.envelope)?;
     if log.has_certificate(&subject, &record.0) {
         return None;
     }
     let kind = if log.knows(&subject) { LeafKind::Renew } else { LeafKind::Enrol };
+    let actor = signer(&node.envelope)?;
     Some(Statement { kind, subject, epoch: None, actor, record: Some(record) })
 }
 

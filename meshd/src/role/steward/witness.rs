@@ -116,7 +116,7 @@ impl Steward {
         Ok(())
     }
 
-    fn own_origin(&self) -> Option<LogOrigin> {
+    pub(super) fn own_origin(&self) -> Option<LogOrigin> {
         self.station.as_ref().map(|station| LogOrigin { mesh: station.mesh, org: station.org })
     }
 
@@ -153,8 +153,12 @@ impl Steward {
         Ok(replace(&self.witnessed(org), note.to_string().as_bytes())?)
     }
 
+    pub(super) fn witnessed_dir(&self) -> PathBuf {
+        self.dir.join(WITNESSED)
+    }
+
     fn witnessed(&self, org: &OrgId) -> PathBuf {
-        self.dir.join(WITNESSED).join(org.to_string())
+        self.witnessed_dir().join(org.to_string())
     }
 }
 
