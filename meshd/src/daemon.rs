@@ -216,6 +216,7 @@ impl Daemon {
     fn on_tick(&mut self) {
         tell_systemd(&[sd_notify::NotifyState::Watchdog]);
         let Some(mesh) = &mut self.mesh else { return };
+        mesh.follow_servers(&self.state);
         if let Some(errand) = mesh.on_tick(&mut self.counters) {
             errand::start(mesh, errand, self.inlets.messages.clone());
         }

@@ -13,7 +13,7 @@ mod tests;
 pub use crate::frame::FrameError;
 pub use client::{CallError, EnrolClient};
 pub use join::{
-    Claimed, CosignAnswer, Grown, JoinError, Joined, Renewed, StewardCallError, claim, cosign, growth,
-    introduce, join, leave, log, refresh, renew,
+    Claimed, CosignAnswer, Grown, JoinError, Joined, Renewed, StewardCallError, ask_strangers, claim, cosign,
+    growth, introduce, join, leave, log, refresh, renew,
 };
 pub use serve::{ControlCounters, EnrolCall, serve_control};

@@ -166,6 +166,19 @@ pub struct Membership {
     /// Whether this host has the steward role.
     #[n(6)]
     pub steward: bool,
+    /// Which organisation serves a registry, by the key that its hint names: its steward may get another key.
+    #[n(7)]
+    servers: Option<Vec<Server>>,
+}
+
+/// Who serves a registry.
+#[derive(Clone, Copy, Encode, Decode)]
+#[cbor(array)]
+struct Server {
+    #[n(0)]
+    named: PublicKey,
+    #[n(1)]
+    org: OrgId,
 }
 
 impl Membership {
@@ -178,7 +191,7 @@ impl Membership {
         stewards: Vec<String>,
         steward: bool,
     ) -> Self {
-        Self { format: FORMAT, mesh, org, secrets, registries, stewards, steward }
+        Self { format: FORMAT, mesh, org, secrets, registries, stewards, steward, servers: None }
     }
 
     /// Takes over what a steward said of registries and stewards; true if that is new. Hosts move.
@@ -191,6 +204,30 @@ impl Membership {
             (self.stewards, new) = (stewards, true);
         }
         new
+    }
+
+    /// Remembers who serves the registries that are named with a key; true if that is new. Asked once for each key: later
+    /// another organisation may name the same one.
+    pub fn bind_servers(&mut self, org_that_serves: impl Fn(&PublicKey) -> Option<OrgId>) -> bool {
+        let named: Vec<PublicKey> = self.registries.iter().filter_map(|hint| hint.tls_key).collect();
+        let before = self.servers.take().unwrap_or_default();
+        let len = before.len();
+        let mut servers: Vec<Server> =
+            before.into_iter().filter(|server| named.contains(&server.named)).collect();
+        let is_fewer = servers.len() < len;
+        let unbound = named.iter().filter(|key| servers.iter().all(|server| server.named != **key));
+        let new: Vec<Server> =
+            unbound.filter_map(|key| Some(Server { named: *key, org: org_that_serves(key)? })).collect();
+        let is_new = is_fewer || !new.is_empty();
+        servers.extend(new);
+        self.servers = (!servers.is_empty()).then_some(servers);
+        is_new
+    }
+
+    /// Who serves the registry that is named with a key.
+    pub fn server(&self, named: &PublicKey) -> Option<OrgId> {
+        let mut servers = self.servers.iter().flatten();
+        servers.find(|server| server.named == *named).map(|server| server.org)
     }
 
     /// Stores it in a state directory; when this returns, it is on disk.
@@ -227,5 +264,53 @@ impl MembershipFile {
     /// Removes it: the host belongs to no mesh any more.
     pub fn remove(self) -> Result<(), GenerationsError> {
         self.0.remove()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use meshd_wire::cbor;
+
+    use super::*;
+
+    const KEY: PublicKey = PublicKey([1; 32]);
+    const NEXT: PublicKey = PublicKey([2; 32]);
+    const ORG: OrgId = OrgId([3; 32]);
+
+    fn membership(key: PublicKey) -> Membership {
+        let secrets = NodeSecrets::new(&[7; NodeSecrets::RANDOM_LEN]);
+        let registries = vec![RegistryHint { url: "meshd://192.0.2.1:51820".into(), tls_key: Some(key) }];
+        Membership::new(MeshId([4; 32]), ORG, secrets, registries, Vec::new(), false)
+    }
+
+    #[test]
+    fn who_serves_a_registry_is_asked_once() {
+        let mut membership = membership(KEY);
+        assert!(!membership.bind_servers(|_| None), "nobody knows yet");
+        assert_eq!(membership.server(&KEY), None);
+        assert!(membership.bind_servers(|key| (*key == KEY).then_some(ORG)));
+        assert!(!membership.bind_servers(|_| Some(OrgId([9; 32]))), "another one names the same key later");
+        assert_eq!(membership.server(&KEY), Some(ORG));
+
+        let next = RegistryHint { tls_key: Some(NEXT), ..membership.registries[0].clone() };
+        membership.learn(vec![next], Vec::new());
+        assert!(membership.bind_servers(|_| None), "the key before is forgotten");
+        assert_eq!(membership.server(&KEY), None);
+    }
+
+    #[test]
+    fn a_membership_without_servers_is_as_the_first_release_wrote_it() {
+        let bytes = cbor::encode(&membership(KEY));
+        assert_eq!(bytes.first(), Some(&0x87), "an array of seven");
+        let read: Membership = cbor::decode(&bytes).expect("reads");
+        assert_eq!(read.server(&KEY), None);
+    }
+
+    #[test]
+    fn servers_are_read_again() {
+        let mut membership = membership(KEY);
+        membership.bind_servers(|_| Some(ORG));
+        let read: Membership = cbor::decode(&cbor::encode(&membership)).expect("reads");
+        assert_eq!(read.server(&KEY), Some(ORG));
     }
 }

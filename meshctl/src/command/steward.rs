@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use data_encoding::BASE64;
-use meshd_api::{Answer, Exit, GetSteward, Signed, StewardPrepareRequest, StewardRenewRequest, StewardReply};
+use meshd_api::{
+    Answer, ClientError, Exit, GetSteward, Signed, StewardPrepareRequest, StewardRenewRequest, StewardReply,
+};
 use meshd_trust::SigningKey;
 use meshd_trust::founding::{self, DelegationTerms, FoundingError};
 use meshd_wire::record::{OrgRoot, Roles};
@@ -87,6 +89,11 @@ impl Renew {
                 output::talk(&replaced(&self.root_key, path));
                 Ok(answer)
             }
+            // What the daemon refuses, or fails at later, may be in force all the same.
+            Err(error @ ClientError::Api(_)) => Err(Failure::from(error).with_hint(format!(
+                "keep {}: `meshctl steward show` tells whether its root counts by now",
+                path.display()
+            ))),
             Err(error) => {
                 let hint = "`meshctl steward show` tells which root counts; the new root key";
                 Err(root_key::unused(error, path, hint))

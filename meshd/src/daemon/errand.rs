@@ -101,7 +101,7 @@ pub fn start(mesh: &mut Mesh, errand: Errand, messages: mpsc::Sender<Message>) {
             (Ok(call), Errand::Refresh) => {
                 match enrol::refresh(&call.at, &call.key, |key| call.is_steward(key), mesh_id).await {
                     Err(StewardCallError::NotDelegated { .. }) => {
-                        ask_stranger(&call.at, &call.key, mesh_id).await
+                        ask_strangers(&call.at, &call.key, mesh_id).await
                     }
                     told => told.map(Help::of),
                 }
@@ -187,17 +187,20 @@ async fn introduce(
     let mut result = Err(StewardCallError::NoSteward);
     for (at, keys) in hosts {
         result = match enrol::introduce(&at, key, |key| keys.contains(key), records.clone()).await {
-            Err(StewardCallError::NotDelegated { .. }) => ask_stranger(&at, key, mesh).await,
+            Err(StewardCallError::NotDelegated { .. }) => {
+                // Nothing was shown yet.
+                ask_strangers(&at, key, mesh).await.map(|help| Help { is_done: false, ..help })
+            }
             told => told.map(|()| Help::default()),
         };
     }
     result
 }
 
-/// Asks a steward with an unknown key for the chain of trust: the root may have given it a new one while this node was
-/// away. Nothing is told to it, and what it tells is judged by the roster.
-async fn ask_stranger(at: &[SocketAddr], key: &RawKey, mesh: MeshId) -> Result<Help, StewardCallError> {
-    enrol::refresh(at, key, |_| true, mesh).await.map(Help::of)
+/// Asks hosts with unknown keys for the chain of trust: the root may have given the steward a new one while this node was
+/// away. What they tell is judged by the roster.
+async fn ask_strangers(at: &[SocketAddr], key: &RawKey, mesh: MeshId) -> Result<Help, StewardCallError> {
+    enrol::ask_strangers(at, key, mesh).await.map(Help::of)
 }
 
 async fn say(messages: &mpsc::Sender<Message>, message: Message) {
@@ -229,7 +232,7 @@ impl StewardCall {
 }
 
 fn steward_keys(roster: &Roster, org: &OrgId) -> Vec<PublicKey> {
-    roster.org(org).map_or_else(Vec::new, |org| org.delegations().map(|steward| steward.tls_key).collect())
+    roster.org(org).map_or_else(Vec::new, |org| org.tls_keys())
 }
 
 /// Words for a join that failed.

@@ -11,12 +11,13 @@ use meshd_trust::{Floor, Freshness, Refusal, Roster, join as proof};
 use meshd_wire::enrol::{
     EnrolReply, EnrolRequest, ExternalAddress, KeyStatement, LoggedLeaf, Refused, RegistryHint,
 };
-use meshd_wire::{JoinToken, MeshId, OrgId, PublicKey, Timestamp};
+use meshd_wire::{Envelope, JoinToken, MeshId, OrgId, PublicKey, Timestamp};
 use minicbor::bytes::ByteVec;
 
 use super::client::{ADDRESSES_MAX, CallError, EnrolClient};
 use crate::config::Suites;
 use crate::membership::NodeSecrets;
+use crate::role::steward::belongs_to_chain;
 use crate::tls::{ConnectError, RawKey, ServerKey, TlsSetupError};
 
 /// Largest difference between the clocks of node and steward.
@@ -443,6 +444,27 @@ pub async fn refresh(
         | EnrolReply::Witnessed { .. }
         | EnrolReply::Grown { .. } => Err(StewardCallError::OutOfTurn),
     }
+}
+
+/// Asks hosts with unknown keys for the chain of trust; the caller's roster judges it. Whoever tells one is believed to be
+/// a host of the mesh and nothing more, so only what belongs to the chain is given back.
+pub async fn ask_strangers(
+    at: &[SocketAddr],
+    key: &RawKey,
+    mesh: MeshId,
+) -> Result<Vec<Vec<u8>>, StewardCallError> {
+    let mut result = Err(StewardCallError::NoSteward);
+    for at in at.iter().take(ADDRESSES_MAX) {
+        result = refresh(std::slice::from_ref(at), key, |_| true, mesh).await;
+        if let Ok(records) = &mut result {
+            records.retain(|record| {
+                let kind = Envelope::from_bytes(record).ok().and_then(|envelope| envelope.kind());
+                kind.is_some_and(belongs_to_chain)
+            });
+            break;
+        }
+    }
+    result
 }
 
 /// Hands over records, so that the host of a registry knows who may use it.

@@ -64,7 +64,6 @@ impl Mesh {
         }
         self.admission.replace(holders.keys().copied().collect());
         self.holders.replace(holders);
-        self.follow_servers();
         let externals = self.external_peers();
         // A node that publishes the key of an external takes nothing away from it.
         let is_of_external = |peer: &PeerConfig| {

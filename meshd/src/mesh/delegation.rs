@@ -19,18 +19,21 @@ const DAY_S: u64 = 86_400;
 impl Mesh {
     /// The newest delegation of this steward.
     pub fn delegation(&self) -> Result<StewardReply, ApiError> {
-        let newest = self.own_delegation().ok_or_else(not_steward)?;
-        let org = self.roster.org(&self.membership.org);
-        let root = org.and_then(|org| org.root_envelope()).ok_or_else(not_steward)?;
+        let steward = self.steward.as_ref().ok_or_else(not_steward)?;
+        let org = self.roster.org(&self.membership.org).ok_or_else(not_steward)?;
+        let root = org.root_envelope().ok_or_else(not_steward)?;
+        // Others may have been named since: what is signed next follows them all.
+        let serial = org.delegations().map(|one| one.serial).max().unwrap_or_default();
+        let own = self.own_delegation();
         Ok(StewardReply {
             mesh: self.membership.mesh.to_string(),
             org: self.membership.org.to_string(),
             root: Signed(BASE64.encode(root)),
-            root_version: newest.root_version,
-            serial: newest.serial,
-            not_before: newest.not_before.0,
-            not_after: newest.not_after.0,
-            keys: steward_keys(&newest.into()),
+            root_version: org.root_version(),
+            serial,
+            not_before: own.map_or(0, |own| own.not_before.0),
+            not_after: own.map_or(0, |own| own.not_after.0),
+            keys: steward_keys(&steward.public_keys()),
         })
     }
 
@@ -47,19 +50,22 @@ impl Mesh {
 
     /// Lets the next keys of the steward take office, once the root has delegated to them.
     pub(super) fn hand_over(&mut self) -> Result<(), String> {
-        let (org, now) = (self.membership.org, self.clock.now());
+        let org = self.membership.org;
         let Some(steward) = &mut self.steward else { return Ok(()) };
-        if !steward.hand_over(&self.roster, &org).map_err(|error| crate::chain::of(&error))? {
-            return Ok(());
-        }
-        if let Some(control) = &self.control {
+        if steward.hand_over(&self.roster, &org).map_err(|error| crate::chain::of(&error))?
+            && let Some(control) = &self.control
+        {
             control.replace_key(&steward.tls_key().map_err(|error| crate::chain::of(&error))?);
         }
-        steward.adopt(&self.roster, &org, now).map_err(|error| crate::chain::of(&error))
+        // Also if an end came between the two.
+        if !steward.is_adopted(&self.roster, &org) {
+            steward.adopt(&self.roster, &org).map_err(|error| crate::chain::of(&error))?;
+        }
+        Ok(())
     }
 
-    /// Takes the next delegation of the same keys or of those that follow, and the root that has signed it if it is a new one. Asked again, it does
-    /// what was left undone.
+    /// Takes the next delegation of the same keys or of those that follow, and the root that has signed it if it is a new
+    /// one. Asked again, it does what was left undone.
     pub fn renew_delegation(
         &mut self,
         root: Option<&[u8]>,
@@ -68,6 +74,10 @@ impl Mesh {
     ) -> Result<StewardReply, ApiError> {
         let (org, now) = (self.membership.org, self.clock.now());
         let steward = self.steward.as_ref().ok_or_else(not_steward)?;
+        if self.clock.is_suspect() {
+            let error = ApiError::new(ErrorCode::RecordRefused, "the clock of this host is in doubt");
+            return Err(error.with_hint("set the clock, and renew again"));
+        }
         let next = Envelope::from_bytes(envelope)
             .and_then(|envelope| envelope.record::<StewardDelegation>())
             .map_err(|error| refused(error.to_string()))?;
@@ -89,12 +99,10 @@ impl Mesh {
             return Err(error.with_hint("make room in the state directory, and renew again"));
         }
         self.hand_over().map_err(|error| {
-            ApiError::new(ErrorCode::StorageFailed, "the next keys of the steward can't be used")
+            ApiError::new(ErrorCode::StorageFailed, "the steward can't go on with the delegation yet")
                 .with_cause(error)
-                .with_hint("make room in the state directory, and renew again")
+                .with_hint("it tries again each minute; look at its disk")
         })?;
-        let steward = self.steward.as_mut().ok_or_else(not_steward)?;
-        steward.adopt(&self.roster, &org, now).map_err(|error| refused(crate::chain::of(&error)))?;
         // If the one before was over, everybody waits for these.
         self.sign_state(counters);
         self.renew_at_own_desk(counters);

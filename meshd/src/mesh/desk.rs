@@ -123,7 +123,10 @@ impl Mesh {
     fn sign_anew(&mut self, counters: &mut Counters) {
         let now = self.clock.now();
         let Some(steward) = &mut self.steward else { return };
-        match steward.sign_anew(now) {
+        let signed = steward
+            .sign_anew(now)
+            .and_then(|anew| Ok([anew, steward.certs_newer_than(&self.roster)?].concat()));
+        match signed {
             Ok(records) => self.take_records(&records, counters),
             Err(error) => {
                 let error = crate::chain::of(&error);
@@ -260,8 +263,8 @@ impl Mesh {
         state: &StateDir,
         counters: &mut Counters,
     ) {
-        self.errand_done(errand, help.is_some());
-        let Some(Help { records, registries, stewards, claimed }) = help else { return };
+        self.errand_done(errand, help.as_ref().is_some_and(|help| help.is_done));
+        let Some(Help { is_done: _, records, registries, stewards, claimed }) = help else { return };
         self.take_records(&records, counters);
         if let Some(claimed) = claimed {
             self.take_claimed(&claimed, counters);
@@ -281,13 +284,14 @@ impl Mesh {
     /// Tells the steward what newcomers should be told; addresses change.
     fn advertise(&mut self) {
         let stewards: Vec<String> = self.control_addresses().iter().map(ToString::to_string).collect();
+        let shared = self.registries_by_now();
         let Some(steward) = &mut self.steward else { return };
-        let registries = match self.membership.registries.as_slice() {
+        let registries = match shared.as_slice() {
             [] => vec![RegistryHint {
                 url: format!("meshd://{}", stewards.join(",")),
                 tls_key: Some(steward.public_keys().tls),
             }],
-            shared => shared.to_vec(),
+            _ => shared,
         };
         Steward::advertise(steward, registries, stewards);
     }

@@ -53,8 +53,10 @@ pub struct RenewalRequest {
 }
 
 /// What a steward gave.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Help {
+    /// Whether the errand is done with that.
+    pub is_done: bool,
     /// Envelopes.
     pub records: Vec<Vec<u8>>,
     /// Where registries are; none if that was not asked.
@@ -75,7 +77,14 @@ impl Help {
     pub fn renewed(renewed: Renewed, keys: Vec<u8>) -> Self {
         let Renewed { cert, mut records, registries, stewards } = renewed;
         records.extend([cert, keys]);
-        Self { records, registries, stewards, claimed: None }
+        Self { records, registries, stewards, ..Self::default() }
+    }
+}
+
+impl Default for Help {
+    fn default() -> Self {
+        let (records, registries, stewards) = (Vec::new(), Vec::new(), Vec::new());
+        Self { is_done: true, records, registries, stewards, claimed: None }
     }
 }
 
@@ -228,12 +237,18 @@ impl Mesh {
     pub(super) fn renewal_is_due(&self) -> bool {
         let now = self.clock.now();
         let Some(view) = self.roster.node(&self.node) else { return false };
-        half_of_life(view.cert()) <= now && self.roster.standing(&self.node, now) != Standing::Revoked
+        match self.roster.standing(&self.node, now) {
+            Standing::Revoked => false,
+            // The root has replaced the steward, and the next one has not signed for this node yet.
+            Standing::StewardGone => true,
+            _ => half_of_life(view.cert()) <= now,
+        }
     }
 
     fn registry_is_foreign(&self) -> bool {
         let Some(org) = self.roster.org(&self.membership.org) else { return false };
-        let is_ours = |key: &PublicKey| org.delegations().any(|steward| steward.tls_key == *key);
+        let own = org.tls_keys();
+        let is_ours = |key: &PublicKey| own.contains(key);
         let hints = self.membership.registries.iter().filter_map(|hint| hint.tls_key);
         hints.map(|key| self.server_keys.after(&key)).any(|keys| !keys.iter().any(is_ours))
     }

@@ -106,7 +106,7 @@ impl Entry {
                 .with_cause(format!("record {index}: {refusal}")));
         }
         let mut steward = open_steward(state)?;
-        steward.adopt(&roster, &org, now).map_err(|error| {
+        steward.adopt(&roster, &org).map_err(|error| {
             ApiError::new(ErrorCode::RecordRefused, "the founding records make no steward of this host")
                 .with_cause(crate::chain::of(&error))
                 .with_hint("run `meshctl mesh create` on the host that prepared the keys")

@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use super::Mesh;
 use crate::config::{Config, RegistryConfig};
 use crate::discovery::{Discovery, Finding};
+use crate::state_dir::StateDir;
 use crate::tls::RawKey;
 
 /// Name of the registry that this host serves itself.
@@ -97,9 +98,28 @@ impl Mesh {
     }
 
     /// Lets connections follow the stewards who serve registries to their next keys.
-    pub(super) fn follow_servers(&self) {
-        let named = self.membership.registries.iter().filter_map(|hint| hint.tls_key);
-        self.server_keys.replace(named.map(|key| (key, self.roster.tls_keys_after(&key))).collect());
+    pub fn follow_servers(&mut self, state: &StateDir) {
+        let Self { membership, roster, .. } = self;
+        if membership.bind_servers(|key| roster.org_that_serves(key))
+            && let Err(error) = membership.store(state.path())
+        {
+            tracing::error!(error = crate::chain::of(&error), "who serves the registries can't be stored");
+        }
+        let named = membership.registries.iter().filter_map(|hint| hint.tls_key);
+        let follow = |key| {
+            let org = membership.server(&key).and_then(|org| roster.org(&org));
+            Some((key, org?.tls_keys())).filter(|(_, keys)| !keys.is_empty())
+        };
+        self.server_keys.replace(named.filter_map(follow).collect());
+    }
+
+    /// Registries of the mesh, with the keys of their servers by now.
+    pub(super) fn registries_by_now(&self) -> Vec<RegistryHint> {
+        let by_now = |hint: &RegistryHint| {
+            let newest = hint.tls_key.and_then(|key| self.server_keys.after(&key).last().copied());
+            RegistryHint { url: hint.url.clone(), tls_key: newest }
+        };
+        self.membership.registries.iter().map(by_now).collect()
     }
 
     /// Notes whether a registry answers, and tells those who watch.

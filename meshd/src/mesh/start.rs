@@ -193,6 +193,7 @@ impl Mesh {
         mesh.clock_floor.reserve(boot());
         mesh.remember_the_time();
         mesh.apply();
+        mesh.follow_servers(state);
         let started = match mesh.link(config, &findings_tx).await {
             Ok(()) => mesh.resume_endpoints(),
             Err(error) => Err(error),

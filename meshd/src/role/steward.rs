@@ -258,7 +258,7 @@ impl Steward {
     }
 
     /// Takes up the station that a root has given to these keys, or a newer one.
-    pub fn adopt(&mut self, proven: &Roster, org: &OrgId, now: Timestamp) -> Result<(), AdoptError> {
+    pub fn adopt(&mut self, proven: &Roster, org: &OrgId) -> Result<(), AdoptError> {
         let agreement = proven.agreement().ok_or(AdoptError::NoGenesis)?;
         let view = proven.org(org).ok_or(AdoptError::NotMember(*org))?;
         let own_key = self.seeds.record().public();
@@ -281,7 +281,7 @@ impl Steward {
             page.put_chain(&chain)
         })?;
         self.station = Some(station);
-        self.restore_chain(now)?;
+        self.restore_chain()?;
         // It can be logged later; what is signed until then can't.
         self.open_log();
         Ok(())
@@ -298,7 +298,7 @@ impl Steward {
     /// Other kinds and what does not verify are left out without a word: the daemon's own roster
     /// judges and counts them.
     pub fn merge(&mut self, envelopes: &[Vec<u8>], now: Timestamp) -> Result<(), BookError> {
-        self.wake(now)?;
+        self.wake()?;
         let Some(roster) = &mut self.roster else { return Ok(()) };
         let mut lasting = false;
         for bytes in envelopes {
@@ -374,7 +374,7 @@ impl Steward {
         request: &EnrolRequest,
         now: Timestamp,
     ) -> Answer {
-        if let Err(error) = self.wake(now) {
+        if let Err(error) = self.wake() {
             return self.settle(Err(error.into()));
         }
         let answered = match request {
@@ -399,14 +399,14 @@ impl Steward {
 
     /// Admits a host whose request came as a file; the reply's bytes are the file that goes back.
     pub fn admit(&mut self, request: &[u8], name: Option<&str>, labels: &[Label], now: Timestamp) -> Answer {
-        let answered = self.wake(now).map_err(Declined::from);
+        let answered = self.wake().map_err(Declined::from);
         let answered = answered.and_then(|()| self.admit_file(request, name, labels, now));
         self.settle(answered)
     }
 
     /// Signs the organisation's state; due every [`STATE_INTERVAL_S`].
     pub fn state(&mut self, now: Timestamp) -> Result<Vec<u8>, Declined> {
-        self.wake(now)?;
+        self.wake()?;
         if now.since(self.swept_at) >= SWEEP_INTERVAL_S {
             self.sweep(now)?;
             self.swept_at = now;
@@ -471,18 +471,19 @@ impl Steward {
         Answer::silent(EnrolReply::Refused { why })
     }
 
-    /// Verifies the stored chain, if that was not done yet, or failed because the clock was wrong.
-    fn wake(&mut self, now: Timestamp) -> Result<(), BookError> {
+    /// Reads the stored chain, if that was not done yet.
+    fn wake(&mut self) -> Result<(), BookError> {
         if self.roster.as_ref().is_some_and(|roster| roster.genesis().is_some()) {
             return Ok(());
         }
-        self.restore_chain(now)
+        self.restore_chain()
     }
 
-    fn restore_chain(&mut self, now: Timestamp) -> Result<(), BookError> {
+    fn restore_chain(&mut self) -> Result<(), BookError> {
         let Some(station) = &self.station else { return Ok(()) };
         let mut roster = Roster::new(station.mesh, Floor::none());
-        for (at, refusal) in roster.accept_all(&self.book.chain()?, now) {
+        // Also what nobody takes any more counts here: whom the keys before took back is still taken back.
+        for (at, refusal) in roster.restore_all(&self.book.chain()?) {
             tracing::warn!(at, %refusal, "stored record of the chain is not accepted");
         }
         self.roster = Some(roster);
@@ -521,7 +522,7 @@ impl From<Refused> for Declined {
 }
 
 /// Whether records of a kind belong to the chain of trust.
-fn belongs_to_chain(kind: Kind) -> bool {
+pub fn belongs_to_chain(kind: Kind) -> bool {
     match kind {
         Kind::OrgRoot
         | Kind::StewardDelegation

@@ -187,21 +187,17 @@ impl Roster {
     pub fn is_steward_tls(&self, org: &OrgId, key: &PublicKey, now: Timestamp) -> bool {
         let skewed = now.plus(limits::CLOCK_SKEW_S);
         self.org(org).is_some_and(|org| {
-            org.delegations().any(|steward| {
+            org.in_office().any(|steward| {
                 steward.tls_key == *key && steward.not_before <= skewed && now <= steward.not_after
             })
         })
     }
 
-    /// TLS keys that a server with this one may have by now: those of its organisation's stewards in force. The key itself
-    /// as long as no delegation has ever named it.
-    pub fn tls_keys_after(&self, key: &PublicKey) -> Vec<PublicKey> {
-        let names = |org: &&Org| org.delegations.iter().any(|held| held.record.tls_key == *key);
-        let in_force = self.orgs.values().filter(names).flat_map(Org::delegations_in_force);
-        let mut keys: Vec<PublicKey> = in_force.map(|held| held.record.tls_key).collect();
-        keys.sort_unstable();
-        keys.dedup();
-        if keys.is_empty() { vec![*key] } else { keys }
+    /// The organisation whose steward serves TLS with a key, unless two name the same one: keys are public.
+    pub fn org_that_serves(&self, key: &PublicKey) -> Option<OrgId> {
+        let names = |org: &Org| org.delegations.iter().any(|held| held.record.tls_key == *key);
+        let mut orgs = self.orgs.iter().filter(|(_, org)| names(org)).map(|(id, _)| *id);
+        orgs.next().filter(|_| orgs.next().is_none())
     }
 
     /// Envelopes that lead from the mesh id to the stewards, with revocations and states, as received

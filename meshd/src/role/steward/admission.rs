@@ -145,7 +145,7 @@ impl Steward {
         envelope: &[u8],
         now: Timestamp,
     ) -> Result<Vec<Vec<u8>>, Declined> {
-        self.wake(now)?;
+        self.wake()?;
         let station = self.station.as_ref().ok_or(Refused::Unavailable)?;
         let published = self.book.write(|page| {
             let known = page.node(&cert.node)?.filter(|known| known.cert.serial >= cert.serial);

@@ -77,7 +77,7 @@ fn found(seed: u8, names: &[&str], prefix_len: u8) -> Vec<Home> {
         .into_iter()
         .zip(orgs)
         .map(|((dir, mut steward, _), org)| {
-            steward.adopt(&roster, &org, NOW).expect("adopted");
+            steward.adopt(&roster, &org).expect("adopted");
             Home { dir, steward, mesh, org, tokens: 0 }
         })
         .collect()

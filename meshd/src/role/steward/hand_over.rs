@@ -27,6 +27,9 @@ pub enum HandOverError {
     /// What the keys before have signed can't be signed by the next ones.
     #[error("sign with the next keys")]
     Log(#[from] LogError),
+    /// The log would not open any more without the keys in use.
+    #[error("the audit log can't be opened")]
+    NoLog,
 }
 
 impl Steward {
@@ -69,6 +72,17 @@ impl Steward {
         }
     }
 
+    /// Whether the station is what the root has made of the keys in use last.
+    pub fn is_adopted(&self, proven: &Roster, org: &OrgId) -> bool {
+        let keys = self.public_keys();
+        let is_own = |one: &&StewardDelegation| keys == (*one).into();
+        let newest = proven.org(org).and_then(|org| org.delegations().filter(is_own).last());
+        newest.zip(self.station.as_ref()).is_none_or(|(newest, station)| {
+            let of = (newest.root_version, newest.not_before, newest.not_after);
+            of == (station.root_version, station.not_before, station.not_after)
+        })
+    }
+
     /// Whether a delegation names keys of this steward, in use or next.
     fn is_own(&self, delegation: &StewardDelegation) -> bool {
         let keys = StewardPublicKeys::from(delegation);
@@ -76,10 +90,10 @@ impl Steward {
     }
 
     fn give_office(&mut self, next: &NextSeeds) -> Result<StewardSeeds, HandOverError> {
+        self.open_log();
+        let log = self.log.as_mut().ok_or(HandOverError::NoLog)?;
+        log.countersign(&next.seeds().log())?;
         self.cosign_with(next)?;
-        if let Some(log) = &mut self.log {
-            log.countersign(&next.seeds().log())?;
-        }
         let seeds = next.take_office(&self.dir)?;
         if let Some(log) = &mut self.log {
             log.sign_with(seeds.log());
@@ -113,15 +127,34 @@ impl Steward {
         Ok(())
     }
 
+    /// Certificates that this steward has given and a roster does not have: an end may have come in between.
+    pub fn certs_newer_than(&self, known: &Roster) -> Result<Vec<Vec<u8>>, Declined> {
+        let mut nodes = self.book.nodes()?;
+        nodes.retain(|node| {
+            let serial = known.node(&node.cert.node).map(|view| view.cert().serial);
+            node.revoked_at.is_none() && serial.is_some_and(|serial| serial < node.cert.serial)
+        });
+        Ok(nodes.into_iter().map(|node| node.envelope).collect())
+    }
+
     /// Signs anew what keys before have signed and is still in force. Gives what the mesh must hear, in order.
     pub fn sign_anew(&mut self, now: Timestamp) -> Result<Vec<Vec<u8>>, Declined> {
         let Some(station) = &self.station else { return Ok(Vec::new()) };
         let own = self.seeds.record().key_id();
         let is_old = |envelope: &[u8]| signer(envelope).is_some_and(|signer| signer != own);
-        let revocations = self.book.revocations()?.is_some_and(|signed| is_old(&signed.envelope));
+        let revocations = match self.book.revocations()? {
+            Some(signed) => is_old(&signed.envelope),
+            // A book from a backup may have forgotten whom the mesh has not.
+            None => !self.nodes_taken_back(station).is_empty(),
+        };
         let mut certs = self.book.nodes()?;
-        certs
-            .retain(|node| node.revoked_at.is_none() && node.cert.not_after >= now && is_old(&node.envelope));
+        certs.retain(|node| {
+            let subject = node.cert.node.into();
+            let is_out = node.revoked_at.is_some()
+                || self.is_taken_back(station, &node.cert.node)
+                || self.log.as_ref().is_some_and(|log| log.has_revoked(&subject));
+            !is_out && node.cert.not_after >= now && is_old(&node.envelope)
+        });
         if !revocations && certs.is_empty() {
             return Ok(Vec::new());
         }

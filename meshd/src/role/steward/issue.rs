@@ -42,7 +42,7 @@ impl Steward {
     }
 
     /// Nodes that the newest revocations of the mesh name. A book from a backup may have forgotten some.
-    fn nodes_taken_back(&self, station: &Station) -> &[NodeId] {
+    pub(super) fn nodes_taken_back(&self, station: &Station) -> &[NodeId] {
         let org = self.roster.as_ref().and_then(|roster| roster.org(&station.org));
         org.and_then(|org| org.revocations()).map_or(&[], |revocations| &revocations.nodes)
     }

@@ -109,14 +109,26 @@ impl NextSeeds {
         self.0.public_keys()
     }
 
-    /// Reads the file, if it exists and holds others than those in use.
+    /// Reads the file, if it exists and holds others than those in use. Nothing hangs on a damaged one: others are made.
     pub(super) fn load(dir: &Path, in_use: &StewardSeeds) -> Result<Option<Self>, StewardError> {
-        let (_file, next) = stored::open::<Self>(dir)?;
-        let next = next.filter(|next| next.public_keys() != in_use.public_keys());
-        if next.is_none() {
-            Generations::forget(dir, Self::NAME)?;
+        let next = match stored::open::<Self>(dir) {
+            Ok((_file, next)) => next,
+            Err(error) => {
+                let error = crate::chain::of(&error);
+                tracing::error!(error, "the next keys of the steward are put aside in `next-keys.*.damaged`");
+                Generations::set_aside(dir, Self::NAME)?;
+                None
+            }
+        };
+        match next {
+            Some(next) if next.public_keys() == in_use.public_keys() => {
+                // They had just taken office: a copy of those before may be left.
+                in_use.store(dir)?;
+                Generations::forget(dir, Self::NAME)?;
+                Ok(None)
+            }
+            next => Ok(next),
         }
-        Ok(next)
     }
 
     /// Writes the file; when this returns, it is on disk.
@@ -132,8 +144,13 @@ impl NextSeeds {
 
     /// Puts them in the place of those in use. A crash in between leaves them in both, which [`Self::load`] tidies up.
     pub(super) fn take_office(&self, dir: &Path) -> Result<StewardSeeds, StewardError> {
-        self.0.store(dir)?;
-        // From here on the others are gone.
+        if let Err(error) = self.0.store(dir) {
+            // What the next start would find counts, whatever the disk said.
+            match StewardSeeds::load(dir) {
+                Ok(Some(stored)) if stored.public_keys() == self.public_keys() => {}
+                Ok(_) | Err(_) => return Err(error),
+            }
+        }
         if let Err(error) = Generations::forget(dir, Self::NAME) {
             tracing::warn!(error = crate::chain::of(&error), "the file of the next keys can't be removed");
         }

@@ -143,7 +143,14 @@ pub(super) struct Log {
 
 impl Log {
     /// Opens a log and holds all its leaves against its checkpoint, or begins one.
-    pub(super) fn open(dir: &Path, origin: LogOrigin, key: SigningKey) -> Result<Self, LogError> {
+    ///
+    /// It may have been signed by one of the `former` keys last.
+    pub(super) fn open(
+        dir: &Path,
+        origin: LogOrigin,
+        key: SigningKey,
+        former: &[PublicKey],
+    ) -> Result<Self, LogError> {
         let files = LogFiles::open(dir)?;
         let note = match files.note()? {
             Some(note) => note,
@@ -154,7 +161,8 @@ impl Log {
                 first
             }
         };
-        let keys = CheckpointKeys { log: vec![key.public()], witnesses: Vec::new() };
+        let log = former.iter().copied().chain([key.public()]).collect();
+        let keys = CheckpointKeys { log, witnesses: Vec::new() };
         let signed = keys.verify(&note, &origin).map_err(LogError::Checkpoint)?.checkpoint.head;
         if files.remove_behind(signed.size)? {
             tracing::warn!(
@@ -173,6 +181,13 @@ impl Log {
         }
         log.mend(signed.size)?;
         Ok(log)
+    }
+
+    /// Believes the disk again, not the memory.
+    fn reopen(&mut self) -> Result<(), LogError> {
+        let key = SigningKey::from_seed(*self.key.seed());
+        *self = Self::open(self.files.dir(), self.origin, key, &[])?;
+        Ok(())
     }
 
     /// Reads so many leaves.
@@ -259,6 +274,9 @@ impl Log {
 
     /// Signs the newest checkpoint with a second key as well: whichever of both is there after a crash, it is believed.
     pub(super) fn countersign(&mut self, key: &SigningKey) -> Result<(), LogError> {
+        if self.is_in_doubt {
+            self.reopen()?;
+        }
         let mut note = self.note.clone();
         for signature in (Checkpoint { origin: self.origin, head: self.head() }).sign(key).signatures() {
             if !note.signatures().contains(signature) {
@@ -353,8 +371,7 @@ impl Log {
     /// Gives back the index of each.
     pub(super) fn append(&mut self, statements: &[Statement], now: Timestamp) -> Result<Vec<u64>, LogError> {
         if self.is_in_doubt {
-            let key = SigningKey::from_seed(*self.key.seed());
-            *self = Self::open(self.files.dir(), self.origin, key)?;
+            self.reopen()?;
         }
         let before = self.edge.size();
         let (mut fresh, mut noted, mut rows) = (Subjects::default(), Vec::new(), Vec::new());

@@ -43,7 +43,10 @@ impl Steward {
     pub(super) fn open_log(&mut self) {
         let Some(station) = self.station.as_ref().filter(|_| self.log.is_none()) else { return };
         let origin = LogOrigin { mesh: station.mesh, org: station.org };
-        match Log::open(&self.dir.join("log"), origin, self.seeds.log()) {
+        let org = self.roster.as_ref().and_then(|roster| roster.org(&station.org));
+        let former: Vec<PublicKey> =
+            org.into_iter().flat_map(|org| org.delegations_ever().map(|one| one.log_key)).collect();
+        match Log::open(&self.dir.join("log"), origin, self.seeds.log(), &former) {
             Ok(log) => self.log = Some(log),
             Err(error) => {
                 let error = crate::chain::of(&error);

@@ -407,9 +407,9 @@ fn a_steward_without_a_mesh_admits_nobody() {
     let request = home.request(&secrets(1), "one", NOW);
     assert_eq!(refusal_of(&steward.admit(&request, None, &[], NOW)), Some(Refused::Unavailable));
     let roster = home.roster(NOW);
-    assert!(matches!(steward.adopt(&roster, &home.org, NOW), Err(AdoptError::NoDelegation)));
+    assert!(matches!(steward.adopt(&roster, &home.org), Err(AdoptError::NoDelegation)));
     let nobody = OrgId([0; 32]);
-    assert!(matches!(steward.adopt(&roster, &nobody, NOW), Err(AdoptError::NotMember(_))));
+    assert!(matches!(steward.adopt(&roster, &nobody), Err(AdoptError::NotMember(_))));
 }
 
 proptest! {

@@ -80,7 +80,10 @@ impl Roster {
 
     /// Accepts envelopes in whatever order they came; returns those that were refused, by index.
     pub fn accept_all(&mut self, envelopes: &[Vec<u8>], now: Timestamp) -> Vec<(usize, Refusal)> {
-        let timing = Timing::Arrives(now);
+        self.take_all(envelopes, Timing::Arrives(now))
+    }
+
+    pub(super) fn take_all(&mut self, envelopes: &[Vec<u8>], timing: Timing) -> Vec<(usize, Refusal)> {
         let mut refused = Vec::new();
         let mut waiting: Vec<(usize, &[u8])> =
             envelopes.iter().enumerate().map(|(index, bytes)| (index, bytes.as_slice())).collect();

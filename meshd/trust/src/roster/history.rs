@@ -10,6 +10,11 @@ use super::refusal::Refusal;
 use super::timing::Timing;
 
 impl Roster {
+    /// Takes in envelopes that this host has verified before and kept; returns those that are refused, by index.
+    pub fn restore_all(&mut self, envelopes: &[Vec<u8>]) -> Vec<(usize, Refusal)> {
+        self.take_all(envelopes, Timing::Restored)
+    }
+
     /// Verifies an envelope of an authority in everything but time: for an audit, which asks who might sign at any
     /// time. A roster that was filled like this says nothing about who may sign now.
     pub fn accept_past(&mut self, envelope: &[u8]) -> Result<Accepted, Refusal> {

@@ -199,6 +199,18 @@ impl<'a> OrgView<'a> {
         self.org.delegations_in_force().map(|held| &held.record)
     }
 
+    /// Its stewards, without the keys of a head that others follow; look at their time before use.
+    pub fn in_office(&self) -> impl Iterator<Item = &'a StewardDelegation> + use<'a> {
+        let is_head = |steward: &&StewardDelegation| steward.roles.contains(Roles::HEAD);
+        let head = self.delegations().filter(is_head).last().map(|head| head.tls_key);
+        self.delegations().filter(move |steward| !is_head(steward) || Some(steward.tls_key) == head)
+    }
+
+    /// TLS keys of its stewards in office.
+    pub fn tls_keys(&self) -> Vec<PublicKey> {
+        self.in_office().map(|steward| steward.tls_key).collect()
+    }
+
     /// Keys that sign its audit log, those included whose time is over: what they have signed stays signed.
     pub fn log_keys(&self) -> Vec<PublicKey> {
         let of_log = self.delegations().filter(|steward| steward.roles.contains(Roles::LOG));

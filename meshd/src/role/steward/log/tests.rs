@@ -16,7 +16,7 @@ fn key() -> SigningKey {
 }
 
 fn open(dir: &Path) -> Result<Log, LogError> {
-    Log::open(&dir.join("log"), ORIGIN, key())
+    Log::open(&dir.join("log"), ORIGIN, key(), &[])
 }
 
 /// Something about one of seven subjects, different from everything else.
@@ -184,9 +184,9 @@ fn a_checkpoint_of_another_log_or_key_is_not_taken_up() {
     open(dir.path()).expect("opens").append(&statements(0..3), NOW).expect("appends");
     let other = LogOrigin { org: OrgId([3; 32]), ..ORIGIN };
     let place = dir.path().join("log");
-    assert!(matches!(Log::open(&place, other, key()), Err(LogError::Checkpoint(_))));
+    assert!(matches!(Log::open(&place, other, key(), &[]), Err(LogError::Checkpoint(_))));
     let stranger = SigningKey::from_seed([8; 32]);
-    assert!(matches!(Log::open(&place, ORIGIN, stranger), Err(LogError::Checkpoint(_))));
+    assert!(matches!(Log::open(&place, ORIGIN, stranger, &[]), Err(LogError::Checkpoint(_))));
     fs::write(place.join("checkpoint"), "no note\n").expect("is written");
     assert!(matches!(open(dir.path()), Err(LogError::Note { .. })));
 }

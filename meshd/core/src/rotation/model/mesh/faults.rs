@@ -221,8 +221,10 @@ impl Simulation {
             }
             Fault::Lose { node } => {
                 let station = &mut self.stations[usize::from(node)];
-                let lost = station.disk.keys.keys().nth(self.dice.one_of(station.disk.keys.len())).copied();
-                if let Some(lost) = lost {
+                let kept: Vec<_> = station.disk.keys.keys().copied().collect();
+                // A stolen key may just have left none.
+                if !kept.is_empty() {
+                    let lost = kept[self.dice.one_of(kept.len())];
                     station.disk.keys.remove(&lost);
                 }
                 self.trouble(node);
