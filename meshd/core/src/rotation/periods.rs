@@ -26,6 +26,8 @@ const LEAD_MIN: Duration = Duration::from_secs(120);
 const REJECT_AFTER_TIME: Duration = Duration::from_secs(180);
 /// Shortest period in a lab.
 const LAB_PERIOD_MIN: Duration = Duration::from_secs(1);
+/// Shortest overlap in a lab, whatever its period: time for two handshakes with what the network loses of them.
+const LAB_OVERLAP_MIN: Duration = Duration::from_secs(10);
 
 /// The lengths of a rotation's parts, as somebody wishes them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -110,7 +112,7 @@ impl Lengths {
         // A lab has no long silence to wait for: the time is the peers', whose hosts may be busy.
         let (overlap, silence) = match bounds {
             Bounds::Real => (period / 4, SILENCE),
-            Bounds::Lab => (period / 8 * 3, SILENCE.min(period / 8)),
+            Bounds::Lab => ((period / 8 * 3).max(LAB_OVERLAP_MIN), SILENCE.min(period / 8)),
         };
         Self {
             period,
@@ -135,6 +137,8 @@ impl Periods {
     pub fn new(lengths: Lengths, bounds: Bounds) -> Result<Self, BadLengths> {
         let Lengths { period, lead, wait, overlap, silence, settling, age_max, packets_max, bytes_max } =
             lengths;
+        // In a lab a peer that is missing may hold up the next rotation.
+        let overlap = if bounds == Bounds::Lab { Duration::ZERO } else { overlap };
         let parts = lead.saturating_add(overlap).saturating_add(silence);
         if period <= parts {
             return Err(BadLengths::TooShort { period, parts });

@@ -11,8 +11,16 @@ use crate::{Refused, Via};
 /// Load is assumed to last this long after it was last seen.
 const LOAD_LINGERS: Duration = Duration::from_secs(1);
 
-/// Initiations that are known again: those of the last second of a busy node, 16 KiB.
+/// Initiations that are known again: those of the last second of a busy node, 20 KiB.
 const RECENT: usize = 1024;
+
+/// An initiation that was worth a look.
+#[derive(Clone, Copy, Default)]
+struct Seen {
+    mac1: [u8; MAC_LEN],
+    /// Index of the session that its last answer offered, if there was one.
+    answer: Option<u32>,
+}
 
 /// Decides which initiations are worth four curve operations.
 ///
@@ -27,8 +35,8 @@ pub(crate) struct Gate {
     claimed: Buckets,
     /// Failures of senders that have proven their address.
     proven: Buckets,
-    /// First MACs of initiations that were worth a look, each at the place its first bytes name.
-    recent: Box<[[u8; MAC_LEN]; RECENT]>,
+    /// Initiations that were worth a look, each at the place that the first bytes of its MAC name.
+    recent: Box<[Seen; RECENT]>,
 }
 
 /// Whether an initiation may pass.
@@ -49,7 +57,7 @@ impl Gate {
             cookies: CookieJar::new(now, rng),
             claimed: Buckets::new(rng),
             proven: Buckets::new(rng),
-            recent: Box::new([[0; MAC_LEN]; RECENT]),
+            recent: Box::new([Seen::default(); RECENT]),
         }
     }
 
@@ -105,14 +113,33 @@ impl Gate {
     /// Whether this very initiation was looked at before: an honest sender tries several ways to us at once, and
     /// whoever replays what it saw shall not pay with our curve operations.
     pub(crate) fn is_copy(&mut self, mac1: &[u8; MAC_LEN]) -> bool {
-        std::mem::replace(&mut self.recent[place(mac1)], *mac1) == *mac1
+        let seen = &mut self.recent[place(mac1)];
+        if seen.mac1 != *mac1 {
+            *seen = Seen { mac1: *mac1, answer: None };
+            return false;
+        }
+        true
+    }
+
+    /// Remembers which session an initiation was answered with.
+    pub(crate) fn note_answer(&mut self, mac1: &[u8; MAC_LEN], index: u32) {
+        let seen = &mut self.recent[place(mac1)];
+        if seen.mac1 == *mac1 {
+            seen.answer = Some(index);
+        }
+    }
+
+    /// The session that an initiation was answered with.
+    pub(crate) fn answer_to(&self, mac1: &[u8; MAC_LEN]) -> Option<u32> {
+        let seen = &self.recent[place(mac1)];
+        seen.answer.filter(|_| seen.mac1 == *mac1)
     }
 
     /// Lets an initiation be looked at again: it was good, and what stood against it may pass.
     pub(crate) fn forget(&mut self, mac1: &[u8; MAC_LEN]) {
-        let recent = &mut self.recent[place(mac1)];
-        if *recent == *mac1 {
-            *recent = [0; MAC_LEN];
+        let seen = &mut self.recent[place(mac1)];
+        if seen.mac1 == *mac1 {
+            *seen = Seen::default();
         }
     }
 

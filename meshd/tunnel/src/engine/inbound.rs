@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use crate::cookie::Cookie;
 use crate::engine::gate::Passage;
-use crate::engine::tunnel::{Handshake, JITTER_MAX, Session};
+use crate::engine::tunnel::{Answer, Handshake, JITTER_MAX, Session};
 use crate::engine::{Action, Engine, Precedence, To, TunnelEvent, Via};
 use crate::mac::{Mac1, cookie_key};
-use crate::message::{CookieReply, Incoming, Initiation, Macs, Message, Response};
+use crate::message::{CookieReply, Incoming, Initiation, MAC_LEN, Macs, Message, Response};
 use crate::noise::{Responder, Terms};
 use crate::{KeyId, Refused, SessionKeys, SessionSpec, Suite, Tai64n, TunnelId, pair};
 
@@ -63,6 +63,7 @@ impl Engine {
             Passage::Closed(refused) => return Err(refused),
         };
         if self.gate.is_copy(initiation.macs.mac1) {
+            self.answer_again(now, via, initiation.macs.mac1);
             return Err(Refused::HandshakeReplay);
         }
         let answered = self.answer(now, via, initiation, key, suite);
@@ -74,6 +75,17 @@ impl Engine {
             }
         }
         answered
+    }
+
+    /// Sends the answer to an initiation once more, if it may be lost. It is as large as it was, smaller than what asks for
+    /// it, and says nothing new, so whoever replays initiations gains nothing.
+    fn answer_again(&mut self, now: Duration, via: Via, mac1: &[u8; MAC_LEN]) {
+        let offered = self.gate.answer_to(mac1).and_then(|index| Some((index, self.indices.owner(index)?)));
+        let Some((index, id)) = offered else { return };
+        let message = self.tunnels.get_mut(&id).and_then(|tunnel| tunnel.answer_again(now, index));
+        if let Some(message) = message {
+            self.actions.push_back(Action::Send { tunnel: Some(id), to: To::Reply(via), message });
+        }
     }
 
     /// Whether the response to an initiation of ours may still come to this index.
@@ -110,7 +122,7 @@ impl Engine {
                 Some(responder) => responder,
                 None => self.read(initiation, key, suite)?,
             };
-            self.respond(now, via, initiation.sender, id, responder)?;
+            self.respond(now, via, initiation, id, responder)?;
         }
         Ok(())
     }
@@ -152,18 +164,21 @@ impl Engine {
         &mut self,
         now: Duration,
         via: Via,
-        peer_index: u32,
+        initiation: &Initiation<'_>,
         id: TunnelId,
         responder: Responder,
     ) -> Result<(), Refused> {
+        let peer_index = initiation.sender;
         let tunnel = self.tunnels.get(&id).ok_or(Refused::NoPeer)?;
         let (noise, keys) = responder.respond(tunnel.spec.psk_bytes()).map_err(|_| Refused::BadHandshake)?;
         let index = self.indices.allocate(&mut self.rng, id);
         let Some(session) = self.install(now, via, id, keys, (index, peer_index), false) else {
             return Ok(());
         };
-        self.send_handshake(now, id, To::Reply(via), Message::response(index, peer_index, &noise));
+        let sent = self.send_handshake(now, id, To::Reply(via), Message::response(index, peer_index, &noise));
+        self.gate.note_answer(initiation.macs.mac1, index);
         let Some(tunnel) = self.tunnels.get_mut(&id) else { return Ok(()) };
+        tunnel.answer = sent.map(|message| Answer::new(index, message, now));
         tunnel.activity.note_received(now, false);
         let gone = tunnel.expect(session);
         self.forget(gone);

@@ -30,8 +30,12 @@ pub(super) const REKEY_TIMEOUT: Duration = Duration::from_secs(5);
 ///
 /// WireGuard waits for [`REKEY_TIMEOUT`]. On the wire a copy is what a network that doubles datagrams makes: the other
 /// end answers one of both, and an answer to either is good however late it comes, which a new initiation would not
-/// allow. So a lost initiation costs a first contact a second instead of five; a lost response still costs five.
+/// allow. So a lost initiation costs a first contact a second instead of five. A lost response does so too where the other
+/// end is a meshd, which sends it again: [`ANSWER_AGAIN_AFTER`].
 const COPY_AFTER: Duration = Duration::from_secs(1);
+/// A copy that comes this long after its initiation was answered is answered as that was: the answer may be lost. Copies
+/// that took several ways come together.
+const ANSWER_AGAIN_AFTER: Duration = Duration::from_millis(500);
 /// Copies in one attempt: an absent peer gets two datagrams more than the eighteen of an attempt.
 const COPIES_MAX: u8 = 2;
 /// Cookies in one attempt that bring an initiation forward. One is enough unless it is lost; whoever sees initiations
@@ -65,6 +69,7 @@ pub(super) struct Tunnel {
     pub(super) is_calling: bool,
     pub(super) attempt: Option<Attempt>,
     pub(super) handshake: Option<Handshake>,
+    pub(super) answer: Option<Answer>,
     /// Seals and opens.
     pub(super) current: Option<Session>,
     /// Made by the peer's initiations; open, and one seals once the peer has used it.
@@ -111,6 +116,32 @@ pub(super) struct Handshake {
     pub(super) was_answered_badly: bool,
 }
 
+/// The response that was sent last, until the peer uses its session.
+pub(super) struct Answer {
+    /// Index of the session that it offers.
+    pub(super) index: u32,
+    /// As it was sent.
+    pub(super) message: Message,
+    pub(super) sent_at: Duration,
+    again: u8,
+}
+
+impl Answer {
+    pub(super) fn new(index: u32, message: Message, now: Duration) -> Self {
+        Self { index, message, sent_at: now, again: 0 }
+    }
+
+    /// Whether it may be sent once more; counts it.
+    fn repeat(&mut self, now: Duration) -> bool {
+        let is_due = now.saturating_sub(self.sent_at) >= ANSWER_AGAIN_AFTER;
+        let may = is_due && self.again < COPIES_MAX;
+        if may {
+            (self.again, self.sent_at) = (self.again + 1, now);
+        }
+        may
+    }
+}
+
 /// Sessions that only open, the oldest first. The peer decides which of them it uses; their age ends all of them.
 #[derive(Default)]
 pub(super) struct Opening<const MAX: usize>(VecDeque<Session>);
@@ -132,6 +163,7 @@ impl Tunnel {
             is_calling: true,
             attempt: None,
             handshake: None,
+            answer: None,
             current: None,
             next: Opening::default(),
             previous: Opening::default(),
@@ -159,6 +191,13 @@ impl Tunnel {
     /// old one that somebody replays after this node was restarted, it never sends on the new one.
     pub(super) fn expect(&mut self, session: Session) -> Option<Session> {
         self.next.push(session)
+    }
+
+    /// The response that offered a session, if it may be sent once more: nobody has used that session yet.
+    pub(super) fn answer_again(&mut self, now: Duration, index: u32) -> Option<Message> {
+        let is_open = self.next.iter().any(|session| session.index == index);
+        let answer = self.answer.as_mut().filter(|answer| is_open && answer.index == index)?;
+        answer.repeat(now).then_some(answer.message)
     }
 
     /// Makes a next session the current one, if one has this index. Gives the session it replaces for good.

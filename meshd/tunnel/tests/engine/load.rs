@@ -28,6 +28,47 @@ fn a_first_contact_whose_initiation_is_lost_takes_a_second_more() {
 }
 
 #[test]
+fn a_first_contact_whose_response_is_lost_takes_a_second_more() {
+    let (mut world, a, _) = World::pair();
+    world.impairment.delay_min = MS(10);
+    world.impairment.delay_max = MS(10);
+    world.send(0, a, b"first");
+    world.run_until("the response is sent", S(1), |world| world.sent(1, 2) == 1);
+    world.in_flight.clear();
+    world.run_for(MS(1_500));
+    assert_eq!(world.nodes[1].received.len(), 1);
+    assert_eq!((world.begun_at(0).len(), world.sent(1, 2)), (1, 2), "the same response came again");
+    assert_eq!(world.nodes[1].engine.indices_len(), 1, "and offers the same session");
+}
+
+#[test]
+fn an_answer_is_sent_again_twice_at_most_and_never_once_its_session_is_in_use() {
+    let (mut world, a, b) = World::pair();
+    let source = world.nodes[0].address;
+    world.send(0, a, b"first");
+    let initiation = world.last_sent(0, 1);
+    world.in_flight.clear();
+    let hear = |world: &mut World, at: Duration| {
+        world.now = START + at;
+        world.inject(1, source, &initiation);
+        world.in_flight.clear();
+        world.sent(1, 2)
+    };
+    assert_eq!(hear(&mut world, MS(1)), 1);
+    assert_eq!(hear(&mut world, MS(300)), 1, "copies that took several ways");
+    assert_eq!(hear(&mut world, MS(700)), 2);
+    assert_eq!(hear(&mut world, MS(900)), 2, "too soon after the second");
+    assert_eq!(hear(&mut world, MS(1_300)), 3);
+    assert_eq!(hear(&mut world, MS(9_000)), 3, "whoever replays it gets no more");
+
+    world.exchange(a, b);
+    let (initiation, sent) = (world.last_sent(0, 1), world.sent(1, 2));
+    world.now += S(2);
+    world.inject(1, source, &initiation);
+    assert_eq!(world.sent(1, 2), sent, "its session is in use");
+}
+
+#[test]
 fn a_renewal_is_in_no_hurry() {
     let (mut world, a, b) = World::pair();
     world.exchange(a, b);

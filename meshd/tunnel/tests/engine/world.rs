@@ -49,7 +49,7 @@ pub(crate) struct World {
     pub(crate) impairment: Impairment,
     /// Everything that was sent, in order.
     pub(crate) log: Vec<Sent>,
-    in_flight: BTreeMap<(Duration, u64), Sent>,
+    pub(crate) in_flight: BTreeMap<(Duration, u64), Sent>,
     flown: u64,
     dice: Dice,
 }
