@@ -323,6 +323,7 @@ class Golden(unittest.TestCase):
         self.assertEqual(len(kinds), verify.NEWEST)
         for number, kind in ((verify.REVOKE, "revoke"), (verify.JOIN, "agreement-join"),
                              (verify.DELEGATE, "steward-delegate"), (verify.DESTROY, "key-destroy"),
+                             (verify.ROOT, "root-rotate"),
                              (verify.TOKEN_USE, "token-use"), (verify.ROLLBACK, "state-rollback")):
             self.assertEqual(kinds[str(number)], kind)
 

@@ -432,11 +432,12 @@ def tile_of(name):
 # --- A log and its findings (audit.md, "Audit").
 
 ENROL, RENEW, ANNOUNCE, ACTIVATE, DESTROY, COMPROMISED, REVOKE = range(1, 8)
-JOIN, DELEGATE, TOKEN_ISSUE, TOKEN_USE, ROLLBACK, NEWEST = 11, 13, 16, 17, 18, 21
+JOIN, DELEGATE, ROOT, TOKEN_ISSUE, TOKEN_USE, ROLLBACK, NEWEST = 11, 13, 15, 16, 17, 18, 21
 OF_EPOCHS = (ANNOUNCE, ACTIVATE, DESTROY, COMPROMISED, ROLLBACK)
 SAYS = {  # which records a kind of leaf names, and what such a record says of the leaf
     JOIN: (["MeshGenesis"], lambda leaf, says: leaf.subject == leaf.org),
     DELEGATE: (["StewardDelegation"], lambda leaf, says: leaf.subject == leaf.org),
+    ROOT: (["OrgRoot"], lambda leaf, says: leaf.subject == leaf.org and says.prev is not None),
     ENROL: (["NodeCert"], lambda leaf, says: True),
     RENEW: (["NodeCert"], lambda leaf, says: True),
     ANNOUNCE: (["NodeKeys"], lambda leaf, says: says.next is not None and says.next.epoch == leaf.epoch),
@@ -599,6 +600,8 @@ class Log:
         else:
             signed = self.mesh.verify(record)
         must(leaf.actor in signed, "the leaf's actor did not sign the record")
+        if record.name == "OrgRoot":
+            must(record.org == leaf.org and record.id in self.mesh.chain, "not a root of the organisation's chain")
         if record.name == "MeshGenesis":
             roots = [key for root in self.mesh.roots[self.org].values() for key in root.says.keys]
             must(leaf.actor in map(key_id, roots), "the leaf's actor is not a root key of the organisation")

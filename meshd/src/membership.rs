@@ -206,20 +206,26 @@ impl Membership {
         new
     }
 
-    /// Remembers who serves the registries that are named with a key; true if that is new. Asked once for each key: later
-    /// another organisation may name the same one.
-    pub fn bind_servers(&mut self, org_that_serves: impl Fn(&PublicKey) -> Option<OrgId>) -> bool {
-        let named: Vec<PublicKey> = self.registries.iter().filter_map(|hint| hint.tls_key).collect();
+    /// Remembers who serves the registries that were named with some keys; true if that is new. Asked once for each key:
+    /// later another organisation may name the same one.
+    pub fn bind_servers(
+        &mut self,
+        named: &[PublicKey],
+        org_that_serves: impl Fn(&PublicKey) -> Option<OrgId>,
+    ) -> bool {
         let before = self.servers.take().unwrap_or_default();
         let len = before.len();
         let mut servers: Vec<Server> =
             before.into_iter().filter(|server| named.contains(&server.named)).collect();
-        let is_fewer = servers.len() < len;
-        let unbound = named.iter().filter(|key| servers.iter().all(|server| server.named != **key));
-        let new: Vec<Server> =
-            unbound.filter_map(|key| Some(Server { named: *key, org: org_that_serves(key)? })).collect();
-        let is_new = is_fewer || !new.is_empty();
-        servers.extend(new);
+        let mut is_new = servers.len() < len;
+        for key in named {
+            if servers.iter().all(|server| server.named != *key)
+                && let Some(org) = org_that_serves(key)
+            {
+                servers.push(Server { named: *key, org });
+                is_new = true;
+            }
+        }
         self.servers = (!servers.is_empty()).then_some(servers);
         is_new
     }
@@ -286,15 +292,15 @@ mod tests {
     #[test]
     fn who_serves_a_registry_is_asked_once() {
         let mut membership = membership(KEY);
-        assert!(!membership.bind_servers(|_| None), "nobody knows yet");
+        assert!(!membership.bind_servers(&[KEY], |_| None), "nobody knows yet");
         assert_eq!(membership.server(&KEY), None);
-        assert!(membership.bind_servers(|key| (*key == KEY).then_some(ORG)));
-        assert!(!membership.bind_servers(|_| Some(OrgId([9; 32]))), "another one names the same key later");
+        assert!(membership.bind_servers(&[KEY], |key| (*key == KEY).then_some(ORG)));
+        assert!(!membership.bind_servers(&[KEY], |_| Some(OrgId([9; 32]))), "another one names it later");
         assert_eq!(membership.server(&KEY), Some(ORG));
-
-        let next = RegistryHint { tls_key: Some(NEXT), ..membership.registries[0].clone() };
-        membership.learn(vec![next], Vec::new());
-        assert!(membership.bind_servers(|_| None), "the key before is forgotten");
+        // A hint names the next one, and a connection is still named by the one before.
+        assert!(membership.bind_servers(&[NEXT, KEY], |_| Some(ORG)));
+        assert_eq!((membership.server(&KEY), membership.server(&NEXT)), (Some(ORG), Some(ORG)));
+        assert!(membership.bind_servers(&[NEXT], |_| None), "nothing is named so any more");
         assert_eq!(membership.server(&KEY), None);
     }
 
@@ -309,7 +315,7 @@ mod tests {
     #[test]
     fn servers_are_read_again() {
         let mut membership = membership(KEY);
-        membership.bind_servers(|_| Some(ORG));
+        membership.bind_servers(&[KEY], |_| Some(ORG));
         let read: Membership = cbor::decode(&cbor::encode(&membership)).expect("reads");
         assert_eq!(read.server(&KEY), Some(ORG));
     }

@@ -128,6 +128,7 @@ pub struct Mesh {
     holders: Holders,
     whereabouts: Whereabouts,
     server_keys: ServerKeys,
+    servers_unsaved: bool,
     roster_file: Generations,
     keyspace: Keyspace,
     published: watch::Sender<Arc<Published>>,

@@ -81,6 +81,7 @@ impl<'c> Judge<'c> {
             Some(LeafKind::Revoke) => self.revoke(leaf, opened).map(|()| Judged::Nothing),
             Some(LeafKind::AgreementJoin) => self.genesis(leaf, opened).map(|()| Judged::Nothing),
             Some(LeafKind::StewardDelegate) => self.delegation(leaf, opened).map(|()| Judged::Nothing),
+            Some(LeafKind::RootRotate) => self.root(leaf, opened).map(|()| Judged::Nothing),
             // Of these this release knows no record that would have to say something.
             Some(
                 LeafKind::RevokeEffect
@@ -88,7 +89,6 @@ impl<'c> Judge<'c> {
                 | LeafKind::Policy
                 | LeafKind::AgreementLeave
                 | LeafKind::StewardRetire
-                | LeafKind::RootRotate
                 | LeafKind::TokenIssue
                 | LeafKind::TokenUse
                 | LeafKind::ClockReset
@@ -200,6 +200,21 @@ impl<'c> Judge<'c> {
         self.signed_by_root(opened, leaf, delegation.root_version)
     }
 
+    /// A root that follows another; the chain says whose it is, and both are in it.
+    fn root(&self, leaf: &Leaf, opened: &Opened) -> Result<(), RecordFault> {
+        let root: OrgRoot = opened.envelope.record().map_err(|_| RecordFault::OtherContent)?;
+        let is_held = self.chain.roots(&self.org).any(|held| *held == root);
+        let is_next = |held: &&OrgRoot| held.root_version.checked_add(1) == Some(root.root_version);
+        let before = self.chain.roots(&self.org).find(is_next);
+        let before = before.filter(|_| is_held && leaf.subject.0 == self.org.0);
+        let before = before.ok_or(RecordFault::OtherContent)?;
+        self.signed_by_all(opened, leaf, &[&root.keys[..], &before.keys].concat())?;
+        let signed =
+            |keys: &[PublicKey]| keys.iter().filter(|key| opened.is_signed_by(&key.key_id())).count();
+        let is_enough = |of: &OrgRoot| signed(&of.keys) >= usize::from(of.threshold);
+        if is_enough(&root) && is_enough(before) { Ok(()) } else { Err(RecordFault::Signature) }
+    }
+
     /// An identity that a node has had.
     fn identity(&self, node: &NodeId, actor: &KeyId) -> Option<PublicKey> {
         let known = self.certified.get(node)?;
@@ -245,13 +260,13 @@ fn names_record(kind: LeafKind) -> bool {
         | LeafKind::StateRollback
         | LeafKind::Revoke
         | LeafKind::AgreementJoin
-        | LeafKind::StewardDelegate => true,
+        | LeafKind::StewardDelegate
+        | LeafKind::RootRotate => true,
         LeafKind::RevokeEffect
         | LeafKind::Sever
         | LeafKind::Policy
         | LeafKind::AgreementLeave
         | LeafKind::StewardRetire
-        | LeafKind::RootRotate
         | LeafKind::TokenIssue
         | LeafKind::TokenUse
         | LeafKind::ClockReset

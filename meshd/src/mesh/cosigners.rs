@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 
 use meshd_trust::OrgView;
 use meshd_trust::log::Note;
-use meshd_wire::record::Roles;
 use meshd_wire::{OrgId, PublicKey, Timestamp};
 
 use super::Mesh;
@@ -136,7 +135,7 @@ fn witness_keys(org: &OrgView<'_>) -> Vec<PublicKey> {
 
 /// Key of the TLS server of the organisation's head steward.
 pub(super) fn head_server(org: &OrgView<'_>) -> Option<PublicKey> {
-    org.delegations().filter(|steward| steward.roles.contains(Roles::HEAD)).last().map(|head| head.tls_key)
+    org.head().map(|head| head.tls_key)
 }
 
 #[cfg(test)]

@@ -73,7 +73,7 @@ impl Mesh {
         counters: &mut Counters,
     ) -> Result<StewardReply, ApiError> {
         let (org, now) = (self.membership.org, self.clock.now());
-        let steward = self.steward.as_ref().ok_or_else(not_steward)?;
+        let steward = self.steward.as_mut().ok_or_else(not_steward)?;
         if self.clock.is_suspect() {
             let error = ApiError::new(ErrorCode::RecordRefused, "the clock of this host is in doubt");
             return Err(error.with_hint("set the clock, and renew again"));
@@ -85,6 +85,10 @@ impl Mesh {
         if next.org != org || keys != steward.public_keys() && !steward.awaits(&keys) {
             let error = refused("it names another organisation or other keys than this steward's".into());
             return Err(error.with_hint("run `meshctl steward renew` on the host of the steward"));
+        }
+        // Once the mesh has heard of the next keys, those in use are worth nothing.
+        if steward.awaits(&keys) {
+            steward.is_ready().map_err(|error| not_handed_over(crate::chain::of(&error)))?;
         }
         for record in root.into_iter().chain([envelope]) {
             self.roster.accept(record, now).map_err(|refusal| {
@@ -98,11 +102,7 @@ impl Mesh {
             let error = ApiError::new(ErrorCode::StorageFailed, "the delegation can't be stored");
             return Err(error.with_hint("make room in the state directory, and renew again"));
         }
-        self.hand_over().map_err(|error| {
-            ApiError::new(ErrorCode::StorageFailed, "the steward can't go on with the delegation yet")
-                .with_cause(error)
-                .with_hint("it tries again each minute; look at its disk")
-        })?;
+        self.hand_over().map_err(not_handed_over)?;
         // If the one before was over, everybody waits for these.
         self.sign_state(counters);
         self.renew_at_own_desk(counters);
@@ -119,6 +119,12 @@ impl Mesh {
         let keys = self.steward.as_ref()?.public_keys();
         self.roster.org(&self.membership.org)?.delegations().filter(|one| keys == (*one).into()).last()
     }
+}
+
+fn not_handed_over(cause: String) -> ApiError {
+    ApiError::new(ErrorCode::StorageFailed, "the steward can't go on with the delegation yet")
+        .with_cause(cause)
+        .with_hint("it tries again each minute; look at its disk, or renew without --new-keys")
 }
 
 fn refused(cause: String) -> ApiError {

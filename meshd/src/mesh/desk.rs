@@ -125,7 +125,7 @@ impl Mesh {
         let Some(steward) = &mut self.steward else { return };
         let signed = steward
             .sign_anew(now)
-            .and_then(|anew| Ok([anew, steward.certs_newer_than(&self.roster)?].concat()));
+            .and_then(|anew| Ok([anew, steward.certs_newer_than(&self.roster, now)?].concat()));
         match signed {
             Ok(records) => self.take_records(&records, counters),
             Err(error) => {

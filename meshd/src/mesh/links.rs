@@ -1,5 +1,6 @@
 //! The registries in use: how each is reached, and whether it answers.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -22,6 +23,8 @@ pub const OWN_REGISTRY: &str = "embedded";
 pub struct RegistryLink {
     /// Its address for people.
     pub url: String,
+    /// The key that its server was named with; it may have others by now.
+    pub named: Option<PublicKey>,
     /// Whether it answers; none until it was tried.
     pub connected: Option<bool>,
     /// Since when.
@@ -43,18 +46,18 @@ impl Mesh {
         let mut endpoints = Vec::new();
         let own_key = self.membership.secrets.transport().public().0;
         if let Some(own) = self.control.as_ref().and_then(|control| control.own_registry(own_key)) {
-            endpoints.push((OWN_REGISTRY.to_owned(), own));
+            endpoints.push((OWN_REGISTRY.to_owned(), None, own));
         }
         if let RegistryConfig::Etcd { endpoints: urls, ca, login } = &config.registry {
             let endpoint =
                 Endpoint::Etcd { urls: urls.clone(), tls: etcd_tls(ca.as_deref(), login.as_ref())? };
-            endpoints.push((urls.join(","), endpoint));
+            endpoints.push((urls.join(","), None, endpoint));
         } else {
             for hint in &self.membership.registries {
-                endpoints.push((hint_text(hint), self.endpoint(hint)?));
+                endpoints.push((hint_text(hint), hint.tls_key, self.endpoint(hint)?));
             }
         }
-        for (url, endpoint) in endpoints {
+        for (url, named, endpoint) in endpoints {
             let registry = Registry::connect(vec![endpoint]).await.map_err(|error| {
                 ApiError::new(ErrorCode::BadRequest, format!("registry `{url}` can't be used"))
                     .with_cause(crate::chain::of(&error))
@@ -69,6 +72,7 @@ impl Mesh {
             );
             self.links.push(RegistryLink {
                 url,
+                named,
                 connected: None,
                 since: self.clock.now(),
                 registry,
@@ -99,25 +103,35 @@ impl Mesh {
 
     /// Lets connections follow the stewards who serve registries to their next keys.
     pub fn follow_servers(&mut self, state: &StateDir) {
-        let Self { membership, roster, .. } = self;
-        if membership.bind_servers(|key| roster.org_that_serves(key))
-            && let Err(error) = membership.store(state.path())
-        {
-            tracing::error!(error = crate::chain::of(&error), "who serves the registries can't be stored");
+        let Self { membership, roster, links, .. } = self;
+        let hints = membership.registries.iter().filter_map(|hint| hint.tls_key);
+        // A hint may have been renewed since the connection was named.
+        let named: BTreeSet<PublicKey> = hints.chain(links.iter().filter_map(|link| link.named)).collect();
+        let named: Vec<PublicKey> = named.into_iter().collect();
+        let own = membership.org;
+        self.servers_unsaved |= membership.bind_servers(&named, |key| roster.org_that_serves(key, &own));
+        if self.servers_unsaved {
+            match membership.store(state.path()) {
+                Ok(()) => self.servers_unsaved = false,
+                Err(error) => {
+                    let error = crate::chain::of(&error);
+                    tracing::debug!(error, "who serves the registries can't be stored");
+                }
+            }
         }
-        let named = membership.registries.iter().filter_map(|hint| hint.tls_key);
         let follow = |key| {
             let org = membership.server(&key).and_then(|org| roster.org(&org));
             Some((key, org?.tls_keys())).filter(|(_, keys)| !keys.is_empty())
         };
-        self.server_keys.replace(named.filter_map(follow).collect());
+        self.server_keys.replace(named.into_iter().filter_map(follow).collect());
     }
 
     /// Registries of the mesh, with the keys of their servers by now.
     pub(super) fn registries_by_now(&self) -> Vec<RegistryHint> {
         let by_now = |hint: &RegistryHint| {
-            let newest = hint.tls_key.and_then(|key| self.server_keys.after(&key).last().copied());
-            RegistryHint { url: hint.url.clone(), tls_key: newest }
+            let org = hint.tls_key.and_then(|key| self.roster.org(&self.membership.server(&key)?));
+            let newest = org.and_then(|org| org.head()).map(|head| head.tls_key);
+            RegistryHint { url: hint.url.clone(), tls_key: newest.or(hint.tls_key) }
         };
         self.membership.registries.iter().map(by_now).collect()
     }

@@ -165,6 +165,7 @@ impl Mesh {
             holders,
             whereabouts: Whereabouts::default(),
             server_keys: ServerKeys::default(),
+            servers_unsaved: false,
             roster_file,
             keyspace,
             published,

@@ -193,11 +193,15 @@ impl Roster {
         })
     }
 
-    /// The organisation whose steward serves TLS with a key, unless two name the same one: keys are public.
-    pub fn org_that_serves(&self, key: &PublicKey) -> Option<OrgId> {
+    /// The organisation whose steward serves TLS with a key. Keys are public, so two may name the same one: then it is the
+    /// own one, or nobody.
+    pub fn org_that_serves(&self, key: &PublicKey, own: &OrgId) -> Option<OrgId> {
         let names = |org: &Org| org.delegations.iter().any(|held| held.record.tls_key == *key);
-        let mut orgs = self.orgs.iter().filter(|(_, org)| names(org)).map(|(id, _)| *id);
-        orgs.next().filter(|_| orgs.next().is_none())
+        let orgs: Vec<OrgId> = self.orgs.iter().filter(|(_, org)| names(org)).map(|(id, _)| *id).collect();
+        match orgs.as_slice() {
+            [only] => Some(*only),
+            several => several.iter().find(|org| *org == own).copied(),
+        }
     }
 
     /// Envelopes that lead from the mesh id to the stewards, with revocations and states, as received

@@ -69,6 +69,7 @@ fn the_keys_of_a_steward_are_replaced_and_nothing_stops() {
         wait::until(DEADLINE, "l1 is in the registry again", || is_connected(&l1))?;
         daemons[0].stop()?;
         daemons[0] = c1.meshd("")?;
+        wait::until(DEADLINE, "c2 is in the registry again", || is_connected(&c2))?;
         for host in [&c1, &l1, &c2] {
             wait::until(DEADLINE, "those who are left reach each other", || {
                 host.peers()

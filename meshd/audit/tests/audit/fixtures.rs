@@ -3,7 +3,7 @@
 use meshd_audit::{read_frames, write_frames};
 use meshd_trust::log::{Checkpoint, LogOrigin, TileAddress, TreeHash, TreeHead, read_entries, write_entries};
 use meshd_trust::{SigningKey, sign};
-use meshd_wire::{Leaf, LeafKind, MeshId, Subject};
+use meshd_wire::{Envelope, Leaf, LeafKind, MeshId, Subject};
 use serde_json::json;
 
 use crate::made::{Mesh, PERIOD, tunnel_key};
@@ -67,8 +67,13 @@ fn lived() -> Vec<Fixture> {
         dormant.rotate_all();
     }
     dormant.now += 2 * 86_400;
+    let mut rotated = Mesh::lived(2, 1);
+    rotated.rotate_root(0);
+    rotated.renew(0);
+    rotated.checkpoint();
     vec![
         of("clean", &two, 0, &[]),
+        of("root-rotated", &rotated, 0, &[]),
         of("clean-several-tiles", &Mesh::lived(1, 50), 0, &[]),
         one_of_two,
         of("dormant", &dormant, 0, &["DORMANT"]),
@@ -185,6 +190,29 @@ fn rules() -> Vec<Fixture> {
             // What is cosigned later covers what was signed before.
             mesh.now += 601;
             of("witnessed-later", &mesh, 0, &[])
+        },
+        {
+            let mut mesh = Mesh::lived(2, 0);
+            let next = mesh.rotate_root(1);
+            let (org, actor) = (mesh.orgs[0].id, mesh.orgs[1].root.key_id());
+            mesh.say(0, LeafKind::RootRotate, org.into(), None, Some(next), actor);
+            mesh.checkpoint();
+            of("root-of-another", &mesh, 3, &["RECORD"])
+        },
+        {
+            let mut mesh = Mesh::lived(1, 0);
+            let (org, actor) = (mesh.orgs[0].id, mesh.orgs[0].root.key_id());
+            let first = Envelope::from_bytes(&mesh.orgs[0].root_envelope).expect("an envelope");
+            mesh.say(0, LeafKind::RootRotate, org.into(), None, Some(first), actor);
+            mesh.checkpoint();
+            of("root-that-follows-none", &mesh, 3, &["RECORD"])
+        },
+        {
+            let mut mesh = Mesh::lived(1, 0);
+            mesh.rotate_root(0);
+            mesh.orgs[0].later.clear();
+            mesh.checkpoint();
+            of("root-outside-of-the-chain", &mesh, 3, &["AUTHORITY", "RECORD"])
         },
     ]
 }

@@ -8,12 +8,14 @@ use std::num::NonZeroUsize;
 use meshd_audit::{Chain, Files, FilesError, LogSource, Report, Terms, audit, write_bundle, write_frames};
 use meshd_trust::address::node_addr6;
 use meshd_trust::founding::{
-    DelegationTerms, Founder, FoundingTerms, StewardPublicKeys, delegate, genesis, mesh_id, org_root,
-    sign_genesis,
+    DelegationTerms, Founder, FoundingTerms, StewardPublicKeys, delegate, genesis, mesh_id, next_root,
+    org_root, sign_genesis,
 };
 use meshd_trust::log::{Checkpoint, Edge, LogOrigin, TileAddress, TreeHash, write_entries};
 use meshd_trust::{SigningKey, sign};
-use meshd_wire::record::{EpochKey, NodeCert, NodeKeys, Prefix, Revocations, Roles};
+use meshd_wire::record::{
+    EpochKey, NodeCert, NodeKeys, OrgRoot, Prefix, Revocations, Roles, StewardDelegation,
+};
 use meshd_wire::{
     Envelope, KeyId, Leaf, LeafKind, MeshId, NodeId, OrgId, PublicKey, Receipts, ReceiptsDigest, Subject,
     Timestamp, TokenId,
@@ -51,6 +53,8 @@ pub struct Org {
     pub witness: SigningKey,
     pub root_envelope: Vec<u8>,
     pub delegation: Envelope,
+    /// Later roots and delegations.
+    pub later: Vec<Vec<u8>>,
     /// Leaves with the records beside them.
     pub leaves: Vec<(Leaf, Vec<u8>)>,
     lasts: BTreeMap<Subject, u64>,
@@ -137,6 +141,7 @@ impl Mesh {
                 witness,
                 root_envelope: envelope.to_bytes(),
                 delegation,
+                later: Vec::new(),
                 leaves: Vec::new(),
                 lasts: BTreeMap::new(),
                 notes: BTreeMap::new(),
@@ -335,6 +340,27 @@ impl Mesh {
         org.leaves.push((leaf, record.map_or_else(Vec::new, |envelope| envelope.to_bytes())));
     }
 
+    /// Replaces the root key of an organisation, and has the new one delegate to the same steward.
+    pub fn rotate_root(&mut self, org: usize) -> Envelope {
+        let now = Timestamp(self.now);
+        let owner = &mut self.orgs[org];
+        let envelope = Envelope::from_bytes(&owner.root_envelope).expect("an envelope");
+        let before: OrgRoot = envelope.record().expect("a root");
+        let heir = SigningKey::from_seed([60 + owner.number; 32]);
+        let next = next_root(&before, &[&owner.root], &[&heir], 1, now).expect("a root");
+        let delegation: StewardDelegation = owner.delegation.record().expect("a delegation");
+        let keys = StewardPublicKeys::from(&delegation);
+        let terms =
+            DelegationTerms { org: owner.id, root_version: 2, serial: 1, keys, roles: Roles::ALL, now };
+        let delegation = delegate(&terms, &self.id, &[&heir]).expect("a delegation");
+        owner.later.extend([next.to_bytes(), delegation.to_bytes()]);
+        let (subject, actor) = (Subject::from(owner.id), heir.key_id());
+        owner.root = heir;
+        self.say(org, LeafKind::RootRotate, subject, None, Some(next.clone()), actor);
+        self.say(org, LeafKind::StewardDelegate, subject, None, Some(delegation), actor);
+        next
+    }
+
     /// Signs all trees and has each organisation cosign those of the others.
     pub fn checkpoint(&mut self) {
         for org in 0..self.orgs.len() {
@@ -370,8 +396,9 @@ impl Mesh {
     pub fn chain(&self) -> Vec<u8> {
         let roots = self.orgs.iter().map(|org| org.root_envelope.clone());
         let delegations = self.orgs.iter().map(|org| org.delegation.to_bytes());
+        let later = self.orgs.iter().flat_map(|org| org.later.clone());
         let all: Vec<Vec<u8>> =
-            std::iter::once(self.genesis.to_bytes()).chain(roots).chain(delegations).collect();
+            std::iter::once(self.genesis.to_bytes()).chain(roots).chain(delegations).chain(later).collect();
         write_frames(all.iter().map(Vec::as_slice)).expect("they fit")
     }
 

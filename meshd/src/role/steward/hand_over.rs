@@ -14,6 +14,7 @@ use meshd_wire::record::StewardDelegation;
 use meshd_wire::{Envelope, KeyId, OrgId, Timestamp};
 use zeroize::Zeroizing;
 
+use super::entry::{Admitted, Station};
 use super::keys::NextSeeds;
 use super::{Declined, LogError, Steward, StewardError, StewardSeeds};
 use crate::whole_file::{FileError, read, replace};
@@ -48,6 +49,12 @@ impl Steward {
     /// Whether these are the keys that follow.
     pub fn awaits(&self, keys: &StewardPublicKeys) -> bool {
         self.next.as_ref().is_some_and(|next| next.public_keys() == *keys)
+    }
+
+    /// Whether the next keys can take office, as far as that can be told before anybody has heard of them.
+    pub fn is_ready(&mut self) -> Result<(), HandOverError> {
+        self.open_log();
+        self.log.as_ref().map(drop).ok_or(HandOverError::NoLog)
     }
 
     /// Lets the next keys take office, if the root has delegated to them last. Tells whether it did.
@@ -128,13 +135,23 @@ impl Steward {
     }
 
     /// Certificates that this steward has given and a roster does not have: an end may have come in between.
-    pub fn certs_newer_than(&self, known: &Roster) -> Result<Vec<Vec<u8>>, Declined> {
+    pub fn certs_newer_than(&self, known: &Roster, now: Timestamp) -> Result<Vec<Vec<u8>>, Declined> {
+        let Some(station) = &self.station else { return Ok(Vec::new()) };
         let mut nodes = self.book.nodes()?;
         nodes.retain(|node| {
             let serial = known.node(&node.cert.node).map(|view| view.cert().serial);
-            node.revoked_at.is_none() && serial.is_some_and(|serial| serial < node.cert.serial)
+            serial.is_some_and(|serial| serial < node.cert.serial) && self.is_good(station, node, now)
         });
         Ok(nodes.into_iter().map(|node| node.envelope).collect())
+    }
+
+    /// Whether a certificate is neither over nor taken back, by anybody.
+    fn is_good(&self, station: &Station, node: &Admitted, now: Timestamp) -> bool {
+        let (id, subject) = (&node.cert.node, node.cert.node.into());
+        let is_out = node.revoked_at.is_some()
+            || self.is_taken_back(station, id)
+            || self.log.as_ref().is_some_and(|log| log.has_revoked(&subject));
+        !is_out && node.cert.not_after >= now
     }
 
     /// Signs anew what keys before have signed and is still in force. Gives what the mesh must hear, in order.
@@ -148,13 +165,7 @@ impl Steward {
             None => !self.nodes_taken_back(station).is_empty(),
         };
         let mut certs = self.book.nodes()?;
-        certs.retain(|node| {
-            let subject = node.cert.node.into();
-            let is_out = node.revoked_at.is_some()
-                || self.is_taken_back(station, &node.cert.node)
-                || self.log.as_ref().is_some_and(|log| log.has_revoked(&subject));
-            !is_out && node.cert.not_after >= now && is_old(&node.envelope)
-        });
+        certs.retain(|node| self.is_good(station, node, now) && is_old(&node.envelope));
         if !revocations && certs.is_empty() {
             return Ok(Vec::new());
         }

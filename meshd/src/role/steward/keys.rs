@@ -8,8 +8,8 @@ use minicbor::{Decode, Encode};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use super::StewardError;
-use crate::generations::Generations;
-use crate::stored::{self, Stored};
+use crate::generations::{Generations, GenerationsError};
+use crate::stored::{self, Stored, StoredError};
 use crate::tls::{RawKey, TlsSetupError};
 
 /// Seeds of a steward's keys, one purpose each.
@@ -109,16 +109,23 @@ impl NextSeeds {
         self.0.public_keys()
     }
 
-    /// Reads the file, if it exists and holds others than those in use. Nothing hangs on a damaged one: others are made.
+    /// Reads the file, if it exists and holds others than those in use. A damaged one is put aside: others can be made.
     pub(super) fn load(dir: &Path, in_use: &StewardSeeds) -> Result<Option<Self>, StewardError> {
         let next = match stored::open::<Self>(dir) {
             Ok((_file, next)) => next,
-            Err(error) => {
+            Err(
+                error @ (StoredError::Decode { .. } | StoredError::File(GenerationsError::Damaged { .. })),
+            ) => {
                 let error = crate::chain::of(&error);
-                tracing::error!(error, "the next keys of the steward are put aside in `next-keys.*.damaged`");
+                tracing::error!(
+                    error,
+                    "the next keys of the steward are put aside in `next-keys.*.damaged`; if the root has delegated to \
+                     them already, it has to do so once more"
+                );
                 Generations::set_aside(dir, Self::NAME)?;
                 None
             }
+            Err(error) => return Err(error.into()),
         };
         match next {
             Some(next) if next.public_keys() == in_use.public_keys() => {
@@ -144,15 +151,21 @@ impl NextSeeds {
 
     /// Puts them in the place of those in use. A crash in between leaves them in both, which [`Self::load`] tidies up.
     pub(super) fn take_office(&self, dir: &Path) -> Result<StewardSeeds, StewardError> {
-        if let Err(error) = self.0.store(dir) {
-            // What the next start would find counts, whatever the disk said.
-            match StewardSeeds::load(dir) {
+        match self.0.store(dir) {
+            // From here on the others are gone.
+            Ok(()) => {
+                if let Err(error) = Generations::forget(dir, Self::NAME) {
+                    tracing::warn!(
+                        error = crate::chain::of(&error),
+                        "the file of the next keys can't be removed"
+                    );
+                }
+            }
+            // They count if a start would find them now. Whether they outlive the power is not known, so both files stay.
+            Err(error) => match StewardSeeds::load(dir) {
                 Ok(Some(stored)) if stored.public_keys() == self.public_keys() => {}
                 Ok(_) | Err(_) => return Err(error),
-            }
-        }
-        if let Err(error) = Generations::forget(dir, Self::NAME) {
-            tracing::warn!(error = crate::chain::of(&error), "the file of the next keys can't be removed");
+            },
         }
         Ok(self.0.clone())
     }

@@ -180,6 +180,10 @@ impl Log {
             return Err(LogError::Damaged { dir: dir.to_owned(), signed: signed.size });
         }
         log.mend(signed.size)?;
+        if !former.is_empty() {
+            let key = SigningKey::from_seed(*log.key.seed());
+            log.countersign(&key)?;
+        }
         Ok(log)
     }
 

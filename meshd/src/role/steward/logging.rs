@@ -1,6 +1,5 @@
 //! What the steward writes into its audit log, and when.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use meshd_core::bucket::TokenBucket;
@@ -8,7 +7,7 @@ use meshd_trust::Roster;
 use meshd_trust::log::{LogOrigin, TreeHead};
 use meshd_trust::verify_signature;
 use meshd_wire::enrol::{EnrolReply, KeyStatement, LoggedLeaf, Refused};
-use meshd_wire::record::NodeKeys;
+use meshd_wire::record::{NodeKeys, OrgRoot};
 use meshd_wire::{
     Envelope, KeyId, Kind, LeafKind, MeshId, NodeId, PublicKey, RecordId, Subject, Timestamp, TokenId,
 };
@@ -105,13 +104,8 @@ impl Steward {
         self.open_log();
         let Some(station) = self.station.clone() else { return Ok(()) };
         let chain = self.chain();
-        let roots: BTreeSet<KeyId> = self
-            .roster
-            .as_ref()
-            .and_then(|roster| roster.org(&station.org))
-            .into_iter()
-            .flat_map(|org| org.roots_ever().flat_map(|root| root.keys.iter().map(PublicKey::key_id)))
-            .collect();
+        let own = self.roster.as_ref().and_then(|roster| roster.org(&station.org));
+        let roots: Vec<&OrgRoot> = own.into_iter().flat_map(|org| org.roots_ever()).collect();
         let mut statements: Vec<Statement> =
             chain.iter().filter_map(|envelope| of_chain(&station, &roots, envelope)).collect();
         let nodes = self.book.nodes()?;
@@ -300,10 +294,18 @@ fn of_keys(mesh: &MeshId, kind: LeafKind, epoch: Option<u32>, envelope: &[u8]) -
 }
 
 /// Leaf of a record of the chain, if it gives authority in the steward's own organisation.
-fn of_chain(station: &Station, roots: &BTreeSet<KeyId>, bytes: &[u8]) -> Option<Statement> {
+fn of_chain(station: &Station, roots: &[&OrgRoot], bytes: &[u8]) -> Option<Statement> {
     let envelope = Envelope::from_bytes(bytes).ok()?;
     let kind = match envelope.kind()? {
         Kind::MeshGenesis => LeafKind::AgreementJoin,
+        Kind::OrgRoot => {
+            let root: OrgRoot = envelope.record().ok()?;
+            // The first one is what the genesis names.
+            if root.prev.is_none() || !roots.contains(&&root) {
+                return None;
+            }
+            LeafKind::RootRotate
+        }
         Kind::StewardDelegation => {
             let delegation: meshd_wire::record::StewardDelegation = envelope.record().ok()?;
             if delegation.org != station.org {
@@ -314,7 +316,9 @@ fn of_chain(station: &Station, roots: &BTreeSet<KeyId>, bytes: &[u8]) -> Option<
         _ => return None,
     };
     // A genesis is signed by all founders; the log is of one of them.
-    let actor = envelope.signatures().iter().map(|one| one.key).find(|signer| roots.contains(signer))?;
+    let is_own =
+        |signer: &KeyId| roots.iter().any(|root| root.keys.iter().any(|key| key.key_id() == *signer));
+    let actor = envelope.signatures().iter().map(|one| one.key).find(is_own)?;
     let record = Some((envelope.record_id(&station.mesh)?, bytes.to_vec()));
     Some(Statement { kind, subject: station.org.into(), epoch: None, actor, record })
 }

@@ -199,10 +199,15 @@ impl<'a> OrgView<'a> {
         self.org.delegations_in_force().map(|held| &held.record)
     }
 
+    /// The one head among its stewards: the last that the root named so.
+    pub fn head(&self) -> Option<&'a StewardDelegation> {
+        self.delegations().filter(|steward| steward.roles.contains(Roles::HEAD)).last()
+    }
+
     /// Its stewards, without the keys of a head that others follow; look at their time before use.
     pub fn in_office(&self) -> impl Iterator<Item = &'a StewardDelegation> + use<'a> {
-        let is_head = |steward: &&StewardDelegation| steward.roles.contains(Roles::HEAD);
-        let head = self.delegations().filter(is_head).last().map(|head| head.tls_key);
+        let head = self.head().map(|head| head.tls_key);
+        let is_head = |steward: &StewardDelegation| steward.roles.contains(Roles::HEAD);
         self.delegations().filter(move |steward| !is_head(steward) || Some(steward.tls_key) == head)
     }
 

@@ -11,15 +11,19 @@ use crate::{Refused, Via};
 /// Load is assumed to last this long after it was last seen.
 const LOAD_LINGERS: Duration = Duration::from_secs(1);
 
-/// Initiations that are known again: those of the last second of a busy node, 20 KiB.
+/// Initiations that are known again: those of the last second of a busy node, 32 KiB.
 const RECENT: usize = 1024;
+
+/// Tunnels that answer one initiation: while a pre-shared key changes, two tunnels differ in nothing else, and the
+/// initiator does not say which of them it means.
+pub(crate) const ANSWERS_MAX: usize = 2;
 
 /// An initiation that was worth a look.
 #[derive(Clone, Copy, Default)]
 struct Seen {
     mac1: [u8; MAC_LEN],
-    /// Index of the session that its last answer offered, if there was one.
-    answer: Option<u32>,
+    /// Indices of the sessions that its answers offered.
+    answers: [Option<u32>; ANSWERS_MAX],
 }
 
 /// Decides which initiations are worth four curve operations.
@@ -115,24 +119,25 @@ impl Gate {
     pub(crate) fn is_copy(&mut self, mac1: &[u8; MAC_LEN]) -> bool {
         let seen = &mut self.recent[place(mac1)];
         if seen.mac1 != *mac1 {
-            *seen = Seen { mac1: *mac1, answer: None };
+            *seen = Seen { mac1: *mac1, ..Seen::default() };
             return false;
         }
         true
     }
 
-    /// Remembers which session an initiation was answered with.
+    /// Remembers a session that an initiation was answered with.
     pub(crate) fn note_answer(&mut self, mac1: &[u8; MAC_LEN], index: u32) {
         let seen = &mut self.recent[place(mac1)];
-        if seen.mac1 == *mac1 {
-            seen.answer = Some(index);
+        let free = seen.answers.iter_mut().find(|answer| answer.is_none());
+        if let Some(free) = free.filter(|_| seen.mac1 == *mac1) {
+            *free = Some(index);
         }
     }
 
-    /// The session that an initiation was answered with.
-    pub(crate) fn answer_to(&self, mac1: &[u8; MAC_LEN]) -> Option<u32> {
+    /// The sessions that an initiation was answered with.
+    pub(crate) fn answers_to(&self, mac1: &[u8; MAC_LEN]) -> [Option<u32>; ANSWERS_MAX] {
         let seen = &self.recent[place(mac1)];
-        seen.answer.filter(|_| seen.mac1 == *mac1)
+        if seen.mac1 == *mac1 { seen.answers } else { Default::default() }
     }
 
     /// Lets an initiation be looked at again: it was good, and what stood against it may pass.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cookie::Cookie;
-use crate::engine::gate::Passage;
+use crate::engine::gate::{ANSWERS_MAX, Passage};
 use crate::engine::tunnel::{Answer, Handshake, JITTER_MAX, Session};
 use crate::engine::{Action, Engine, Precedence, To, TunnelEvent, Via};
 use crate::mac::{Mac1, cookie_key};
@@ -14,9 +14,6 @@ use crate::{KeyId, Refused, SessionKeys, SessionSpec, Suite, Tai64n, TunnelId, p
 
 /// Initiations of one peer that come faster than this are dropped: 50 a second, as in the kernel.
 const INITIATION_INTERVAL_MIN: Duration = Duration::from_millis(20);
-/// Tunnels that answer one initiation: while a pre-shared key changes, two tunnels differ in nothing else, and the
-/// initiator does not say which of them it means.
-const ANSWERS_MAX: usize = 2;
 
 impl Engine {
     /// Tells how soon to handle a message, at the price of a few hashes at most: a crowd of strangers must not keep
@@ -80,11 +77,12 @@ impl Engine {
     /// Sends the answer to an initiation once more, if it may be lost. It is as large as it was, smaller than what asks for
     /// it, and says nothing new, so whoever replays initiations gains nothing.
     fn answer_again(&mut self, now: Duration, via: Via, mac1: &[u8; MAC_LEN]) {
-        let offered = self.gate.answer_to(mac1).and_then(|index| Some((index, self.indices.owner(index)?)));
-        let Some((index, id)) = offered else { return };
-        let message = self.tunnels.get_mut(&id).and_then(|tunnel| tunnel.answer_again(now, index));
-        if let Some(message) = message {
-            self.actions.push_back(Action::Send { tunnel: Some(id), to: To::Reply(via), message });
+        for index in self.gate.answers_to(mac1).into_iter().flatten() {
+            let Some(id) = self.indices.owner(index) else { continue };
+            let message = self.tunnels.get_mut(&id).and_then(|tunnel| tunnel.answer_again(now, index));
+            if let Some(message) = message {
+                self.actions.push_back(Action::Send { tunnel: Some(id), to: To::Reply(via), message });
+            }
         }
     }
 

@@ -1,9 +1,9 @@
 use meshd_trust::founding::{self, DelegationTerms};
-use meshd_trust::log::CheckpointKeys;
+use meshd_trust::log::{CheckpointKeys, TileAddress, read_entries};
 use meshd_trust::{Roster, SigningKey};
 use meshd_wire::enrol::{EnrolReply, EnrolRequest};
 use meshd_wire::record::{NodeCert, Revocations, Roles};
-use meshd_wire::{PublicKey, Record};
+use meshd_wire::{Leaf, LeafKind, PublicKey, Record};
 
 use super::super::fixture::{EXPORTER, Home, NOW, cert_of, copy_of, root, secrets};
 use super::*;
@@ -161,6 +161,22 @@ fn whom_the_keys_before_took_back_stays_out_also_when_the_book_has_forgotten_it(
     let certs: Vec<NodeCert> = signed[1..].iter().map(|envelope| record(envelope)).collect();
     assert_eq!(certs.iter().map(|cert| cert.node).collect::<Vec<_>>(), [secrets(2).node()]);
     assert_eq!(roster.accept_all(&signed, NOW), [], "and a newer root knows these keys alone");
+
+    home.steward.state(NOW).expect("signs, and logs what is not logged yet");
+    let said = logged(&home, backup.path());
+    let count = |kind| said.iter().filter(|one| **one == Some(kind)).count();
+    assert_eq!((count(LeafKind::RootRotate), count(LeafKind::StewardDelegate)), (1, 2));
+    home.steward.state(NOW.plus(60)).expect("signs");
+    assert_eq!(logged(&home, backup.path()), said, "once each");
+}
+
+/// Kinds of the leaves in a short log.
+fn logged(home: &Home, steward: &std::path::Path) -> Vec<Option<LeafKind>> {
+    let size = home.steward.log.as_ref().expect("is open").head().size;
+    let tile = TileAddress::within(size, 0, 0).expect("a tile");
+    let bytes = std::fs::read(steward.join("log").join(tile.entries_path())).expect("reads");
+    let leaves = read_entries(&bytes, tile).expect("leaves");
+    leaves.iter().map(|leaf| Leaf::from_bytes(leaf).expect("a leaf").known_kind()).collect()
 }
 
 #[test]
@@ -174,6 +190,7 @@ fn keys_stay_in_office_as_long_as_the_log_would_not_open_without_them() {
     let aside = tiles.with_extension("aside");
     std::fs::rename(&tiles, &aside).expect("moves");
     home.steward.log = None;
+    assert!(matches!(home.steward.is_ready(), Err(HandOverError::NoLog)));
     assert!(matches!(home.steward.hand_over(&roster, &home.org), Err(HandOverError::NoLog)));
     assert_eq!(stored_keys(&home), before);
     let _made = std::fs::remove_dir_all(&tiles);
@@ -240,10 +257,12 @@ fn a_certificate_that_nobody_heard_of_is_told_again() {
     let cert = cert_of(&home.admit(&secrets(1), "n1"));
     let mut roster = home.roster(NOW);
     roster.accept_all(&[cert], NOW);
-    assert_eq!(home.steward.certs_newer_than(&roster).expect("reads"), Vec::<Vec<u8>>::new());
+    assert_eq!(home.steward.certs_newer_than(&roster, NOW).expect("reads"), Vec::<Vec<u8>>::new());
     let next = next_keys(&mut home, 7);
     let signed = take_office(&mut home, &mut roster, next);
-    assert_eq!(home.steward.certs_newer_than(&roster).expect("reads"), signed);
+    assert_eq!(home.steward.certs_newer_than(&roster, NOW).expect("reads"), signed);
+    let much_later = NOW.plus(30 * 86_400);
+    assert_eq!(home.steward.certs_newer_than(&roster, much_later).expect("reads"), Vec::<Vec<u8>>::new());
 }
 
 #[test]
@@ -251,11 +270,13 @@ fn a_key_that_two_organisations_name_says_nothing_about_who_serves() {
     let [alpha, beta] = Home::found_two(SEED);
     let mut roster = alpha.roster(NOW);
     let tls = alpha.steward.public_keys().tls;
-    assert_eq!(roster.org_that_serves(&tls), Some(alpha.org));
-    assert_eq!(roster.org_that_serves(&PublicKey([3; 32])), None);
+    let stranger = OrgId([8; 32]);
+    assert_eq!(roster.org_that_serves(&tls, &stranger), Some(alpha.org));
+    assert_eq!(roster.org_that_serves(&PublicKey([3; 32]), &alpha.org), None);
     let own = beta.steward.public_keys();
     delegate(&beta, &mut roster, (&root(SEED, 1), 1), StewardPublicKeys { tls, ..own });
-    assert_eq!(roster.org_that_serves(&tls), None);
+    assert_eq!(roster.org_that_serves(&tls, &stranger), None);
+    assert_eq!(roster.org_that_serves(&tls, &alpha.org), Some(alpha.org), "the own one is no stranger");
 }
 
 #[test]
