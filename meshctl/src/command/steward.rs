@@ -39,9 +39,12 @@ impl Steward {
             Self::Renew(renew) => renew.run(daemon).await?,
         };
         daemon.form.answer(&answer, |steward| {
-            let (until, serial) = (time::utc(steward.not_after), steward.serial);
-            let StewardReply { org, root_version, .. } = steward;
-            format!("steward of {org} until {until}, root {root_version}, delegation {serial}")
+            let StewardReply { org, root_version, serial, .. } = steward;
+            let office = match steward.not_after {
+                0 => ", not in office".to_owned(),
+                until => format!(" until {}", time::utc(until)),
+            };
+            format!("steward of {org}{office}, root {root_version}, delegation {serial}")
         })
     }
 }

@@ -17,7 +17,8 @@ impl Call for GetSteward {
     const PATH: &'static str = "/v1/steward";
 }
 
-/// Brings the next delegation of the same keys, or of those the daemon has prepared, signed by the root, and the root itself if it is a new one.
+/// Brings the next delegation of the same keys, or of those the daemon has prepared, signed by the root, and the root itself
+/// if it is a new one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StewardRenewRequest {
@@ -34,7 +35,7 @@ impl Call for StewardRenewRequest {
     const PATH: &'static str = "/v1/steward/renew";
 }
 
-/// The newest delegation of a steward.
+/// What the next delegation builds on, and until when the one in force counts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StewardReply {
     /// Id of the mesh.
@@ -43,15 +44,15 @@ pub struct StewardReply {
     pub org: String,
     /// Envelope of the newest root.
     pub root: Signed,
-    /// Version of the root that signed it.
+    /// Version of the newest root.
     pub root_version: u32,
-    /// Grows with the delegations of this root version.
+    /// Greatest number of the organisation's delegations under that root.
     pub serial: u32,
-    /// First moment, in seconds since 1970.
+    /// First moment of the delegation to these keys, in seconds since 1970; 0 while there is none.
     pub not_before: u64,
     /// Last moment.
     pub not_after: u64,
-    /// The keys that it names.
+    /// The keys in use.
     pub keys: StewardKeys,
 }
 

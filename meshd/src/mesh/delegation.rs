@@ -17,7 +17,7 @@ const REMIND_S: u64 = 30 * DAY_S;
 const DAY_S: u64 = 86_400;
 
 impl Mesh {
-    /// The newest delegation of this steward.
+    /// What the next delegation builds on, and until when the one in force counts.
     pub fn delegation(&self) -> Result<StewardReply, ApiError> {
         let steward = self.steward.as_ref().ok_or_else(not_steward)?;
         let org = self.roster.org(&self.membership.org).ok_or_else(not_steward)?;

@@ -233,7 +233,7 @@ impl Mesh {
         }
     }
 
-    /// Whether the certificate has passed the half of its life, and may still be renewed.
+    /// Whether the certificate has passed the half of its life, or its steward is gone, and it may still be renewed.
     pub(super) fn renewal_is_due(&self) -> bool {
         let now = self.clock.now();
         let Some(view) = self.roster.node(&self.node) else { return false };

@@ -180,6 +180,7 @@ impl Log {
             return Err(LogError::Damaged { dir: dir.to_owned(), signed: signed.size });
         }
         log.mend(signed.size)?;
+        // A start knows no former keys yet, and has to open it as well.
         if !former.is_empty() {
             let key = SigningKey::from_seed(*log.key.seed());
             log.countersign(&key)?;

@@ -36,7 +36,7 @@ const COPY_AFTER: Duration = Duration::from_secs(1);
 /// A copy that comes this long after its initiation was answered is answered as that was: the answer may be lost. Copies
 /// that took several ways come together.
 const ANSWER_AGAIN_AFTER: Duration = Duration::from_millis(500);
-/// Copies in one attempt: an absent peer gets two datagrams more than the eighteen of an attempt.
+/// Copies in one attempt: an absent peer gets two datagrams more than the eighteen of an attempt. As many are answered.
 const COPIES_MAX: u8 = 2;
 /// Cookies in one attempt that bring an initiation forward. One is enough unless it is lost; whoever sees initiations
 /// can forge cookies, and must not make this node send more than that.
@@ -116,7 +116,7 @@ pub(super) struct Handshake {
     pub(super) was_answered_badly: bool,
 }
 
-/// The response that was sent last, until the peer uses its session.
+/// The response that was sent last; it counts as long as nobody has used its session.
 pub(super) struct Answer {
     /// Index of the session that it offers.
     pub(super) index: u32,

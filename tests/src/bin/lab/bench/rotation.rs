@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::statistics::{median, percentile};
 
-/// Keys live two seconds.
+/// Keys are replaced every two seconds.
 const STORM: &str = "[keys]\nperiod_s = 2\n";
 /// Time from one echo request of a host to the next.
 const ECHO_EVERY_S: &str = "0.001";
