@@ -78,9 +78,7 @@ impl Generations {
     /// Moves the pair out of the way, in the place of one that was moved before.
     pub fn set_aside(dir: &Path, name: &'static str) -> Result<(), GenerationsError> {
         for path in (Self { dir: dir.to_owned(), name, generation: 0 }).copies() {
-            let mut aside = path.clone().into_os_string();
-            aside.push(".damaged");
-            match fs::rename(&path, aside) {
+            match fs::rename(&path, with_suffix(&path, ".damaged")) {
                 Err(source) if source.kind() != io::ErrorKind::NotFound => {
                     return Err(GenerationsError::Io { what: "rename", path, source });
                 }
@@ -212,8 +210,12 @@ fn read_if_exists(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, Generations
 
 /// Where the next content of a copy is written.
 fn beside(copy: &Path) -> PathBuf {
-    let mut name = copy.as_os_str().to_owned();
-    name.push(".new");
+    with_suffix(copy, ".new")
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
     name.into()
 }
 

@@ -204,8 +204,7 @@ impl<'c> Judge<'c> {
     fn root(&self, leaf: &Leaf, opened: &Opened) -> Result<(), RecordFault> {
         let root: OrgRoot = opened.envelope.record().map_err(|_| RecordFault::OtherContent)?;
         let is_held = self.chain.roots(&self.org).any(|held| *held == root);
-        let is_next = |held: &&OrgRoot| held.root_version.checked_add(1) == Some(root.root_version);
-        let before = self.chain.roots(&self.org).find(is_next);
+        let before = root.root_version.checked_sub(1).and_then(|version| self.root_of_version(version));
         let before = before.filter(|_| is_held && leaf.subject.0 == self.org.0);
         let before = before.ok_or(RecordFault::OtherContent)?;
         self.signed_by_all(opened, leaf, &[&root.keys[..], &before.keys].concat())?;
@@ -230,11 +229,14 @@ impl<'c> Judge<'c> {
 
     /// Enough keys of a root, the actor among them.
     fn signed_by_root(&self, opened: &Opened, leaf: &Leaf, version: u32) -> Result<(), RecordFault> {
-        let root: Option<&OrgRoot> = self.chain.roots(&self.org).find(|root| root.root_version == version);
-        let root = root.ok_or(RecordFault::Signature)?;
+        let root = self.root_of_version(version).ok_or(RecordFault::Signature)?;
         self.signed_by_all(opened, leaf, &root.keys)?;
         let enough = opened.envelope.signatures().len() >= usize::from(root.threshold);
         if enough { Ok(()) } else { Err(RecordFault::Signature) }
+    }
+
+    fn root_of_version(&self, version: u32) -> Option<&'c OrgRoot> {
+        self.chain.roots(&self.org).find(|root| root.root_version == version)
     }
 
     /// Every signature is of one of these keys and verifies, and the actor's is among them.

@@ -101,7 +101,7 @@ pub fn start(mesh: &mut Mesh, errand: Errand, messages: mpsc::Sender<Message>) {
             (Ok(call), Errand::Refresh) => {
                 match enrol::refresh(&call.at, &call.key, |key| call.is_steward(key), mesh_id).await {
                     Err(StewardCallError::NotDelegated { .. }) => {
-                        ask_strangers(&call.at, &call.key, mesh_id).await
+                        enrol::ask_strangers(&call.at, &call.key, mesh_id).await.map(Help::of)
                     }
                     told => told.map(Help::of),
                 }
@@ -189,18 +189,13 @@ async fn introduce(
         result = match enrol::introduce(&at, key, |key| keys.contains(key), records.clone()).await {
             Err(StewardCallError::NotDelegated { .. }) => {
                 // Nothing was shown yet.
-                ask_strangers(&at, key, mesh).await.map(|help| Help { is_done: false, ..help })
+                let records = enrol::ask_strangers(&at, key, mesh).await;
+                records.map(|records| Help { is_halfway: true, ..Help::of(records) })
             }
             told => told.map(|()| Help::default()),
         };
     }
     result
-}
-
-/// Asks hosts with unknown keys for the chain of trust: the root may have given the steward a new one while this node was
-/// away. What they tell is judged by the roster.
-async fn ask_strangers(at: &[SocketAddr], key: &RawKey, mesh: MeshId) -> Result<Help, StewardCallError> {
-    enrol::ask_strangers(at, key, mesh).await.map(Help::of)
 }
 
 async fn say(messages: &mpsc::Sender<Message>, message: Message) {

@@ -11,13 +11,12 @@ use meshd_trust::{Floor, Freshness, Refusal, Roster, join as proof};
 use meshd_wire::enrol::{
     EnrolReply, EnrolRequest, ExternalAddress, KeyStatement, LoggedLeaf, Refused, RegistryHint,
 };
-use meshd_wire::{Envelope, JoinToken, MeshId, OrgId, PublicKey, Timestamp};
+use meshd_wire::{Envelope, JoinToken, Kind, MeshId, OrgId, PublicKey, Timestamp};
 use minicbor::bytes::ByteVec;
 
 use super::client::{ADDRESSES_MAX, CallError, EnrolClient};
 use crate::config::Suites;
 use crate::membership::NodeSecrets;
-use crate::role::steward::belongs_to_chain;
 use crate::tls::{ConnectError, RawKey, ServerKey, TlsSetupError};
 
 /// Largest difference between the clocks of node and steward.
@@ -446,7 +445,8 @@ pub async fn refresh(
     }
 }
 
-/// Asks hosts with unknown keys for the chain of trust; the caller's roster judges it. Whoever tells one is believed to be
+/// Asks hosts with unknown keys for the chain of trust: the root may have given the steward a new one while this node was
+/// away. The caller's roster judges it. Whoever tells one is believed to be
 /// a host of the mesh and nothing more, so only what belongs to the chain is given back.
 pub async fn ask_strangers(
     at: &[SocketAddr],
@@ -459,7 +459,7 @@ pub async fn ask_strangers(
         if let Ok(records) = &mut result {
             records.retain(|record| {
                 let kind = Envelope::from_bytes(record).ok().and_then(|envelope| envelope.kind());
-                kind.is_some_and(belongs_to_chain)
+                kind.is_some_and(Kind::belongs_to_chain)
             });
             break;
         }

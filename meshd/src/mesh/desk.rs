@@ -263,8 +263,8 @@ impl Mesh {
         state: &StateDir,
         counters: &mut Counters,
     ) {
-        self.errand_done(errand, help.as_ref().is_some_and(|help| help.is_done));
-        let Some(Help { is_done: _, records, registries, stewards, claimed }) = help else { return };
+        self.errand_done(errand, help.as_ref().is_some_and(|help| !help.is_halfway));
+        let Some(Help { is_halfway: _, records, registries, stewards, claimed }) = help else { return };
         self.take_records(&records, counters);
         if let Some(claimed) = claimed {
             self.take_claimed(&claimed, counters);

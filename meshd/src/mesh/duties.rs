@@ -53,10 +53,10 @@ pub struct RenewalRequest {
 }
 
 /// What a steward gave.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Help {
-    /// Whether the errand is done with that.
-    pub is_done: bool,
+    /// Whether the errand has to be done again, with these records.
+    pub is_halfway: bool,
     /// Envelopes.
     pub records: Vec<Vec<u8>>,
     /// Where registries are; none if that was not asked.
@@ -78,13 +78,6 @@ impl Help {
         let Renewed { cert, mut records, registries, stewards } = renewed;
         records.extend([cert, keys]);
         Self { records, registries, stewards, ..Self::default() }
-    }
-}
-
-impl Default for Help {
-    fn default() -> Self {
-        let (records, registries, stewards) = (Vec::new(), Vec::new(), Vec::new());
-        Self { is_done: true, records, registries, stewards, claimed: None }
     }
 }
 

@@ -147,8 +147,8 @@ pub fn forget_founding(state: &StateDir) {
 }
 
 /// What the keys of a steward are made of.
-pub(super) fn random_seeds() -> Result<Zeroizing<[u8; 128]>, ApiError> {
-    let mut random = Zeroizing::new([0; 128]);
+pub(super) fn random_seeds() -> Result<Zeroizing<[u8; StewardSeeds::RANDOM_LEN]>, ApiError> {
+    let mut random = Zeroizing::new([0; StewardSeeds::RANDOM_LEN]);
     aws_lc_rs::rand::fill(&mut *random)
         .map_err(|_| ApiError::new(ErrorCode::Internal, "the system gives no random bytes"))?;
     Ok(random)

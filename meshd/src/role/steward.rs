@@ -303,7 +303,7 @@ impl Steward {
         let mut lasting = false;
         for bytes in envelopes {
             let kind = Envelope::from_bytes(bytes).ok().and_then(|envelope| envelope.kind());
-            if !kind.is_some_and(belongs_to_chain) {
+            if !kind.is_some_and(Kind::belongs_to_chain) {
                 continue;
             }
             match roster.accept(bytes, now) {
@@ -518,29 +518,6 @@ pub enum Declined {
 impl From<Refused> for Declined {
     fn from(why: Refused) -> Self {
         Self::Refused(why)
-    }
-}
-
-/// Whether records of a kind belong to the chain of trust.
-pub fn belongs_to_chain(kind: Kind) -> bool {
-    match kind {
-        Kind::OrgRoot
-        | Kind::StewardDelegation
-        | Kind::MeshGenesis
-        | Kind::Agreement
-        | Kind::Leave
-        | Kind::Revocations
-        | Kind::OrgState => true,
-        Kind::NodeCert
-        | Kind::NodeKeys
-        | Kind::NodePaths
-        | Kind::Endpoint
-        | Kind::OrgPolicy
-        | Kind::Receipt
-        | Kind::Recovery
-        | Kind::JoinRequest
-        | Kind::NodeLeave
-        | Kind::NodeExternals => false,
     }
 }
 

@@ -193,8 +193,8 @@ impl Roster {
         })
     }
 
-    /// The organisation whose steward serves TLS with a key, or did once. Keys are public, so two may name the same one: then it is the
-    /// own one, or nobody.
+    /// The organisation whose steward serves TLS with a key, or did once. Keys are public, so two may name the same one: then
+    /// it is the own one, or nobody.
     pub fn org_that_serves(&self, key: &PublicKey, own: &OrgId) -> Option<OrgId> {
         let names = |org: &Org| org.delegations.iter().any(|held| held.record.tls_key == *key);
         let orgs: Vec<OrgId> = self.orgs.iter().filter(|(_, org)| names(org)).map(|(id, _)| *id).collect();

@@ -62,6 +62,29 @@ impl Kind {
         Self::NodeExternals,
     ];
 
+    /// Whether its records belong to the chain of trust, which proves a mesh and its stewards to a newcomer.
+    pub const fn belongs_to_chain(self) -> bool {
+        match self {
+            Self::OrgRoot
+            | Self::StewardDelegation
+            | Self::MeshGenesis
+            | Self::Agreement
+            | Self::Leave
+            | Self::Revocations
+            | Self::OrgState => true,
+            Self::NodeCert
+            | Self::NodeKeys
+            | Self::NodePaths
+            | Self::Endpoint
+            | Self::OrgPolicy
+            | Self::Receipt
+            | Self::Recovery
+            | Self::JoinRequest
+            | Self::NodeLeave
+            | Self::NodeExternals => false,
+        }
+    }
+
     /// Number on the wire.
     pub const fn number(self) -> u16 {
         self as u16

@@ -71,10 +71,7 @@ fn the_keys_of_a_steward_are_replaced_and_nothing_stops() {
         daemons[0] = c1.meshd("")?;
         wait::until(DEADLINE, "c2 is in the registry again", || is_connected(&c2))?;
         for host in [&c1, &l1, &c2] {
-            wait::until(DEADLINE, "those who are left reach each other", || {
-                host.peers()
-                    .is_ok_and(|peers| peers.iter().filter(|peer| peer["state"] == "connected").count() == 2)
-            })?;
+            wait::until(DEADLINE, "those who are left reach each other", || connected(host) == 2)?;
         }
         wait::until(DEADLINE, "the log is cosigned as far as it goes", || is_clean(&c1))
     });
@@ -88,27 +85,20 @@ fn a_steward_whose_log_has_two_faces_begins_anew_with_keys_of_a_new_root() {
         wait::until(DEADLINE, "the log is cosigned as far as it goes", || is_clean(&c1))?;
         daemons[0].stop()?;
         let backup = Backup::take(c1.state_dir().join("steward"), c1.dir().join("backup"))?;
-        for is_other in [false, true] {
-            if is_other {
-                daemons[0].kill()?;
-                backup.restore()?;
-            }
-            daemons[0] = c1.meshd("")?;
-            c1.ctl(&["invite"])?.ok()?;
-            if !is_other {
-                wait::until(DEADLINE, "the log is cosigned as far as it goes", || is_clean(&c1))?;
-            }
-        }
+        daemons[0] = c1.meshd("")?;
+        c1.ctl(&["invite"])?.ok()?;
+        wait::until(DEADLINE, "the log is cosigned as far as it goes", || is_clean(&c1))?;
+        daemons[0].kill()?;
+        backup.restore()?;
+        daemons[0] = c1.meshd("")?;
+        c1.ctl(&["invite"])?.ok()?;
         wait::until(DEADLINE, "l1 has convicted c1", || warns(&l1, "log-forked"))?;
 
         let heir = c1.dir().join("heir.key").display().to_string();
         renew(&c1, &["--new-keys", "--new-root-key", &heir])?;
         wait::until(DEADLINE, "l1 lets it begin anew", || !warns(&l1, "log-forked"))?;
         let _c2 = join(&c1, &c2)?;
-        wait::until(DEADLINE, "l1 takes in whom it admits", || {
-            l1.peers()
-                .is_ok_and(|peers| peers.iter().filter(|peer| peer["state"] == "connected").count() == 2)
-        })
+        wait::until(DEADLINE, "l1 takes in whom it admits", || connected(&l1) == 2)
     });
 }
 
@@ -154,6 +144,12 @@ fn is_kept(dir: &Path, seed: &[u8]) -> Result<bool> {
         }
     }
     Ok(false)
+}
+
+/// Other nodes that a host reaches.
+fn connected(host: &Host) -> usize {
+    let peers = host.peers().unwrap_or_default();
+    peers.iter().filter(|peer| peer["state"] == "connected").count()
 }
 
 fn is_connected(host: &Host) -> bool {

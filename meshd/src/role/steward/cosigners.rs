@@ -144,8 +144,8 @@ impl Steward {
         let note = Note::from_bytes(checkpoint).map_err(|_| NotCosigned::Checkpoint)?;
         // It may have cosigned nothing since this log got another key.
         let org = self.roster.as_ref().and_then(|roster| roster.org(&log.origin().org));
-        let before = org.into_iter().flat_map(|org| org.delegations_ever().map(|one| one.log_key));
-        let log_keys = before.chain([log.key()]).collect();
+        let mut log_keys = org.map(|org| org.log_keys_ever()).unwrap_or_default();
+        log_keys.push(log.key());
         let keys = CheckpointKeys { log: log_keys, witnesses: Vec::new() };
         let verified = keys.verify(&note, &log.origin()).map_err(|_| NotCosigned::Checkpoint)?;
         let head = verified.checkpoint.head;

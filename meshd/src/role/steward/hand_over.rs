@@ -11,11 +11,12 @@ use meshd_trust::Roster;
 use meshd_trust::founding::StewardPublicKeys;
 use meshd_trust::log::{Checkpoint, NOTE_BYTES_MAX, Note};
 use meshd_wire::record::StewardDelegation;
-use meshd_wire::{Envelope, KeyId, OrgId, Timestamp};
+use meshd_wire::{OrgId, Timestamp};
 use zeroize::Zeroizing;
 
 use super::entry::{Admitted, Station};
 use super::keys::NextSeeds;
+use super::logging::signer;
 use super::{Declined, LogError, Steward, StewardError, StewardSeeds};
 use crate::whole_file::{FileError, read, replace};
 
@@ -34,8 +35,11 @@ pub enum HandOverError {
 }
 
 impl Steward {
-    /// Public halves of the keys that follow, made of 128 random bytes if there are none yet.
-    pub fn next_keys(&mut self, random: &Zeroizing<[u8; 128]>) -> Result<StewardPublicKeys, StewardError> {
+    /// Public halves of the keys that follow, made of random bytes if there are none yet.
+    pub fn next_keys(
+        &mut self,
+        random: &Zeroizing<[u8; StewardSeeds::RANDOM_LEN]>,
+    ) -> Result<StewardPublicKeys, StewardError> {
         if let Some(next) = &self.next {
             return Ok(next.public_keys());
         }
@@ -183,12 +187,6 @@ impl Steward {
         self.take_own(&signed.iter().map(Vec::as_slice).collect::<Vec<_>>(), now);
         Ok(signed)
     }
-}
-
-/// Who has signed an envelope.
-pub(super) fn signer(envelope: &[u8]) -> Option<KeyId> {
-    let envelope = Envelope::from_bytes(envelope).ok()?;
-    envelope.signatures().first().map(|one| one.key)
 }
 
 #[cfg(test)]

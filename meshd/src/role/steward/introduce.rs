@@ -5,7 +5,7 @@ use meshd_wire::record::{NodeCert, NodeKeys};
 use meshd_wire::{Envelope, Kind, PublicKey, Timestamp};
 use minicbor::bytes::ByteVec;
 
-use super::{Answer, Declined, Steward, belongs_to_chain};
+use super::{Answer, Declined, Steward};
 
 /// Records of one introduction: the chain of a mesh of sixty-four organisations, a certificate and keys.
 const RECORDS_MAX: usize = 512;
@@ -31,7 +31,7 @@ impl Steward {
                 Some(Kind::NodeKeys) => {
                     keys.extend(envelope.record::<NodeKeys>().map(|one| (one.node, bytes)))
                 }
-                Some(kind) if belongs_to_chain(kind) => chain.push(bytes.to_vec()),
+                Some(kind) if kind.belongs_to_chain() => chain.push(bytes.to_vec()),
                 Some(_) | None => {}
             }
         }

@@ -29,8 +29,11 @@ pub struct StewardSeeds {
 }
 
 impl StewardSeeds {
-    /// Makes seeds of 128 random bytes.
-    pub fn new(random: &[u8; 128]) -> Self {
+    /// Random bytes that they are made of.
+    pub const RANDOM_LEN: usize = 128;
+
+    /// Makes seeds of random bytes.
+    pub fn new(random: &[u8; Self::RANDOM_LEN]) -> Self {
         let mut seeds =
             Self { format: Self::FORMAT, record: [0; 32], log: [0; 32], witness: [0; 32], tls: [0; 32] };
         for (seed, bytes) in [&mut seeds.record, &mut seeds.log, &mut seeds.witness, &mut seeds.tls]
@@ -100,7 +103,7 @@ impl Stored for StewardSeeds {
 pub(super) struct NextSeeds(StewardSeeds);
 
 impl NextSeeds {
-    pub(super) fn new(random: &[u8; 128]) -> Self {
+    pub(super) fn new(random: &[u8; StewardSeeds::RANDOM_LEN]) -> Self {
         Self(StewardSeeds::new(random))
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use meshd_core::bucket::TokenBucket;
 use meshd_trust::Roster;
-use meshd_trust::log::{LogOrigin, TreeHead};
+use meshd_trust::log::TreeHead;
 use meshd_trust::verify_signature;
 use meshd_wire::enrol::{EnrolReply, KeyStatement, LoggedLeaf, Refused};
 use meshd_wire::record::{NodeKeys, OrgRoot};
@@ -13,7 +13,6 @@ use meshd_wire::{
 };
 
 use super::entry::{Admitted, Station};
-use super::hand_over::signer;
 use super::log::{Log, LogError, Statement};
 use super::{Declined, Steward};
 
@@ -40,11 +39,9 @@ impl Steward {
 
     /// Opens the log, if that was not done yet or has failed.
     pub(super) fn open_log(&mut self) {
-        let Some(station) = self.station.as_ref().filter(|_| self.log.is_none()) else { return };
-        let origin = LogOrigin { mesh: station.mesh, org: station.org };
-        let org = self.roster.as_ref().and_then(|roster| roster.org(&station.org));
-        let former: Vec<PublicKey> =
-            org.into_iter().flat_map(|org| org.delegations_ever().map(|one| one.log_key)).collect();
+        let Some(origin) = self.own_origin().filter(|_| self.log.is_none()) else { return };
+        let org = self.roster.as_ref().and_then(|roster| roster.org(&origin.org));
+        let former = org.map(|org| org.log_keys_ever()).unwrap_or_default();
         match Log::open(&self.dir.join("log"), origin, self.seeds.log(), &former) {
             Ok(log) => self.log = Some(log),
             Err(error) => {
@@ -71,9 +68,7 @@ impl Steward {
         let Some(known) = org.and_then(|org| org.state()?.checkpoint) else { return Ok(()) };
         let (mesh, subject) = (station.mesh, Subject::from(station.org));
         let state = org.and_then(|org| org.state_envelope()).map(<[u8]>::to_vec).unwrap_or_default();
-        let signer =
-            Envelope::from_bytes(&state).ok().and_then(|envelope| Some(envelope.signatures().first()?.key));
-        let actor = signer.unwrap_or_else(|| self.seeds.record().key_id());
+        let actor = signer(&state).unwrap_or_else(|| self.seeds.record().key_id());
         let log = self.log.as_mut().ok_or(Refused::Unavailable)?;
         let held = log.head();
         let is_other = known.n == held.size && known.id.0 != held.root.0;
@@ -271,6 +266,12 @@ fn says(keys: &NodeKeys, kind: LeafKind, epoch: u32) -> bool {
         LeafKind::KeyCompromised => is_gone && keys.compromised,
         _ => false,
     }
+}
+
+/// Who has signed an envelope.
+pub(super) fn signer(envelope: &[u8]) -> Option<KeyId> {
+    let envelope = Envelope::from_bytes(envelope).ok()?;
+    envelope.signatures().first().map(|one| one.key)
 }
 
 /// Leaf of a node's certificate, unless it is logged.

@@ -1,7 +1,7 @@
 //! A look back: what was verified once stays readable, whatever is over or replaced by now.
 
-use meshd_wire::Kind;
 use meshd_wire::record::{OrgRoot, StewardDelegation};
+use meshd_wire::{Kind, PublicKey};
 
 use super::Roster;
 use super::accept::{Accepted, is_kind};
@@ -29,6 +29,11 @@ impl<'a> OrgView<'a> {
     /// All its roots, version 1 first.
     pub fn roots_ever(&self) -> impl Iterator<Item = &'a OrgRoot> + use<'a> {
         self.org.roots.iter().map(|held| &held.record)
+    }
+
+    /// All keys that ever signed its audit log, as far as their delegations are held.
+    pub fn log_keys_ever(&self) -> Vec<PublicKey> {
+        self.delegations_ever().map(|steward| steward.log_key).collect()
     }
 
     /// All its delegations that are held, oldest first, those included that are over or replaced.

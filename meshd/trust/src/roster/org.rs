@@ -109,12 +109,14 @@ impl Org {
         Ok(())
     }
 
-    /// Whether a steward is the one head: the last that the root named so.
+    /// The one head: the last steward that the root named so.
+    fn head(&self) -> Option<&StewardDelegation> {
+        let stewards = self.delegations_in_force().map(|held| &held.record);
+        stewards.filter(|steward| steward.roles.contains(Roles::HEAD)).last()
+    }
+
     fn is_head(&self, steward: &StewardDelegation) -> bool {
-        self.delegations_in_force()
-            .filter(|held| held.record.roles.contains(Roles::HEAD))
-            .last()
-            .is_some_and(|head| head.record.record_key == steward.record_key)
+        self.head().is_some_and(|head| head.record_key == steward.record_key)
     }
 
     /// Whether what a state names is held: the very revocations, or newer ones.
@@ -201,7 +203,7 @@ impl<'a> OrgView<'a> {
 
     /// The one head among its stewards: the last that the root named so.
     pub fn head(&self) -> Option<&'a StewardDelegation> {
-        self.delegations().filter(|steward| steward.roles.contains(Roles::HEAD)).last()
+        self.org.head()
     }
 
     /// Its stewards, without the keys of a head that others follow; look at their time before use.

@@ -3,7 +3,7 @@ use meshd_trust::log::{CheckpointKeys, TileAddress, read_entries};
 use meshd_trust::{Roster, SigningKey};
 use meshd_wire::enrol::{EnrolReply, EnrolRequest};
 use meshd_wire::record::{NodeCert, Revocations, Roles};
-use meshd_wire::{Leaf, LeafKind, PublicKey, Record};
+use meshd_wire::{Envelope, Leaf, LeafKind, PublicKey, Record};
 
 use super::super::fixture::{EXPORTER, Home, NOW, cert_of, copy_of, root, secrets};
 use super::*;
