@@ -76,10 +76,8 @@ fn a_steward_that_forgets_what_it_signed_is_convicted_by_the_witness() {
         daemons[0] = c1.meshd("")?;
         c1.ctl(&["invite"])?.ok()?;
 
-        let evidence = l1.state_dir().join("evidence");
-        let convicted = wait::until_some(DEADLINE, "the witness has evidence", || {
-            fs::read_dir(&evidence).ok()?.flatten().next().map(|file| file.path())
-        })?;
+        let convicted = l1.state_dir().join("evidence").join(org_id(&c1, "clinic")?);
+        wait::until(DEADLINE, "the witness has evidence", || convicted.exists())?;
         let code = split_view(&l1, &[&l1.audit_log(), &convicted])?;
         ensure!(code == TAMPERED, "split-view ended with {code}");
         let warnings = l1.ctl(&["status"])?.ok()?["warnings"].to_string();
@@ -103,6 +101,13 @@ fn a_steward_that_forgets_what_it_signed_is_convicted_by_the_witness() {
 /// Whether an auditor without patience finds nothing missing.
 fn is_witnessed(host: &Host) -> bool {
     verify(host).is_ok_and(|(code, _)| code == CLEAN)
+}
+
+fn org_id(host: &Host, name: &str) -> Result<String> {
+    let status = host.ctl(&["status"])?.ok()?;
+    let orgs = status["mesh"]["organisations"].as_array().context("organisations")?;
+    let org = orgs.iter().find(|org| org["name"] == name).context("the organisation")?;
+    org["id"].as_str().map(str::to_owned).context("an id")
 }
 
 fn knows(host: &Host, node: &str) -> bool {

@@ -137,7 +137,8 @@ fn is_kept(dir: &Path, seed: &[u8]) -> Result<bool> {
         let found = if path.is_dir() {
             is_kept(&path, seed)?
         } else {
-            fs::read(&path)?.windows(seed.len()).any(|part| part == seed)
+            // A file may be replaced meanwhile.
+            fs::read(&path).is_ok_and(|bytes| bytes.windows(seed.len()).any(|part| part == seed))
         };
         if found {
             return Ok(true);
