@@ -223,6 +223,9 @@ impl Daemon {
         for call in mesh.cosign_calls() {
             errand::cosign(mesh, call, self.inlets.messages.clone());
         }
+        for call in mesh.copy_calls() {
+            errand::copy(mesh, call, self.inlets.messages.clone());
+        }
         for call in mesh.growth_calls() {
             errand::growth(mesh, call, self.inlets.messages.clone());
         }

@@ -4,6 +4,7 @@
 //! listener owns a task for each connection; it decides nothing and holds no state: every request goes
 //! to the daemon's event loop as an [`EnrolCall`] and waits for its reply.
 
+mod audit_log;
 mod client;
 mod join;
 mod serve;
@@ -11,9 +12,10 @@ mod serve;
 mod tests;
 
 pub use crate::frame::FrameError;
+pub use audit_log::{Copied, CosignAnswer, Grown, copy, cosign, growth, log};
 pub use client::{CallError, EnrolClient};
 pub use join::{
-    Claimed, CosignAnswer, Grown, JoinError, Joined, Renewed, StewardCallError, ask_strangers, claim, cosign,
-    growth, introduce, join, leave, log, refresh, renew,
+    Claimed, JoinError, Joined, Renewed, StewardCallError, ask_strangers, claim, introduce, join, leave,
+    refresh, renew,
 };
 pub use serve::{ControlCounters, EnrolCall, serve_control};

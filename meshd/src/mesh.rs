@@ -20,12 +20,14 @@ pub(crate) mod fixture;
 mod journal;
 mod key_log;
 mod links;
+mod mirrors;
 mod naming;
 mod neighbours;
 mod prefixes;
 mod publish;
 mod rotation;
 mod start;
+mod turn;
 mod view;
 mod whereabouts;
 
@@ -63,6 +65,7 @@ use external::ExternalsFile;
 use journal::Journal;
 use key_log::KeyLog;
 use links::RegistryLink;
+use mirrors::Mirrors;
 use naming::Naming;
 use rotation::KeyRotation;
 
@@ -75,6 +78,7 @@ pub use duties::{Errand, Help, RenewalRequest};
 pub use entry::{Entry, Founding, forget_founding};
 pub use external::{Newcomer, Wanted, claim_error, forget_externals};
 pub use journal::forget_journal;
+pub use mirrors::CopyCall;
 pub use prefixes::refuse_conflicts;
 pub use rotation::forget_keys;
 
@@ -155,6 +159,7 @@ pub struct Mesh {
     key_log: KeyLog,
     journal: Journal,
     cosigners: Cosigners,
+    mirrors: Mirrors,
     checkpoints: Checkpoints,
 }
 

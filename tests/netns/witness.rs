@@ -38,6 +38,14 @@ fn each_steward_cosigns_the_log_of_the_other_and_an_auditor_sees_who_did_not() {
             bundle(&c1, &[&c1, &l1], &whole).is_ok_and(|code| code == CLEAN)
         })?;
 
+        let copy = l1.state_dir().join("steward/mirror").join(org_id(&c1, "clinic")?);
+        wait::until(DEADLINE, "l1 has a copy of the log of c1 that an auditor finds whole", || {
+            verify_dir(&l1, &copy).is_ok_and(|(code, report)| {
+                let leaves = report.pointer("/logs/0/leaves").and_then(Value::as_u64);
+                code == CLEAN && report["logs"][0]["org_name"] == "clinic" && leaves > Some(10)
+            })
+        })?;
+
         daemons[1].kill()?;
         let before = c1.epoch("c1")?;
         wait::until(DEADLINE, "c1 goes on to replace its key", || {
@@ -64,6 +72,8 @@ fn a_steward_that_forgets_what_it_signed_is_convicted_by_the_witness() {
         let [c1, l1, c2] = around.hosts(["c1", "l1", "c2"])?;
         let mut daemons = found(around, &c1, &l1, "", &[])?;
         wait::until(DEADLINE, "the log is cosigned as far as it goes", || is_witnessed(&c1))?;
+        let copy = l1.state_dir().join("steward/mirror").join(org_id(&c1, "clinic")?).join("checkpoint");
+        wait::until(DEADLINE, "l1 has a copy", || copy.exists())?;
         daemons[0].stop()?;
         let backup = Backup::take(c1.state_dir().join("steward"), c1.dir().join("backup"))?;
 
@@ -83,6 +93,7 @@ fn a_steward_that_forgets_what_it_signed_is_convicted_by_the_witness() {
         let warnings = l1.ctl(&["status"])?.ok()?["warnings"].to_string();
         ensure!(warnings.contains("log-forked"), "{warnings}");
         ensure!(!is_witnessed(&c1), "the other tree is cosigned");
+        let copied = fs::read(&copy)?;
 
         // Whom it lets in from here on, other organisations do not know; what is there goes on.
         let token = c1.ctl(&["invite"])?.ok()?["token"].as_str().context("a token")?.to_owned();
@@ -93,6 +104,7 @@ fn a_steward_that_forgets_what_it_signed_is_convicted_by_the_witness() {
             fs::read_to_string(l1.log("meshd")).is_ok_and(|log| log.contains("reason=\"shut\""))
         })?;
         ensure!(!knows(&l1, "c2"), "l1 has taken c2 in");
+        ensure!(fs::read(&copy)? == copied, "l1 goes on to copy the log");
         let steward = c1.ctl(&["status"])?.ok()?["node"]["addr4"].as_str().context("an address")?.to_owned();
         wait::until(DEADLINE, "l1 reaches c1", || l1.pings(&steward, 1).unwrap_or(false))
     });
@@ -115,8 +127,11 @@ fn knows(host: &Host, node: &str) -> bool {
 }
 
 fn verify(host: &Host) -> Result<(i32, Value)> {
-    let (log, at) = (host.audit_log(), later());
-    let reply = host.ctl(&["audit", "verify", "--log", text(&log)?, "--at", &at])?;
+    verify_dir(host, &host.audit_log())
+}
+
+fn verify_dir(host: &Host, log: &Path) -> Result<(i32, Value)> {
+    let reply = host.ctl(&["audit", "verify", "--log", text(log)?, "--at", &later()])?;
     Ok((reply.code, reply.json))
 }
 

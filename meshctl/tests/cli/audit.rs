@@ -293,6 +293,7 @@ pub fn steward() -> (TempDir, Mesh) {
 fn auditor(dir: &Path) -> Mesh {
     let mesh = Mesh::lived(1, 2);
     put(&dir.join("care.log"), &mesh);
+    put(&dir.join("mirror/ID"), &mesh);
     let write = |name: &str, bytes: &[u8]| fs::write(dir.join(name), bytes).expect("written");
     let mut seen = journal(&mesh);
     write("scanner.observed", seen.to_string().as_bytes());

@@ -18,7 +18,9 @@ use crate::control::Answer;
 use crate::dataplane::PingError;
 use crate::enrol::{self, JoinError, StewardCallError};
 use crate::membership::NodeSecrets;
-use crate::mesh::{CosignCall, Errand, GrowthCall, Help, Mesh, Newcomer, RenewalRequest, refuse_conflicts};
+use crate::mesh::{
+    CopyCall, CosignCall, Errand, GrowthCall, Help, Mesh, Newcomer, RenewalRequest, refuse_conflicts,
+};
 use crate::role::steward::CosignAsk;
 use crate::tls::RawKey;
 
@@ -148,6 +150,23 @@ pub fn cosign(mesh: &Mesh, call: CosignCall, messages: mpsc::Sender<Message>) {
             tracing::warn!(org = witness.short(), error, "the audit log is not cosigned");
         });
         say(&messages, Message::Cosigned { node, witness, asked: note, answer: answer.ok() }).await;
+    });
+}
+
+/// Asks a log for what is not copied of it yet.
+pub fn copy(mesh: &Mesh, call: CopyCall, messages: mpsc::Sender<Message>) {
+    let (key, node) = (RawKey::from_seed(&mesh.membership.secrets.transport().seed()), mesh.node);
+    let CopyCall { org, at, server, from } = call;
+    tokio::spawn(async move {
+        let result = match key {
+            Ok(key) => enrol::copy(&at, &key, |key| *key == server, from).await,
+            Err(_) => Err(StewardCallError::NoSteward),
+        };
+        let answer = result.map_err(|error| {
+            let error = crate::chain::of(&error);
+            tracing::debug!(org = org.short(), error, from, "an audit log gives no copy");
+        });
+        say(&messages, Message::Copied { node, org, from, answer: answer.ok() }).await;
     });
 }
 

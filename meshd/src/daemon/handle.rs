@@ -126,6 +126,11 @@ impl Daemon {
                     mesh.on_grown(org, asked, answer);
                 }
             }
+            Message::Copied { node, org, from, answer } => {
+                if let Some(mesh) = self.mesh.as_mut().filter(|mesh| mesh.node == node) {
+                    mesh.on_copied(org, from, answer);
+                }
+            }
             // Who asks for a mesh that was left finds the answer missing, and may have stopped waiting.
             Message::Learn { node, values, net, reply } => {
                 if let Some(mesh) = self.mesh.as_mut().filter(|mesh| mesh.node == node) {

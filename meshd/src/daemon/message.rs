@@ -10,7 +10,7 @@ use meshd_wire::{NodeId, OrgId, TokenId};
 use tokio::sync::oneshot;
 
 use crate::control::Answer;
-use crate::enrol::{Claimed, CosignAnswer, Grown, JoinError, Joined, StewardCallError};
+use crate::enrol::{Claimed, Copied, CosignAnswer, Grown, JoinError, Joined, StewardCallError};
 use crate::membership::NodeSecrets;
 use crate::mesh::{Errand, Help, Newcomer};
 
@@ -86,6 +86,17 @@ pub enum Message {
         asked: Note,
         /// What it answered; none when it was not reached, or refused.
         answer: Option<Grown>,
+    },
+    /// A log has given what was missing in its copy, or was not reached.
+    Copied {
+        /// Node that asked: this host may have left that mesh meanwhile.
+        node: NodeId,
+        /// Organisation whose log it is.
+        org: OrgId,
+        /// Index of the first leaf.
+        from: u64,
+        /// What it gave; none when it was not reached, or refused.
+        answer: Option<Copied>,
     },
     /// A claimant has read values in a registry.
     Learn {

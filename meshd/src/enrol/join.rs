@@ -8,9 +8,7 @@ use std::time::Duration;
 
 use meshd_api::ApiError;
 use meshd_trust::{Floor, Freshness, Refusal, Roster, join as proof};
-use meshd_wire::enrol::{
-    EnrolReply, EnrolRequest, ExternalAddress, KeyStatement, LoggedLeaf, Refused, RegistryHint,
-};
+use meshd_wire::enrol::{EnrolReply, EnrolRequest, ExternalAddress, Refused, RegistryHint};
 use meshd_wire::{Envelope, JoinToken, Kind, MeshId, OrgId, PublicKey, Timestamp};
 use minicbor::bytes::ByteVec;
 
@@ -173,7 +171,8 @@ impl Claimed {
             | EnrolReply::Logged { .. }
             | EnrolReply::Cosigned { .. }
             | EnrolReply::Witnessed { .. }
-            | EnrolReply::Grown { .. } => Err(StewardCallError::OutOfTurn),
+            | EnrolReply::Grown { .. }
+            | EnrolReply::Copied { .. } => Err(StewardCallError::OutOfTurn),
         }
     }
 }
@@ -242,7 +241,8 @@ async fn attempt_join(
             | EnrolReply::Logged { .. }
             | EnrolReply::Cosigned { .. }
             | EnrolReply::Witnessed { .. }
-            | EnrolReply::Grown { .. } => return Err(JoinError::OutOfTurn),
+            | EnrolReply::Grown { .. }
+            | EnrolReply::Copied { .. } => return Err(JoinError::OutOfTurn),
         };
     let arrived_at = now();
     roster.accept_all(&envelopes(records), arrived_at);
@@ -277,7 +277,8 @@ async fn prove_steward(
         | EnrolReply::Logged { .. }
         | EnrolReply::Cosigned { .. }
         | EnrolReply::Witnessed { .. }
-        | EnrolReply::Grown { .. } => return Err(JoinError::OutOfTurn),
+        | EnrolReply::Grown { .. }
+        | EnrolReply::Copied { .. } => return Err(JoinError::OutOfTurn),
     };
     let own_now = now();
     let mut roster = Roster::new(token.mesh, Floor::from(token));
@@ -313,7 +314,8 @@ pub async fn renew(
         | EnrolReply::Logged { .. }
         | EnrolReply::Cosigned { .. }
         | EnrolReply::Witnessed { .. }
-        | EnrolReply::Grown { .. } => Err(StewardCallError::OutOfTurn),
+        | EnrolReply::Grown { .. }
+        | EnrolReply::Copied { .. } => Err(StewardCallError::OutOfTurn),
     }
 }
 
@@ -327,92 +329,6 @@ pub async fn claim(
     claim: Vec<u8>,
 ) -> Result<Claimed, StewardCallError> {
     Claimed::of(ask(at, key, is_steward, &EnrolRequest::Claim { claim }).await?)
-}
-
-/// Asks for leaves about the node's own keys, on one connection, up to the first that is refused.
-pub async fn log(
-    at: &[SocketAddr],
-    key: &RawKey,
-    is_steward: impl Fn(&PublicKey) -> bool,
-    statements: Vec<KeyStatement>,
-) -> Result<Vec<Result<LoggedLeaf, Refused>>, StewardCallError> {
-    let mut client = connect_steward(at, key, is_steward).await?;
-    let mut answers = Vec::with_capacity(statements.len());
-    for statement in statements {
-        match client.call(&EnrolRequest::Log { statement }).await.map_err(StewardCallError::NoAnswer)? {
-            EnrolReply::Logged { leaf } => answers.push(Ok(leaf)),
-            EnrolReply::Refused { why } => {
-                answers.push(Err(why));
-                break;
-            }
-            EnrolReply::Chain { .. }
-            | EnrolReply::Admitted { .. }
-            | EnrolReply::Done
-            | EnrolReply::Claimed { .. }
-            | EnrolReply::Cosigned { .. }
-            | EnrolReply::Witnessed { .. }
-            | EnrolReply::Grown { .. } => return Err(StewardCallError::OutOfTurn),
-        }
-    }
-    Ok(answers)
-}
-
-/// What a witness answers; the caller judges it.
-#[derive(Debug)]
-pub enum CosignAnswer {
-    /// Its signature line.
-    Cosigned(Vec<u8>),
-    /// The checkpoint that it cosigned last; empty if none.
-    Witnessed(Vec<u8>),
-}
-
-/// Asks the steward of another organisation to cosign a checkpoint.
-pub async fn cosign(
-    at: &[SocketAddr],
-    key: &RawKey,
-    is_steward: impl Fn(&PublicKey) -> bool,
-    request: Vec<u8>,
-) -> Result<CosignAnswer, StewardCallError> {
-    match ask(at, key, is_steward, &EnrolRequest::Cosign { request }).await? {
-        EnrolReply::Cosigned { signature } => Ok(CosignAnswer::Cosigned(signature)),
-        EnrolReply::Witnessed { checkpoint } => Ok(CosignAnswer::Witnessed(checkpoint)),
-        EnrolReply::Chain { .. }
-        | EnrolReply::Admitted { .. }
-        | EnrolReply::Refused { .. }
-        | EnrolReply::Done
-        | EnrolReply::Claimed { .. }
-        | EnrolReply::Logged { .. }
-        | EnrolReply::Grown { .. } => Err(StewardCallError::OutOfTurn),
-    }
-}
-
-/// How a log says it grew; the caller judges it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Grown {
-    /// Its checkpoint of the smaller tree.
-    pub old: Vec<u8>,
-    /// That of the larger one behind the proof, as a witness is shown it.
-    pub new: Vec<u8>,
-}
-
-/// Asks a steward how its log grew from one size to another.
-pub async fn growth(
-    at: &[SocketAddr],
-    key: &RawKey,
-    is_steward: impl Fn(&PublicKey) -> bool,
-    (old, new): (u64, u64),
-) -> Result<Grown, StewardCallError> {
-    match ask(at, key, is_steward, &EnrolRequest::Growth { old, new }).await? {
-        EnrolReply::Grown { old, new } => Ok(Grown { old, new }),
-        EnrolReply::Chain { .. }
-        | EnrolReply::Admitted { .. }
-        | EnrolReply::Refused { .. }
-        | EnrolReply::Done
-        | EnrolReply::Claimed { .. }
-        | EnrolReply::Logged { .. }
-        | EnrolReply::Cosigned { .. }
-        | EnrolReply::Witnessed { .. } => Err(StewardCallError::OutOfTurn),
-    }
 }
 
 /// Says farewell; `leave` is the envelope of a NodeLeave.
@@ -441,7 +357,8 @@ pub async fn refresh(
         | EnrolReply::Logged { .. }
         | EnrolReply::Cosigned { .. }
         | EnrolReply::Witnessed { .. }
-        | EnrolReply::Grown { .. } => Err(StewardCallError::OutOfTurn),
+        | EnrolReply::Grown { .. }
+        | EnrolReply::Copied { .. } => Err(StewardCallError::OutOfTurn),
     }
 }
 
@@ -488,12 +405,13 @@ fn done(reply: EnrolReply) -> Result<(), StewardCallError> {
         | EnrolReply::Logged { .. }
         | EnrolReply::Cosigned { .. }
         | EnrolReply::Witnessed { .. }
-        | EnrolReply::Grown { .. } => Err(StewardCallError::OutOfTurn),
+        | EnrolReply::Grown { .. }
+        | EnrolReply::Copied { .. } => Err(StewardCallError::OutOfTurn),
     }
 }
 
 /// Asks the first server whose key is right; at some of the addresses another host may be by now.
-async fn ask(
+pub(super) async fn ask(
     at: &[SocketAddr],
     key: &RawKey,
     is_steward: impl Fn(&PublicKey) -> bool,
@@ -506,7 +424,7 @@ async fn ask(
     }
 }
 
-async fn connect_steward(
+pub(super) async fn connect_steward(
     at: &[SocketAddr],
     key: &RawKey,
     is_steward: impl Fn(&PublicKey) -> bool,

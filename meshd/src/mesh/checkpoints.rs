@@ -197,8 +197,13 @@ impl Checkpoints {
         self.evidence.keys().filter(|org| self.has_convicted(roster, org)).copied().collect()
     }
 
-    fn has_convicted(&self, roster: &Roster, org: &OrgId) -> bool {
+    pub(super) fn has_convicted(&self, roster: &Roster, org: &OrgId) -> bool {
         self.evidence.get(org).is_some_and(|kept| judge(roster, *org, &kept.evidence).is_ok())
+    }
+
+    /// Leaves that a log has at least.
+    pub(super) fn size_of(&self, org: &OrgId) -> u64 {
+        self.logs.get(org).map_or(0, LogView::size)
     }
 
     fn store_checkpoint(&self, org: OrgId) {

@@ -7,32 +7,28 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use meshd_trust::OrgView;
 use meshd_trust::log::Note;
 use meshd_wire::{OrgId, PublicKey, Timestamp};
 
 use super::Mesh;
+use super::turn::Turn;
 use crate::enrol::CosignAnswer;
 use crate::role::steward::CosignAsk;
 
-/// Wait after a call that failed, doubled up to the longest.
-const WAIT_FIRST: Duration = Duration::from_secs(1);
-const WAIT_LONGEST: Duration = Duration::from_secs(60);
 /// Time that a witness has before an auditor names it (docs/audit.md, `UNWITNESSED`), in seconds.
 const WITNESS_S: u64 = 600;
 
 /// Where this steward is with each witness.
 #[derive(Debug, Default)]
-pub(super) struct Cosigners(BTreeMap<OrgId, Turn>);
+pub(super) struct Cosigners(BTreeMap<OrgId, Witness>);
 
-/// The turn of one witness.
+/// One of them.
 #[derive(Debug, Default)]
-struct Turn {
-    is_asked: bool,
-    /// When it may be asked again, and how long that was waited for.
-    again: Option<(Instant, Duration)>,
+struct Witness {
+    turn: Turn,
     /// Since when there is something that it has not cosigned.
     missing_since: Option<Timestamp>,
 }
@@ -50,17 +46,6 @@ pub struct CosignCall {
     pub ask: CosignAsk,
 }
 
-impl Turn {
-    fn may_ask(&self, now: Instant) -> bool {
-        !self.is_asked && self.again.is_none_or(|(at, _)| at <= now)
-    }
-
-    fn failed(&mut self, now: Instant) {
-        let wait = self.again.map_or(WAIT_FIRST, |(_, wait)| (wait * 2).min(WAIT_LONGEST));
-        self.again = Some((now + wait, wait));
-    }
-}
-
 impl Mesh {
     /// Calls to the witnesses that have not seen all of the log; none if this host is no steward.
     #[must_use]
@@ -69,32 +54,34 @@ impl Mesh {
         let (tick, now) = (Instant::now(), self.clock.now());
         let mut calls = Vec::new();
         for org in self.roster.orgs().filter(|org| org.id() != self.membership.org) {
-            let turn = self.cosigners.0.entry(org.id()).or_default();
+            let witness = self.cosigners.0.entry(org.id()).or_default();
             let server = head_server(&org);
             // A proof costs reads: none is made for a witness that would not be asked now.
-            if turn.is_asked || (turn.missing_since.is_some() && (server.is_none() || !turn.may_ask(tick))) {
+            let may_ask = witness.turn.may_ask(tick);
+            if witness.turn.is_asked() || (witness.missing_since.is_some() && (server.is_none() || !may_ask))
+            {
                 continue;
             }
             let ask = match steward.cosign_ask(&org.id(), &witness_keys(&org)) {
                 Ok(Some(ask)) => ask,
                 Ok(None) => {
-                    turn.missing_since = None;
+                    witness.missing_since = None;
                     continue;
                 }
                 Err(error) => {
                     let error = crate::chain::of(&error);
                     tracing::error!(error, "no proof can be made that the audit log only grew");
-                    turn.failed(tick);
+                    witness.turn.failed(tick);
                     continue;
                 }
             };
-            turn.missing_since.get_or_insert(now);
-            let Some(server) = server.filter(|_| turn.may_ask(tick)) else { continue };
+            witness.missing_since.get_or_insert(now);
+            let Some(server) = server.filter(|_| may_ask) else { continue };
             calls.push(CosignCall { witness: org.id(), at: Vec::new(), server, ask });
         }
         for call in &mut calls {
             call.at = self.control_hosts_of(|org| *org == call.witness);
-            self.cosigners.0.entry(call.witness).or_default().is_asked = true;
+            self.cosigners.0.entry(call.witness).or_default().turn.asked();
         }
         calls
     }
@@ -102,17 +89,18 @@ impl Mesh {
     /// Takes in what a witness answered; none if it was not reached.
     pub fn on_cosigned(&mut self, witness: OrgId, asked: &Note, answer: Option<CosignAnswer>) {
         let tick = Instant::now();
-        let turn = self.cosigners.0.entry(witness).or_default();
-        turn.is_asked = false;
-        let (Some(answer), Some(steward)) = (answer, &mut self.steward) else { return turn.failed(tick) };
+        let asker = self.cosigners.0.entry(witness).or_default();
+        let (Some(answer), Some(steward)) = (answer, &mut self.steward) else {
+            return asker.turn.failed(tick);
+        };
         let org = self.roster.org(&witness);
         let keys = org.map(|org| witness_keys(&org)).unwrap_or_default();
         match steward.on_cosigned(&witness, &keys, asked, answer) {
-            Ok(()) => *turn = Turn::default(),
+            Ok(()) => *asker = Witness::default(),
             Err(error) => {
                 let name = org.map_or("", |org| org.name());
                 tracing::warn!(org = name, error = crate::chain::of(&error), "the audit log is not cosigned");
-                turn.failed(tick);
+                asker.turn.failed(tick);
             }
         }
     }
@@ -120,8 +108,8 @@ impl Mesh {
     /// Organisations that have not cosigned within their time, with the seconds that it has been.
     pub(super) fn missing_cosigners(&self) -> Vec<(String, u64)> {
         let now = self.clock.now();
-        let missing = self.cosigners.0.iter().filter_map(|(org, turn)| {
-            let missing_s = now.since(turn.missing_since?);
+        let missing = self.cosigners.0.iter().filter_map(|(org, witness)| {
+            let missing_s = now.since(witness.missing_since?);
             (missing_s > WITNESS_S).then(|| (self.name_of_org(org), missing_s))
         });
         missing.collect()
@@ -136,27 +124,4 @@ fn witness_keys(org: &OrgView<'_>) -> Vec<PublicKey> {
 /// Key of the TLS server of the organisation's head steward.
 pub(super) fn head_server(org: &OrgView<'_>) -> Option<PublicKey> {
     org.head().map(|head| head.tls_key)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_witness_is_asked_once_at_a_time_and_ever_less_often_while_it_is_away() {
-        let now = Instant::now();
-        let mut turn = Turn::default();
-        assert!(turn.may_ask(now));
-        turn.is_asked = true;
-        assert!(!turn.may_ask(now + WAIT_LONGEST));
-        turn.is_asked = false;
-        let mut waited = Vec::new();
-        for _ in 0..8 {
-            turn.failed(now);
-            let (at, wait) = turn.again.expect("waits");
-            assert!(!turn.may_ask(at - Duration::from_nanos(1)) && turn.may_ask(at));
-            waited.push(wait.as_secs());
-        }
-        assert_eq!(waited, [1, 2, 4, 8, 16, 32, 60, 60]);
-    }
 }

@@ -30,13 +30,13 @@ impl Mesh {
             EnrolRequest::Log { statement } => return self.gather(peer_key, statement, reply),
             request => request,
         };
-        // How the log grew concerns who may hold its checkpoints.
-        let is_for_members = matches!(request, EnrolRequest::Growth { .. });
         let refused =
             |why| Answer { reply: EnrolReply::Refused { why }, publish: Vec::new(), evidence: None };
         let answer = match &mut self.steward {
             _ if self.clock.is_suspect() => refused(Refused::Unavailable),
-            _ if is_for_members && self.holders.of(&peer_key).is_none() => refused(Refused::NotMember),
+            _ if is_for_members(&request) && self.holders.of(&peer_key).is_none() => {
+                refused(Refused::NotMember)
+            }
             Some(steward) => steward.answer(&peer_key, &exporter, &request, now),
             None => refused(Refused::Unavailable),
         };
@@ -321,7 +321,8 @@ pub fn declined(reply: &EnrolReply) -> ApiError {
         | EnrolReply::Logged { .. }
         | EnrolReply::Cosigned { .. }
         | EnrolReply::Witnessed { .. }
-        | EnrolReply::Grown { .. } => {
+        | EnrolReply::Grown { .. }
+        | EnrolReply::Copied { .. } => {
             ApiError::new(ErrorCode::Internal, "the steward answered something else than was asked")
         }
     }
@@ -369,6 +370,22 @@ fn labels(given: &Labels) -> Vec<Label> {
     given.iter().map(|(key, value)| Label { key: key.clone(), value: value.clone() }).collect()
 }
 
+/// Whether a stranger is refused unheard: what is in the log concerns who may hold its checkpoints.
+fn is_for_members(request: &EnrolRequest) -> bool {
+    match request {
+        EnrolRequest::Growth { .. } | EnrolRequest::Copy { .. } => true,
+        // Whoever has a token may ask, or a steward knows by itself who asks.
+        EnrolRequest::Chain { .. }
+        | EnrolRequest::Enrol { .. }
+        | EnrolRequest::Renew { .. }
+        | EnrolRequest::Leave { .. }
+        | EnrolRequest::Introduce { .. }
+        | EnrolRequest::Claim { .. }
+        | EnrolRequest::Log { .. }
+        | EnrolRequest::Cosign { .. } => false,
+    }
+}
+
 /// Label of an answered request for the counters.
 pub(super) fn outcome(request: &EnrolRequest, answer: &EnrolReply) -> &'static str {
     match (request, answer) {
@@ -394,5 +411,25 @@ pub(super) fn outcome(request: &EnrolRequest, answer: &EnrolReply) -> &'static s
         (EnrolRequest::Cosign { .. }, EnrolReply::Witnessed { .. }) => "witnessed-before",
         (EnrolRequest::Cosign { .. }, _) => "cosigned",
         (EnrolRequest::Growth { .. }, _) => "grown",
+        (EnrolRequest::Copy { .. }, _) => "copied",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_in_the_log_is_for_members_and_a_newcomer_is_none_yet() {
+        for request in [EnrolRequest::Copy { from: 0 }, EnrolRequest::Growth { old: 1, new: 2 }] {
+            assert!(is_for_members(&request), "{request:?}");
+        }
+        let (token, mac) = (meshd_wire::TokenId([1; 8]), [0; 32]);
+        for request in [
+            EnrolRequest::Chain { mesh: meshd_wire::MeshId([1; 32]) },
+            EnrolRequest::Enrol { token, request: Vec::new(), mac },
+        ] {
+            assert!(!is_for_members(&request), "{request:?}");
+        }
     }
 }

@@ -268,6 +268,7 @@ fn answer(reply: EnrolReply) -> Option<Result<LoggedLeaf, Refused>> {
         | EnrolReply::Claimed { .. }
         | EnrolReply::Cosigned { .. }
         | EnrolReply::Witnessed { .. }
-        | EnrolReply::Grown { .. } => None,
+        | EnrolReply::Grown { .. }
+        | EnrolReply::Copied { .. } => None,
     }
 }

@@ -26,6 +26,7 @@ use super::entry::{Entry, open_steward};
 use super::external::ExternalsFile;
 use super::journal::{Journal, set_journal_aside};
 use super::key_log::KeyLog;
+use super::mirrors::Mirrors;
 use super::naming::Naming;
 use super::prefixes::{overlay_prefixes, refuse_conflicts};
 use super::rotation::KeyRotation;
@@ -189,6 +190,7 @@ impl Mesh {
             key_log: KeyLog::default(),
             journal,
             cosigners: Cosigners::default(),
+            mirrors: Mirrors::default(),
             checkpoints,
         };
         mesh.clock_floor.reserve(boot());

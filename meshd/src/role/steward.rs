@@ -19,11 +19,13 @@ mod issue;
 mod keys;
 mod log;
 mod logging;
+mod mirror;
+mod quotas;
 #[cfg(test)]
 mod tests;
 mod witness;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::DirBuilder;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -47,6 +49,8 @@ use self::decide::DAY_S;
 use self::entry::{Station, Token};
 use self::keys::NextSeeds;
 use self::log::Log;
+use self::mirror::{COPIES_AT_ONCE, COPIES_PER_S, Mirror};
+use self::quotas::Quotas;
 use crate::generations::GenerationsError;
 use crate::stored::StoredError;
 use crate::tls::{RawKey, TlsSetupError};
@@ -57,6 +61,7 @@ pub use self::hand_over::HandOverError;
 pub use self::keys::StewardSeeds;
 pub use self::log::LogError;
 pub use self::logging::{KeyCall, is_said_by};
+pub use self::mirror::{CopyTerms, NotCopied};
 
 /// Age at which the organisation's state is signed anew.
 pub const STATE_INTERVAL_S: u64 = 60;
@@ -197,8 +202,14 @@ pub struct Steward {
     /// How often each other log may have a checkpoint cosigned.
     cosign_quotas: HashMap<OrgId, TokenBucket>,
     /// How often each node may ask how the log grew.
-    growth_quotas: HashMap<PublicKey, TokenBucket>,
+    growth_quotas: Quotas,
+    /// How often each node may ask for a part of the log.
+    copy_quotas: Quotas,
     cosigners: Cosigners,
+    /// Copies of other logs, as far as they are open.
+    mirrors: BTreeMap<OrgId, Mirror>,
+    /// Leaves that other logs have shown to this witness in this run.
+    shown: BTreeMap<OrgId, u64>,
 }
 
 impl Steward {
@@ -235,8 +246,10 @@ impl Steward {
         let (registries, stewards) = (Vec::new(), Vec::new());
         let dir = dir.to_owned();
         let (log, roster, swept_at) = (None, None, Timestamp(0));
-        let (quotas, cosign_quotas, growth_quotas) = (HashMap::new(), HashMap::new(), HashMap::new());
-        let cosigners = Cosigners::default();
+        let (quotas, cosign_quotas) = (HashMap::new(), HashMap::new());
+        let growth_quotas = Quotas::new(growth::ASKED_PER_S, growth::ASKED_AT_ONCE);
+        let copy_quotas = Quotas::new(COPIES_PER_S, COPIES_AT_ONCE);
+        let (cosigners, mirrors, shown) = (Cosigners::default(), BTreeMap::new(), BTreeMap::new());
         let mut this = Self {
             dir,
             seeds,
@@ -251,7 +264,10 @@ impl Steward {
             quotas,
             cosign_quotas,
             growth_quotas,
+            copy_quotas,
             cosigners,
+            mirrors,
+            shown,
         };
         this.open_log();
         this
@@ -393,6 +409,7 @@ impl Steward {
             }
             EnrolRequest::Cosign { request } => self.cosign(request, now),
             EnrolRequest::Growth { old, new } => self.tell_growth(peer, *old, *new, now),
+            EnrolRequest::Copy { from } => self.tell_copy(peer, *from, now),
         };
         self.settle(answered)
     }

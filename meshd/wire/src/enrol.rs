@@ -1,5 +1,5 @@
 //! Frames between a node and a steward: fetch the chain of trust, enrol, renew, claim, leave, hand over
-//! records, log, see how the log grew; and between two stewards: cosign.
+//! records, log, see how the log grew; and between two stewards: cosign, copy the log.
 
 use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
@@ -84,6 +84,13 @@ pub enum EnrolRequest {
         #[n(1)]
         new: u64,
     },
+    /// Asks for a part of the steward's audit log, to keep a copy of it.
+    #[n(9)]
+    Copy {
+        /// Index of the first leaf.
+        #[n(0)]
+        from: u64,
+    },
 }
 
 /// What a node wants the audit log to say of its key.
@@ -114,6 +121,18 @@ pub struct LoggedLeaf {
     /// Proof that the log has it (docs/audit.md).
     #[cbor(n(2), with = "minicbor::bytes")]
     pub proof: Vec<u8>,
+}
+
+/// A leaf of the audit log as a copy has it.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub struct CopiedRow {
+    /// Its bytes.
+    #[cbor(n(0), with = "minicbor::bytes")]
+    pub leaf: Vec<u8>,
+    /// Envelope of the record that it names; empty if it names none.
+    #[cbor(n(1), with = "minicbor::bytes")]
+    pub record: Vec<u8>,
 }
 
 /// Where a registry is.
@@ -259,6 +278,19 @@ pub enum EnrolReply {
         /// That of the larger one behind the proof, as a witness is shown it.
         #[cbor(n(1), with = "minicbor::bytes")]
         new: Vec<u8>,
+    },
+    /// A part of the log.
+    #[n(9)]
+    Copied {
+        /// Leaves from the one asked for on, none if there are no more; never those of two tiles.
+        #[n(0)]
+        rows: Vec<CopiedRow>,
+        /// Checkpoint of the tree that ends with them.
+        #[cbor(n(1), with = "minicbor::bytes")]
+        checkpoint: Vec<u8>,
+        /// Cosigned checkpoints of the trees that end with one of them, and of the last trees before.
+        #[n(2)]
+        cosigned: Vec<ByteVec>,
     },
 }
 

@@ -4,7 +4,7 @@ use std::fmt::Debug;
 use std::net::SocketAddr;
 
 use meshd_wire::cbor;
-use meshd_wire::enrol::{EnrolReply, EnrolRequest, ExternalAddress, Refused, RegistryHint};
+use meshd_wire::enrol::{CopiedRow, EnrolReply, EnrolRequest, ExternalAddress, Refused, RegistryHint};
 use meshd_wire::id::SignatureBytes;
 use meshd_wire::limits::{ARRAY_LEN_MAX, DEPTH_MAX, FRAME_BYTES_MAX, RECORD_BYTES_MAX};
 use meshd_wire::record::{
@@ -720,6 +720,7 @@ fn enrol_request() -> impl Strategy<Value = EnrolRequest> {
         blob().prop_map(|claim| EnrolRequest::Claim { claim }),
         blob().prop_map(|request| EnrolRequest::Cosign { request }),
         any::<(u64, u64)>().prop_map(|(old, new)| EnrolRequest::Growth { old, new }),
+        any::<u64>().prop_map(|from| EnrolRequest::Copy { from }),
     ]
 }
 
@@ -756,6 +757,13 @@ fn enrol_reply() -> impl Strategy<Value = EnrolReply> {
         blob().prop_map(|signature| EnrolReply::Cosigned { signature }),
         blob().prop_map(|checkpoint| EnrolReply::Witnessed { checkpoint }),
         (blob(), blob()).prop_map(|(old, new)| EnrolReply::Grown { old, new }),
+        (vec((blob(), blob()), 0..4), blob(), vec(blob(), 0..4)).prop_map(|(rows, checkpoint, cosigned)| {
+            EnrolReply::Copied {
+                rows: rows.into_iter().map(|(leaf, record)| CopiedRow { leaf, record }).collect(),
+                checkpoint,
+                cosigned: cosigned.into_iter().map(Into::into).collect(),
+            }
+        }),
         (blob(), vec(external, 0..3)).prop_map(|(cert, externals)| EnrolReply::Claimed { cert, externals }),
     ]
 }

@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
 use data_encoding::HEXLOWER;
-use meshd_wire::enrol::{EnrolReply, EnrolRequest, ExternalAddress, Refused, RegistryHint};
+use meshd_wire::enrol::{CopiedRow, EnrolReply, EnrolRequest, ExternalAddress, Refused, RegistryHint};
 use meshd_wire::id::SignatureBytes;
 use meshd_wire::record::{
     AgreementBody, Candidate, CandidateKind, Endpoint, EpochKey, JoinRequest, Label, Member, MeshGenesis,
@@ -420,6 +420,7 @@ fn enrol_requests_have_their_bytes() {
         (EnrolRequest::Claim { claim: vec![9] }, "82054109"),
         (EnrolRequest::Cosign { request: vec![9] }, "82074109"),
         (EnrolRequest::Growth { old: 3, new: 300 }, "83080319012c"),
+        (EnrolRequest::Copy { from: 300 }, "820919012c"),
     ];
     for (request, hex) in requests {
         assert_bytes(&request.to_bytes(), hex);
@@ -454,6 +455,14 @@ fn enrol_replies_have_their_bytes() {
         (EnrolReply::Cosigned { signature: vec![9] }, "82064109"),
         (EnrolReply::Witnessed { checkpoint: vec![] }, "820740"),
         (EnrolReply::Grown { old: vec![9], new: vec![8] }, "830841094108"),
+        (
+            EnrolReply::Copied {
+                rows: vec![CopiedRow { leaf: vec![1], record: vec![] }],
+                checkpoint: vec![2],
+                cosigned: vec![vec![3].into()],
+            },
+            "840981824101404102814103",
+        ),
         (
             EnrolReply::Claimed {
                 cert: vec![1],

@@ -182,6 +182,11 @@ impl LogView {
         self.kept.as_ref().map(|kept| &kept.note)
     }
 
+    /// Leaves that it has at least.
+    pub(super) fn size(&self) -> u64 {
+        self.kept.as_ref().map_or(0, |kept| kept.head.size)
+    }
+
     /// Whether this very checkpoint is at hand.
     pub(super) fn has(&self, note: &Note) -> bool {
         self.notes().any(|known| known == note)

@@ -6,12 +6,13 @@ use meshd_trust::founding::{self, DelegationTerms, Founder, FoundingTerms};
 use meshd_trust::{Floor, Roster, SigningKey, join};
 use meshd_wire::enrol::{EnrolReply, EnrolRequest, Refused};
 use meshd_wire::record::{Prefix, Roles};
-use meshd_wire::{Envelope, JoinToken, MeshId, OrgId, Timestamp};
+use meshd_wire::{Envelope, JoinToken, MeshId, OrgId, PublicKey, Timestamp};
 use tempfile::TempDir;
 use zeroize::Zeroizing;
 
-use super::{Answer, InviteSpec, Steward, StewardSeeds};
+use super::{Answer, CosignAsk, InviteSpec, NotCosigned, Steward, StewardSeeds};
 use crate::config::Suites;
+use crate::enrol::CosignAnswer;
 use crate::membership::NodeSecrets;
 
 /// The time of every test.
@@ -166,6 +167,21 @@ impl Home {
     }
 }
 
+/// Shows the log of one to the other, which cosigns it so much later.
+pub(crate) fn cosign(log: &mut Home, witness: &mut Home, later_s: u64) -> Result<(), NotCosigned> {
+    let keys = [witness.steward.public_keys().witness];
+    let ask = log.steward.cosign_ask(&witness.org, &keys).expect("reads").expect("something to cosign");
+    let CosignAsk { request, note } = ask;
+    let peer = PublicKey([1; 32]);
+    let request = EnrolRequest::Cosign { request };
+    let answer = match witness.steward.answer(&peer, &EXPORTER, &request, NOW.plus(later_s)).reply {
+        EnrolReply::Cosigned { signature } => CosignAnswer::Cosigned(signature),
+        EnrolReply::Witnessed { checkpoint } => CosignAnswer::Witnessed(checkpoint),
+        other => panic!("{other:?}"),
+    };
+    log.steward.on_cosigned(&witness.org, &keys, &note, answer)
+}
+
 /// Secrets of the host with a number.
 pub(crate) fn secrets(number: u16) -> NodeSecrets {
     let mut random = [0x33; NodeSecrets::RANDOM_LEN];
@@ -200,6 +216,7 @@ pub(crate) fn refusal_of(answer: &Answer) -> Option<Refused> {
         | EnrolReply::Logged { .. }
         | EnrolReply::Cosigned { .. }
         | EnrolReply::Witnessed { .. }
-        | EnrolReply::Grown { .. } => None,
+        | EnrolReply::Grown { .. }
+        | EnrolReply::Copied { .. } => None,
     }
 }

@@ -6,9 +6,6 @@
 #[cfg(test)]
 mod tests;
 
-use std::time::Duration;
-
-use meshd_core::bucket::TokenBucket;
 use meshd_trust::log::{CosignRequest, Note};
 use meshd_wire::enrol::{EnrolReply, Refused};
 use meshd_wire::{PublicKey, Timestamp};
@@ -17,10 +14,8 @@ use super::{Answer, Declined, LogError, Steward};
 use crate::enrol::Grown;
 
 /// Questions of one node: it has one in ten seconds at most, and each costs a few reads and two signatures.
-const ASKED_PER_S: u32 = 1;
-const ASKED_AT_ONCE: u32 = 8;
-/// Nodes whose questions are counted.
-const QUOTAS_MAX: usize = 4096;
+pub(super) const ASKED_PER_S: u32 = 1;
+pub(super) const ASKED_AT_ONCE: u32 = 8;
 
 impl Steward {
     /// Says how the log grew; none if it never had so many leaves, or there was nothing to grow from.
@@ -45,13 +40,7 @@ impl Steward {
         new: u64,
         now: Timestamp,
     ) -> Result<Answer, Declined> {
-        let clock = Duration::from_secs(now.0);
-        // Keys come and go; who loses count of a few loses nothing by it.
-        if self.growth_quotas.len() >= QUOTAS_MAX {
-            self.growth_quotas.clear();
-        }
-        let quota = self.growth_quotas.entry(*peer);
-        if !quota.or_insert_with(|| TokenBucket::new(ASKED_PER_S, ASKED_AT_ONCE, clock)).take(clock) {
+        if !self.growth_quotas.take(peer, now) {
             return Err(Refused::Unavailable.into());
         }
         let Grown { old, new } = self.growth(old, new)?.ok_or(Refused::Unavailable)?;

@@ -21,8 +21,8 @@ use meshd_trust::log::{
 };
 use meshd_wire::{KeyId, Leaf, LeafKind, OrgId, PublicKey, RecordId, Subject, Timestamp};
 
-use self::cosigned::Cosigned;
-use self::files::{LogFiles, Row};
+pub(super) use self::cosigned::{Cosigned, NOTES_MAX};
+pub(super) use self::files::{LogFiles, Row};
 use self::prover::Prover;
 use self::subjects::{Said, Subjects};
 use crate::whole_file::FileError;
@@ -100,9 +100,9 @@ pub(super) enum Growth {
 }
 
 /// The tiles of a tree of this size as those of a smaller one, whose own may be gone.
-struct Widest<'f> {
-    files: &'f LogFiles,
-    size: u64,
+pub(super) struct Widest<'f> {
+    pub(super) files: &'f LogFiles,
+    pub(super) size: u64,
 }
 
 impl TileSource for Widest<'_> {
@@ -173,7 +173,7 @@ impl Log {
             );
         }
         let (edge, rows, subjects) = (Edge::new(), Vec::new(), Subjects::default());
-        let cosigned = Cosigned::new(files.further()?);
+        let cosigned = Cosigned::open(&files)?;
         let mut log = Self { files, origin, key, edge, rows, subjects, note, cosigned, is_in_doubt: false };
         log.read(signed.size)?;
         if log.head() != signed {
@@ -308,7 +308,7 @@ impl Log {
         let name = LogOrigin { org: *witness, ..self.origin }.to_string();
         let is_cosigned =
             |note: &&Note| keys.iter().any(|key| note.cosigned_by(&name, key).is_ok_and(|at| at.is_some()));
-        let note = std::iter::once(&self.note).chain(self.cosigned.newest_first()).find(is_cosigned)?;
+        let note = std::iter::once(&self.note).chain(self.cosigned.newest().rev()).find(is_cosigned)?;
         Some(note.text().parse::<Checkpoint>().ok()?.head)
     }
 
@@ -333,20 +333,46 @@ impl Log {
         old: u64,
         new: u64,
     ) -> Result<Option<(Note, ConsistencyProof, Note)>, LogError> {
-        let now = self.head();
-        if old > new || new > now.size {
+        if old > new || new > self.head().size {
             return Ok(None);
         }
-        let tiles = Widest { files: &self.files, size: now.size };
-        let sign = |size| {
-            let head = tree_head(&tiles, size)?;
-            // Files are not believed: what is signed must be a beginning of the tree that was.
-            if prove_consistency(&tiles, size, now.size)?.verify(&head, &now).is_err() {
-                return Err(LogError::Damaged { dir: self.files.dir().to_owned(), signed: now.size });
-            }
-            Ok(Checkpoint { origin: self.origin, head }.sign(&self.key))
-        };
-        Ok(Some((sign(old)?, prove_consistency(&tiles, old, new)?, sign(new)?)))
+        let proof = prove_consistency(&self.widest(), old, new)?;
+        Ok(Some((self.note_of(old)?, proof, self.note_of(new)?)))
+    }
+
+    /// Signs the checkpoint of a tree that the log has had.
+    pub(super) fn note_of(&self, size: u64) -> Result<Note, LogError> {
+        let (now, tiles) = (self.head(), self.widest());
+        let head = tree_head(&tiles, size)?;
+        // Files are not believed: what is signed must be a beginning of the tree that was.
+        if prove_consistency(&tiles, size, now.size)?.verify(&head, &now).is_err() {
+            return Err(LogError::Damaged { dir: self.files.dir().to_owned(), signed: now.size });
+        }
+        Ok(Checkpoint { origin: self.origin, head }.sign(&self.key))
+    }
+
+    fn widest(&self) -> Widest<'_> {
+        Widest { files: &self.files, size: self.head().size }
+    }
+
+    /// Leaves with their records from one on, as far as its tile goes.
+    pub(super) fn rows_from(&self, from: u64) -> Result<Vec<Row>, LogError> {
+        let size = self.head().size;
+        let tile = TileAddress::within(size, 0, from / TILE_WIDTH).filter(|_| from < size);
+        let Some(tile) = tile else { return Ok(Vec::new()) };
+        let is_last = u64::from(tile.width()) < TILE_WIDTH;
+        let rows = if is_last { self.rows.clone() } else { self.files.rows(tile)? };
+        Ok(rows.into_iter().skip(usize::try_from(from % TILE_WIDTH).unwrap_or(0)).collect())
+    }
+
+    /// The cosigned checkpoint that is kept of a size, as bytes.
+    pub(super) fn cosigned_at(&self, size: u64) -> Option<Vec<u8>> {
+        Some(self.cosigned.read(&self.files, size)?.to_string().into_bytes())
+    }
+
+    /// Sizes of the cosigned checkpoints that may have changed since the log had this size, the largest first.
+    pub(super) fn cosigned_since(&self, size: u64) -> impl Iterator<Item = u64> {
+        self.cosigned.last_of(size)
     }
 
     /// Stores a verified cosignature of one of the log's checkpoints.
@@ -356,12 +382,9 @@ impl Log {
         size: u64,
         signature: NoteSignature,
     ) -> Result<(), LogError> {
-        let mut kept = self.cosigned.of(size).unwrap_or(note).clone();
+        let mut kept = self.cosigned.read(&self.files, size).unwrap_or_else(|| note.clone());
         kept.add(signature.clone()).map_err(|source| self.files.bad_further(size, source))?;
-        self.files.put_further(size, &kept)?;
-        for idle in self.cosigned.put(size, kept) {
-            self.files.remove_further(idle);
-        }
+        self.cosigned.keep(&self.files, size, kept)?;
         if self.note.text() == note.text() && !self.is_in_doubt {
             let mut newest = self.note.clone();
             newest.add(signature).map_err(|source| self.files.bad_note(source))?;
@@ -414,21 +437,8 @@ impl Log {
     }
 
     fn write(&mut self, rows: Vec<Row>) -> Result<(), LogError> {
-        let (before, mut edge, mut last) = (self.edge.size(), self.edge.clone(), self.rows.clone());
-        let tiles = edge.append(rows.iter().map(|row| TreeHash::leaf(&row.leaf)));
-        let mut index = before / TILE_WIDTH;
-        for row in rows {
-            last.push(row);
-            if last.len() as u64 == TILE_WIDTH {
-                self.put_rows(edge.size(), index, &last)?;
-                last.clear();
-                index += 1;
-            }
-        }
-        self.put_rows(edge.size(), index, &last)?;
-        for tile in &tiles {
-            self.files.put_tile(tile)?;
-        }
+        let before = self.edge.size();
+        let (edge, last) = self.files.append(&self.edge, &self.rows, rows)?;
         let note = Checkpoint { origin: self.origin, head: edge.head() }.sign(&self.key);
         self.is_in_doubt = true;
         self.files.put_note(&note)?;
@@ -436,13 +446,6 @@ impl Log {
         self.files.remove_narrower(before, edge.size());
         (self.edge, self.rows, self.note) = (edge, last, note);
         Ok(())
-    }
-
-    fn put_rows(&self, size: u64, index: u64, rows: &[Row]) -> Result<(), LogError> {
-        match TileAddress::within(size, 0, index).filter(|_| !rows.is_empty()) {
-            Some(tile) => self.files.put_rows(tile, rows),
-            None => Ok(()),
-        }
     }
 
     /// Proves leaves of the newest tree.

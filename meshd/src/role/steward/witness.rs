@@ -80,6 +80,7 @@ impl Steward {
         let mut cosigned = note;
         cosigned.add(signature.clone()).map_err(|_| Refused::Malformed)?;
         self.put_cosigned(&origin.org, &cosigned)?;
+        self.shown.insert(origin.org, head.size);
         Ok(Answer::silent(EnrolReply::Cosigned { signature: signature.to_string().into_bytes() }))
     }
 

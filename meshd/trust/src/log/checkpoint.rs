@@ -125,14 +125,21 @@ impl CheckpointKeys {
 
     /// Signatures on a note that no key known here has made.
     pub fn strangers<'n>(&self, note: &'n Note, origin: &LogOrigin) -> Vec<&'n NoteSignature> {
+        note.signatures().iter().filter(|signature| !self.knows(signature, origin)).collect()
+    }
+
+    /// Leaves out the signatures that no key known here has made.
+    #[must_use]
+    pub fn without_strangers(&self, note: &Note, origin: &LogOrigin) -> Note {
+        note.signed_by(|signature| self.knows(signature, origin))
+    }
+
+    fn knows(&self, signature: &NoteSignature, origin: &LogOrigin) -> bool {
         let log = origin.to_string();
-        let is_known = |signature: &NoteSignature| {
-            self.log.iter().any(|key| signature.is_of_log(&log, key))
-                || self.witnesses.iter().any(|(org, key)| {
-                    signature.is_of_witness(&LogOrigin { org: *org, ..*origin }.to_string(), key)
-                })
-        };
-        note.signatures().iter().filter(|signature| !is_known(signature)).collect()
+        self.log.iter().any(|key| signature.is_of_log(&log, key))
+            || self.witnesses.iter().any(|(org, key)| {
+                signature.is_of_witness(&LogOrigin { org: *org, ..*origin }.to_string(), key)
+            })
     }
 }
 

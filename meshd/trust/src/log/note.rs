@@ -212,11 +212,20 @@ impl Note {
     /// Leaves out what others have signed.
     #[must_use]
     pub fn signed_alone_by(&self, name: &str, keys: &[PublicKey]) -> Self {
-        let is_theirs = |one: &&NoteSignature| keys.iter().any(|key| one.is_of_log(name, key));
+        self.signed_by(|one| keys.iter().any(|key| one.is_of_log(name, key)))
+    }
+
+    /// Leaves out the signatures that are none of these.
+    pub(super) fn signed_by(&self, is_one: impl Fn(&NoteSignature) -> bool) -> Self {
         Self {
             text: self.text.clone(),
-            signatures: self.signatures.iter().filter(is_theirs).cloned().collect(),
+            signatures: self.signatures.iter().filter(|one| is_one(one)).cloned().collect(),
         }
+    }
+
+    /// Whether a signature of the same key stands there.
+    pub fn has_one_of_key(&self, signature: &NoteSignature) -> bool {
+        self.position(signature).is_some()
     }
 
     fn position(&self, signature: &NoteSignature) -> Option<usize> {

@@ -4,7 +4,7 @@
 use libfuzzer_sys::fuzz_target;
 use meshd_fuzz::honest::{self, MESH, NOW};
 use meshd_fuzz::seed;
-use meshd_wire::enrol::{EnrolReply, EnrolRequest, Refused, RegistryHint};
+use meshd_wire::enrol::{CopiedRow, EnrolReply, EnrolRequest, Refused, RegistryHint};
 use meshd_wire::{PublicKey, TokenId};
 
 fuzz_target!(init: seed::write(seeds()), |bytes: &[u8]| check(bytes));
@@ -29,6 +29,7 @@ fn seeds() -> Vec<Vec<u8>> {
         EnrolRequest::Introduce { records: records() },
         EnrolRequest::Cosign { request: b"old 0\n\n".to_vec() },
         EnrolRequest::Growth { old: 3, new: 300 },
+        EnrolRequest::Copy { from: 300 },
     ];
     let replies = [
         EnrolReply::Chain { now: NOW, records: records() },
@@ -46,6 +47,11 @@ fn seeds() -> Vec<Vec<u8>> {
         EnrolReply::Cosigned { signature: vec![7; 12] },
         EnrolReply::Witnessed { checkpoint: Vec::new() },
         EnrolReply::Grown { old: vec![8; 12], new: b"old 3\n\n".to_vec() },
+        EnrolReply::Copied {
+            rows: vec![CopiedRow { leaf: vec![8; 12], record: vec![9; 12] }],
+            checkpoint: vec![7; 12],
+            cosigned: vec![vec![6; 12].into()],
+        },
     ];
     let requests = requests.iter().map(EnrolRequest::to_bytes);
     requests.chain(replies.iter().map(EnrolReply::to_bytes)).collect()

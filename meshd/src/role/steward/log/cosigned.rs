@@ -1,66 +1,110 @@
 //! The cosigned checkpoints that are kept beside the newest one: what says when others have seen which leaves.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use meshd_trust::log::Note;
+
+use super::LogError;
+use super::files::LogFiles;
 
 /// Cosignatures of one witness that lie no further apart need none between them: leaves and the cosignature that
 /// covers them may differ by 300 s.
 const APART_S: u64 = 60;
-/// The newest of them, by size.
+/// Newest notes that are looked at: each witness may lag behind by some, and all older ones stay as they are.
+pub(in crate::role::steward) const NOTES_MAX: usize = 32;
+
+/// What is kept, by size.
 #[derive(Debug, Default)]
-pub(super) struct Cosigned(BTreeMap<u64, Note>);
+pub(in crate::role::steward) struct Cosigned {
+    newest: BTreeMap<u64, Note>,
+    /// Of all that are on disk.
+    sizes: BTreeSet<u64>,
+}
 
 impl Cosigned {
-    /// Newest notes that are looked at: each witness may lag behind by some, and all older ones stay as they are.
-    pub(super) const NOTES_MAX: usize = 32;
+    /// Reads what a log has.
+    pub(in crate::role::steward) fn open(files: &LogFiles) -> Result<Self, LogError> {
+        let sizes = files.further_sizes()?;
+        let newest = sizes.iter().rev().take(NOTES_MAX);
+        let newest = newest.filter_map(|size| Some((*size, files.read_further(*size)?))).collect();
+        Ok(Self { newest, sizes })
+    }
 
-    /// Takes in the notes of a log that is opened.
-    pub(super) fn new(notes: impl IntoIterator<Item = (u64, Note)>) -> Self {
-        let mut this = Self(notes.into_iter().collect());
-        this.forget();
-        this
+    /// The note of a size, if it is one of the newest.
+    pub(in crate::role::steward) fn of(&self, size: u64) -> Option<&Note> {
+        self.newest.get(&size)
+    }
+
+    /// The newest, in order.
+    pub(super) fn newest(&self) -> impl DoubleEndedIterator<Item = &Note> {
+        self.newest.values()
     }
 
     /// The note of a size.
-    pub(super) fn of(&self, size: u64) -> Option<&Note> {
-        self.0.get(&size)
+    pub(in crate::role::steward) fn read(&self, files: &LogFiles, size: u64) -> Option<Note> {
+        self.sizes.get(&size)?;
+        self.newest.get(&size).cloned().or_else(|| files.read_further(size))
     }
 
-    /// All of them, the newest first.
-    pub(super) fn newest_first(&self) -> impl Iterator<Item = &Note> {
-        self.0.values().rev()
+    /// Sizes of the notes that may have changed since the log had this size, the largest first.
+    pub(in crate::role::steward) fn last_of(&self, size: u64) -> impl Iterator<Item = u64> {
+        self.sizes.range(..=size).rev().take(NOTES_MAX).copied()
     }
 
-    /// Puts a note in the place of an older one of its size; gives back the sizes that say no more than others.
-    pub(super) fn put(&mut self, size: u64, note: Note) -> Vec<u64> {
-        self.0.insert(size, note);
+    /// Removes the notes of trees that are larger than this.
+    pub(in crate::role::steward) fn cut(&mut self, files: &LogFiles, size: u64) {
+        for larger in self.sizes.split_off(&size.saturating_add(1)) {
+            files.remove_further(larger);
+            self.newest.remove(&larger);
+        }
+    }
+
+    /// The largest size that has a note.
+    pub(in crate::role::steward) fn largest(&self) -> u64 {
+        self.sizes.last().copied().unwrap_or(0)
+    }
+
+    /// Writes a note in the place of an older one of its size, and removes those that say no more than others.
+    pub(in crate::role::steward) fn keep(
+        &mut self,
+        files: &LogFiles,
+        size: u64,
+        note: Note,
+    ) -> Result<(), LogError> {
+        files.put_further(size, &note)?;
+        self.sizes.insert(size);
+        for idle in self.put(size, note) {
+            files.remove_further(idle);
+            self.sizes.remove(&idle);
+        }
+        Ok(())
+    }
+
+    /// Takes in a note; gives back the sizes that say no more than others.
+    fn put(&mut self, size: u64, note: Note) -> Vec<u64> {
+        self.newest.insert(size, note);
         let mut idle = Vec::new();
-        for size in self.0.keys().copied().collect::<Vec<_>>() {
+        for size in self.newest.keys().copied().collect::<Vec<_>>() {
             if self.is_idle(size) {
-                self.0.remove(&size);
+                self.newest.remove(&size);
                 idle.push(size);
             }
         }
-        self.forget();
+        while self.newest.len() > NOTES_MAX {
+            self.newest.pop_first();
+        }
         idle
     }
 
     /// Whether each witness of a note has cosigned one before and one behind it, close together.
     fn is_idle(&self, size: u64) -> bool {
-        let Some(note) = self.0.get(&size) else { return false };
+        let Some(note) = self.newest.get(&size) else { return false };
         times(note).all(|(witness, _)| {
             let of = |(_, note): (&u64, &Note)| time_of(note, witness);
-            let before = self.0.range(..size).rev().find_map(of);
-            let behind = self.0.range(size + 1..).find_map(of);
+            let before = self.newest.range(..size).rev().find_map(of);
+            let behind = self.newest.range(size + 1..).find_map(of);
             before.zip(behind).is_some_and(|(before, behind)| behind.saturating_sub(before) <= APART_S)
         })
-    }
-
-    fn forget(&mut self) {
-        while self.0.len() > Self::NOTES_MAX {
-            self.0.pop_first();
-        }
     }
 }
 
@@ -99,7 +143,8 @@ mod tests {
         for second in 0..600 {
             cosigned.put(second + 1, note(second + 1, &[(7, 1_000 + second)]));
         }
-        let times: Vec<u64> = cosigned.newest_first().filter_map(|note| time_of(note, &witness(7))).collect();
+        let newest_first = cosigned.newest().rev();
+        let times: Vec<u64> = newest_first.filter_map(|note| time_of(note, &witness(7))).collect();
         assert_eq!(times.first(), Some(&1_599), "the newest");
         assert!(times.windows(2).all(|pair| pair[0] - pair[1] <= APART_S), "{times:?}");
         assert!(times.len() <= 2 * 600 / APART_S as usize, "{} are kept", times.len());
@@ -114,6 +159,29 @@ mod tests {
         // The last that 8 has seen is needed, the one between its two is not.
         assert_eq!(cosigned.put(4, note(4, &[(7, 1_030), (8, 1_030)])), [2, 3]);
         assert_eq!(cosigned.put(5, note(5, &[(7, 2_000), (8, 2_000)])), none, "a gap keeps both its ends");
+    }
+
+    #[test]
+    fn the_newest_are_at_hand_and_all_others_on_disk() {
+        let dir = tempfile::tempdir().expect("directory");
+        let files = LogFiles::open(dir.path()).expect("opens");
+        let mut cosigned = Cosigned::open(&files).expect("reads");
+        let kept = 40;
+        for size in 1..=kept {
+            cosigned.keep(&files, size, note(size, &[(7, 1_000 * size)])).expect("is kept");
+        }
+        // One between two that are close together says no more than they do.
+        cosigned.keep(&files, 41, note(41, &[(7, 1_000 * kept + 10)])).expect("is kept");
+        cosigned.keep(&files, 42, note(42, &[(7, 1_000 * kept + 20)])).expect("is kept");
+        for cosigned in [cosigned, Cosigned::open(&files).expect("reads")] {
+            assert_eq!(cosigned.newest().count(), NOTES_MAX);
+            assert!(cosigned.of(1).is_none() && cosigned.of(42).is_some());
+            let sizes: BTreeSet<u64> = (1..=kept).chain([42]).collect();
+            assert_eq!(cosigned.sizes, sizes);
+            assert_eq!(files.further_sizes().expect("lists"), sizes);
+            assert!(sizes.iter().all(|size| cosigned.read(&files, *size).is_some()));
+            assert!(cosigned.read(&files, 41).is_none());
+        }
     }
 
     fn witness(number: u8) -> String {

@@ -1,18 +1,18 @@
 //! The files of a log, as `docs/audit.md` has them below one directory.
 
+use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use meshd_trust::log::{
-    ENTRIES_BYTES_MAX, NOTE_BYTES_MAX, Note, NoteError, TILE_WIDTH, Tile, TileAddress, TileSource,
-    write_entries,
+    ENTRIES_BYTES_MAX, Edge, NOTE_BYTES_MAX, Note, NoteError, TILE_WIDTH, Tile, TileAddress, TileSource,
+    TreeHash, write_entries,
 };
 use meshd_wire::limits::RECORD_BYTES_MAX;
 
 use super::LogError;
-use super::cosigned::Cosigned;
 use crate::whole_file::{FileError, make_dirs, read, replace, sync_dir, write};
 
 const CHECKPOINT: &str = "checkpoint";
@@ -25,20 +25,20 @@ const RECORDS_BYTES_MAX: usize = TILE_WIDTH as usize * (LENGTH_LEN + RECORD_BYTE
 
 /// A leaf and the record it names, both as bytes; no bytes if it names none.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Row {
-    pub(super) leaf: Vec<u8>,
-    pub(super) record: Vec<u8>,
+pub(in crate::role::steward) struct Row {
+    pub(in crate::role::steward) leaf: Vec<u8>,
+    pub(in crate::role::steward) record: Vec<u8>,
 }
 
 /// A directory with one log.
 #[derive(Debug)]
-pub(super) struct LogFiles {
+pub(in crate::role::steward) struct LogFiles {
     dir: PathBuf,
 }
 
 impl LogFiles {
     /// Opens the directory, or makes it; nobody else may read it, for it names who talks to whom.
-    pub(super) fn open(dir: &Path) -> Result<Self, LogError> {
+    pub(in crate::role::steward) fn open(dir: &Path) -> Result<Self, LogError> {
         if !dir.exists() {
             let made = DirBuilder::new().mode(0o700).create(dir);
             made.map_err(|source| FileError::new("make", dir, source))?;
@@ -47,12 +47,12 @@ impl LogFiles {
         Ok(Self { dir: dir.to_owned() })
     }
 
-    pub(super) fn dir(&self) -> &Path {
+    pub(in crate::role::steward) fn dir(&self) -> &Path {
         &self.dir
     }
 
     /// The newest checkpoint, if one was ever written.
-    pub(super) fn note(&self) -> Result<Option<Note>, LogError> {
+    pub(in crate::role::steward) fn note(&self) -> Result<Option<Note>, LogError> {
         let path = self.dir.join(CHECKPOINT);
         if !path.exists() {
             return Ok(None);
@@ -62,25 +62,22 @@ impl LogFiles {
     }
 
     /// Replaces the newest checkpoint: from here on all that it counts is logged.
-    pub(super) fn put_note(&self, note: &Note) -> Result<(), LogError> {
+    pub(in crate::role::steward) fn put_note(&self, note: &Note) -> Result<(), LogError> {
         Ok(replace(&self.dir.join(CHECKPOINT), note.to_string().as_bytes())?)
     }
 
-    /// The cosigned checkpoints that are kept, with their sizes. One that can't be read is left to the auditor.
-    pub(super) fn further(&self) -> Result<Vec<(u64, Note)>, LogError> {
+    /// Sizes of the cosigned checkpoints that are kept.
+    pub(super) fn further_sizes(&self) -> Result<BTreeSet<u64>, LogError> {
         let dir = self.dir.join(FURTHER);
         if !dir.exists() {
-            return Ok(Vec::new());
+            return Ok(BTreeSet::new());
         }
         let entries = fs::read_dir(&dir).map_err(|source| FileError::new("list", &dir, source))?;
-        let sizes = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-        let mut sizes: Vec<u64> = sizes.collect();
-        sizes.sort_unstable();
-        let newest = sizes.into_iter().rev().take(Cosigned::NOTES_MAX);
-        Ok(newest.filter_map(|size| Some((size, self.read_further(size)?))).collect())
+        Ok(entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect())
     }
 
-    fn read_further(&self, size: u64) -> Option<Note> {
+    /// A cosigned checkpoint. One that can't be read is left to the auditor.
+    pub(super) fn read_further(&self, size: u64) -> Option<Note> {
         let bytes = read(&self.further_path(size), NOTE_BYTES_MAX).ok()?;
         Note::from_bytes(&bytes).ok()
     }
@@ -105,17 +102,44 @@ impl LogFiles {
     }
 
     /// A further note of this size has no room.
-    pub(super) fn bad_further(&self, size: u64, source: NoteError) -> LogError {
+    pub(in crate::role::steward) fn bad_further(&self, size: u64, source: NoteError) -> LogError {
         LogError::Note { path: self.further_path(size), source }
     }
 
     /// Replaces the records that prove the mesh and the log's keys.
-    pub(super) fn put_chain(&self, chain: &[Vec<u8>]) -> Result<(), LogError> {
+    pub(in crate::role::steward) fn put_chain(&self, chain: &[Vec<u8>]) -> Result<(), LogError> {
         let bytes = framed(chain.iter().map(Vec::as_slice));
         match fs::read(self.dir.join(CHAIN)) {
             Ok(there) if there == bytes => Ok(()),
             Ok(_) | Err(_) => Ok(replace(&self.dir.join(CHAIN), &bytes)?),
         }
+    }
+
+    /// Writes rows behind those of a tree, whose last tile has the `last` rows, and the tiles that follow from them.
+    /// Gives the edge and the rows of the last tile as they are now.
+    pub(in crate::role::steward) fn append(
+        &self,
+        edge: &Edge,
+        last: &[Row],
+        rows: Vec<Row>,
+    ) -> Result<(Edge, Vec<Row>), LogError> {
+        let (mut index, mut edge, mut last) = (edge.size() / TILE_WIDTH, edge.clone(), last.to_vec());
+        let tiles = edge.append(rows.iter().map(|row| TreeHash::leaf(&row.leaf)));
+        let put = |index, rows: &[Row]| match TileAddress::within(edge.size(), 0, index) {
+            Some(tile) if !rows.is_empty() => self.put_rows(tile, rows),
+            Some(_) | None => Ok(()),
+        };
+        for row in rows {
+            last.push(row);
+            if last.len() as u64 == TILE_WIDTH {
+                put(index, &last)?;
+                last.clear();
+                index += 1;
+            }
+        }
+        put(index, &last)?;
+        tiles.iter().try_for_each(|tile| self.put_tile(tile))?;
+        Ok((edge, last))
     }
 
     /// Writes a tile.
@@ -124,7 +148,7 @@ impl LogFiles {
     }
 
     /// Writes the leaves and records of a tile of level 0.
-    pub(super) fn put_rows(&self, tile: TileAddress, rows: &[Row]) -> Result<(), LogError> {
+    fn put_rows(&self, tile: TileAddress, rows: &[Row]) -> Result<(), LogError> {
         let path = tile.entries_path();
         let leaves = write_entries(rows.iter().map(|row| row.leaf.as_slice()))
             .map_err(|source| LogError::Entries { path: self.dir.join(&path), source })?;
@@ -133,7 +157,7 @@ impl LogFiles {
     }
 
     /// Reads the leaves and records of a tile of level 0.
-    pub(super) fn rows(&self, tile: TileAddress) -> Result<Vec<Row>, LogError> {
+    pub(in crate::role::steward) fn rows(&self, tile: TileAddress) -> Result<Vec<Row>, LogError> {
         let path = self.dir.join(tile.entries_path());
         let bytes = read(&path, ENTRIES_BYTES_MAX).map_err(|source| FileError::new("read", &path, source))?;
         let leaves = meshd_trust::log::read_entries(&bytes, tile)
@@ -150,7 +174,7 @@ impl LogFiles {
     }
 
     /// Removes partial files that wider ones have replaced. What can't be removed is in nobody's way.
-    pub(super) fn remove_narrower(&self, before: u64, after: u64) {
+    pub(in crate::role::steward) fn remove_narrower(&self, before: u64, after: u64) {
         for level in 0u8.. {
             let shift = u32::from(level) * 8;
             let (Some(old), Some(new)) = (before.checked_shr(shift), after.checked_shr(shift)) else {
@@ -175,7 +199,7 @@ impl LogFiles {
 
     /// Removes what a write left that was broken off before anybody heard of it: files wider than a tree of this size
     /// has. A reader would take the beginning of a wider one for what was signed.
-    pub(super) fn remove_behind(&self, size: u64) -> Result<bool, LogError> {
+    pub(in crate::role::steward) fn remove_behind(&self, size: u64) -> Result<bool, LogError> {
         let mut is_any = false;
         for level in 0..8u8 {
             let hashes = size >> (u32::from(level) * 8);

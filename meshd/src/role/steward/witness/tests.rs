@@ -9,7 +9,7 @@ use meshd_wire::PublicKey;
 use meshd_wire::enrol::{EnrolReply, EnrolRequest, Refused};
 
 use crate::enrol::CosignAnswer;
-use crate::role::steward::fixture::{EXPORTER, Home, NOW, copy_of};
+use crate::role::steward::fixture::{EXPORTER, Home, NOW, copy_of, cosign};
 use crate::role::steward::{Answer, CosignAsk, NotCosigned, Steward};
 
 #[test]
@@ -133,13 +133,13 @@ fn a_log_that_was_restored_and_signs_another_history_is_convicted() {
     assert_eq!(evidence.verify(&origin(&alpha), &keys(&alpha, &beta)), Ok(()));
     let is_alone = |note: &Note| note.signatures().len() == 1;
     assert!(evidence.notes.iter().all(is_alone), "the log's signatures are all that it takes");
-    let refused = tell(&mut alpha, &mut beta);
+    let refused = cosign(&mut alpha, &mut beta, 0);
     assert!(matches!(refused, Err(NotCosigned::Excluded { .. })), "{refused:?}");
 
     // However long it grows, and whatever it shows.
     for _ in 0..3 {
         alpha.invite();
-        assert!(matches!(tell(&mut alpha, &mut beta), Err(NotCosigned::Excluded { .. })));
+        assert!(matches!(cosign(&mut alpha, &mut beta, 0), Err(NotCosigned::Excluded { .. })));
     }
     assert_eq!(witnessed(&alpha, &beta), held);
 }
@@ -228,19 +228,8 @@ fn what_is_cosigned_while_the_log_grows_stays_beside_it() {
     assert!(is_cosigned(&mut alpha, &mut beta));
 }
 
-/// Shows the log of one to the other.
-fn tell(log: &mut Home, witness: &mut Home) -> Result<(), NotCosigned> {
-    let CosignAsk { request, note } = ask(log, witness).expect("something to cosign");
-    let answer = match answer(witness, &request, 0) {
-        EnrolReply::Cosigned { signature } => CosignAnswer::Cosigned(signature),
-        EnrolReply::Witnessed { checkpoint } => CosignAnswer::Witnessed(checkpoint),
-        other => panic!("{other:?}"),
-    };
-    log.steward.on_cosigned(&witness.org, &[witness_key(witness)], &note, answer)
-}
-
 fn is_cosigned(log: &mut Home, witness: &mut Home) -> bool {
-    tell(log, witness).is_ok()
+    cosign(log, witness, 0).is_ok()
 }
 
 fn ask(log: &mut Home, witness: &Home) -> Option<CosignAsk> {
