@@ -181,8 +181,7 @@ impl<H: Clone> Pool<H> {
             return Err(NoAddress::Taken(Holder::This));
         }
         // What the roster still says of this node is older than what the node knows of itself.
-        let seen = self.known.on(offset, now).filter(|seen| !matches!(seen.holder, Holder::This));
-        if let Some(seen) = seen {
+        if let Some(seen) = self.known.of_others(offset, now) {
             match seen.rests_until {
                 None => return Err(NoAddress::Taken(seen.holder.clone())),
                 Some(until) if until > now + REST => return Err(NoAddress::Rests { until }),

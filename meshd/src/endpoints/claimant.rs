@@ -351,7 +351,8 @@ impl Claimant {
             self.messages.send(question(reply)).await.ok()?;
             answer.await.ok()
         };
-        timeout(CALL_TIME_MAX, asked).await.ok().flatten().ok_or(Failure::LoopGone)
+        let busy = |_| Failure::Unknown("meshd is too busy to note it".to_owned());
+        timeout(CALL_TIME_MAX, asked).await.map_err(busy)?.ok_or(Failure::LoopGone)
     }
 }
 

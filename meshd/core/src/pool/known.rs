@@ -70,8 +70,17 @@ impl<H> Known<H> {
 
     /// The claim that stands at an address: on itself, else on a block around it.
     pub(super) fn on(&self, offset: u128, now: Duration) -> Option<&Seen<H>> {
-        let single = self.addresses.get(&offset).filter(|seen| seen.stands(now));
-        single.or_else(|| self.block_on(&Span { first: offset, last: offset }, now))
+        self.where_at(offset, |seen| seen.stands(now))
+    }
+
+    /// The same of others alone: a claim of this node on the address itself does not hide whose block it lies in.
+    pub(super) fn of_others(&self, offset: u128, now: Duration) -> Option<&Seen<H>> {
+        self.where_at(offset, |seen| seen.stands(now) && !matches!(seen.holder, Holder::This))
+    }
+
+    fn where_at(&self, offset: u128, is_meant: impl Fn(&Seen<H>) -> bool) -> Option<&Seen<H>> {
+        let single = self.addresses.get(&offset).filter(|seen| is_meant(seen));
+        single.or_else(|| self.block_where(&Span { first: offset, last: offset }, is_meant))
     }
 
     /// Where a block ends that shares an address with a span.
@@ -80,8 +89,12 @@ impl<H> Known<H> {
     }
 
     fn block_on(&self, span: &Span, now: Duration) -> Option<&Seen<H>> {
+        self.block_where(span, |seen| seen.stands(now))
+    }
+
+    fn block_where(&self, span: &Span, is_meant: impl Fn(&Seen<H>) -> bool) -> Option<&Seen<H>> {
         let near = self.blocks.range((span.first + 1).saturating_sub(self.widest)..=span.last).rev();
-        near.map(|(_, seen)| seen).find(|seen| seen.last >= span.first && seen.stands(now))
+        near.map(|(_, seen)| seen).find(|seen| seen.last >= span.first && is_meant(seen))
     }
 
     /// Single addresses of a span that are claimed.

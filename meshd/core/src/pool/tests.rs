@@ -217,6 +217,15 @@ fn an_asked_address_is_refused_with_its_holder() {
 }
 
 #[test]
+fn what_a_node_has_just_given_back_does_not_hide_whose_block_it_lies_in() {
+    let mut pool = pool("10.91.0.0/20", Allocation::Sequential);
+    let given_back =
+        Claimed { holder: Holder::This, rests_until: Some(later(60)), ..other(host("10.91.2.7")) };
+    pool.learn([given_back, other(net("10.91.2.0/26"))], NOW);
+    assert_eq!(pool.exactly(ip("10.91.2.7"), NOW), Err(NoAddress::Taken(Holder::Other("other"))));
+}
+
+#[test]
 fn what_nobody_was_asked_for_is_free_at_once() {
     let mut pool = pool("10.91.0.0/20", Allocation::Sequential);
     assert_eq!(any(&mut pool), claim("10.91.0.2"));
