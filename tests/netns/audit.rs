@@ -32,8 +32,8 @@ fn every_key_of_a_mesh_that_rotates_is_in_the_log_and_whatever_is_changed_is_fou
             a.epoch("b").is_ok_and(|epoch| epoch > ROTATIONS)
         })?;
         a.ctl(&["revoke", "c"])?.ok()?;
-        wait::until(DEADLINE, "b has dropped its tunnel with c", || {
-            b.peers().is_ok_and(|peers| peers.iter().all(|peer| peer["name"] != "c" || peer["state"] != "up"))
+        wait::until(DEADLINE, "b has heard of it", || {
+            b.peers().is_ok_and(|peers| peers.iter().all(|peer| peer["name"] != "c"))
         })?;
         let of_c = mesh.member("c")?.addr4.to_string();
         ensure!(!b.pings(&of_c, 3)? && !a.pings(&of_c, 3)?, "c is still reached");

@@ -1,5 +1,6 @@
 //! A container of Docker, a pod of containerd, a container of podman and a plain process in one mesh: each reaches each.
 
+use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -86,6 +87,10 @@ fn containers_of_docker_pods_containers_of_podman_and_processes_reach_each_other
         let attach = ["network", "create", "net", "--subnet", &v4, "--subnet", &v6];
         a.ctl(&attach)?.ok()?;
         let pid = lone.pid().to_string();
+        // It is there before it is in a namespace of its own, and has its name after.
+        wait::until(DEADLINE, "busybox runs", || {
+            fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == "busybox")
+        })?;
         let attached = a.ctl(&["attach", "--pid", &pid, "--network", "net", "--name", "two"])?.ok()?;
 
         cni(&b, &v4, &v6)?;

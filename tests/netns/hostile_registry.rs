@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
-use mesh_lab::{Etcd, Host, Mesh, Process, story, wait};
+use anyhow::{Context, Result, ensure};
+use mesh_lab::{EchoCount, Etcd, Host, Mesh, Process, story, wait};
 use nix::sys::signal::Signal;
 
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -65,6 +65,9 @@ fn nothing_that_an_attacker_writes_is_used_and_each_attempt_is_counted() {
             attacker.values().is_ok_and(|now| now.get(&state_key).is_some_and(|state| *state != old_state))
         })?;
 
+        wait::until(DEADLINE, "c has heard that d has left", || {
+            c.peers().is_ok_and(|peers| peers.iter().all(|peer| peer["name"] != "d"))
+        })?;
         let mut pinging = b.start(&ping_line(&mesh, "c")?)?;
         let before = c.peers()?;
         let unknown =
@@ -198,8 +201,9 @@ fn ping_line(mesh: &Mesh<'_>, to: &str) -> Result<[String; 5]> {
 fn no_loss(host: &Host, pinging: &mut Process) -> Result<()> {
     pinging.signal(Signal::SIGINT)?;
     pinging.wait(DEADLINE)?;
-    let summary = fs::read_to_string(host.log("ping"))?;
-    if summary.contains(" 0% packet loss") { Ok(()) } else { bail!("packets were lost: {summary}") }
+    let count = EchoCount::read(host)?;
+    ensure!(count.lost_none(), "packets were lost: {count:?}");
+    Ok(())
 }
 
 fn base64(text: &str) -> Option<Vec<u8>> {

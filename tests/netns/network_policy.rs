@@ -93,7 +93,10 @@ fn what_changes_in_the_cluster_is_in_force_soon_and_cuts_connections_that_go_on(
             kept.push(db.must_open(port(web, number, 80), DEADLINE)?);
             kept.push(web.must_open(port(client, number, 80), DEADLINE)?);
         }
-        ensure!(cut.iter_mut().chain(&mut kept).all(Connection::answers), "all work before the change");
+        ensure!(
+            cut.iter_mut().chain(&mut kept).all(|one| one.answers_within(DEADLINE)),
+            "all work before the change"
+        );
 
         let own = json!({ "podSelector": { "matchLabels": { "app": "web" } },
             "ingress": [{ "from": [{ "podSelector": {} }] }] });
@@ -122,7 +125,7 @@ fn what_changes_in_the_cluster_is_in_force_soon_and_cuts_connections_that_go_on(
             Ok::<_, anyhow::Error>(())
         })?;
         for (number, one) in kept.iter_mut().enumerate() {
-            ensure!(one.answers(), "connection {number} is allowed and was cut");
+            ensure!(one.answers_within(DEADLINE), "connection {number} is allowed and was cut");
         }
 
         // Labels of a namespace, and those of a pod, change who is meant.
@@ -169,9 +172,11 @@ fn a_namespace_that_asks_too_much_is_shut_and_nobody_else_waits_for_it() {
                 "ingress": [{}, { "from": [{ "ipBlock": block }] }] }),
         );
         cluster.put("networkpolicies", &heavy);
+        wait::until(DEADLINE, "the agent says that a policy is too heavy", || {
+            let log = fs::read_to_string(a.log("meshd-k8s"));
+            log.is_ok_and(|log| log.contains("b/heavy: too heavy, so it allows nothing"))
+        })?;
         wait::until(DEADLINE, "a policy that can't hold allows nothing", || web.opens(at(client)).is_err())?;
-        let log = fs::read_to_string(a.log("meshd-k8s")).context("read the log of the agent")?;
-        ensure!(log.contains("b/heavy: too heavy, so it allows nothing"), "{log}");
 
         let own = policy(
             "a",

@@ -59,7 +59,13 @@ fn keys_on_the_wire_are_in_the_log_and_one_that_is_not_is_found() {
 
         // A log that says nothing of keys that are used: one that has ended before.
         let ended = a.dir().join("ended");
-        a.run(&["cp", "-r", text(&log)?, text(&ended)?])?.ok()?;
+        let is_whole =
+            |log: &str| a.ctl(&["audit", "verify", "--log", log]).is_ok_and(|reply| reply.code == CLEAN);
+        wait::until(DEADLINE, "a copy is made while the log stands still", || {
+            let _none = std::fs::remove_dir_all(&ended);
+            let (Ok(log), Ok(ended)) = (text(&log), text(&ended)) else { return false };
+            a.run(&["cp", "-r", log, ended]).is_ok_and(|copied| copied.ok().is_ok()) && is_whole(ended)
+        })?;
         let before = keys_of(&a, &log, "b")?;
         wait::until(DEADLINE, "b has replaced its key", || {
             keys_of(&a, &log, "b").is_ok_and(|keys| keys > before)

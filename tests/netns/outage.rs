@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use mesh_lab::{story, wait};
+use mesh_lab::{EchoCount, story, wait};
 
 const DEADLINE: Duration = Duration::from_secs(40);
 /// What is promised after a registry was lost with all its content.
@@ -109,12 +109,8 @@ fn replies(host: &mesh_lab::Host) -> usize {
 
 fn no_loss(mut ping: mesh_lab::Process, host: &mesh_lab::Host) -> anyhow::Result<()> {
     ping.wait(DEADLINE)?;
-    let text = std::fs::read_to_string(host.log("ping"))?;
-    let summary = text.lines().find(|line| line.contains("packets transmitted")).unwrap_or_default();
-    let numbers: Vec<u32> = summary.split(' ').filter_map(|word| word.parse().ok()).collect();
-    let (sent, received) = (numbers.first().copied().unwrap_or(0), numbers.get(1).copied().unwrap_or(0));
-    // The last request may have been under way when ping was told to stop.
-    assert!(sent > 10 && received + 1 >= sent, "{summary}");
+    let count = EchoCount::read(host)?;
+    assert!(count.sent > 10 && count.lost_none(), "{count:?}");
     Ok(())
 }
 

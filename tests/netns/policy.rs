@@ -154,7 +154,7 @@ fn policies_that_are_too_heavy_are_refused_and_keep_nothing_from_coming_and_goin
         ensure!(refused.contains("too heavy"), "{refused}");
         let mut s = Place::new(&a, "s")?;
         s.attach(&a, NETWORK, &[])?;
-        ensure!(s.pings(t.addresses[0])?, "nothing restricts it");
+        wait::until(DEADLINE, "nothing restricts it", || s.pings(t.addresses[0]).unwrap_or(false))?;
         a.ctl(&["detach", "--netns", &s.path, "--network", NETWORK])?.ok()?;
         let member = mesh.member_mut("a")?;
         member.daemon.kill()?;
@@ -221,10 +221,10 @@ fn an_endpoint_is_restricted_from_its_first_packet_on_and_when_the_daemon_is_gon
         // Nobody has said anything since.
         let mut u = Place::new(&a, "u")?;
         u.attach(&a, NETWORK, &["--label", "who=t"])?;
-        ensure!(
-            !s.asks(&u, true, Service::Tcp(81))? && s.asks(&u, true, Service::Tcp(80))?,
-            "a new one like it"
-        );
+        ensure!(!s.asks(&u, true, Service::Tcp(81))?, "a new one like it");
+        wait::until(DEADLINE, "a new one like it is asked", || {
+            s.asks(&u, true, Service::Tcp(80)).unwrap_or(false)
+        })?;
         // Whoever changes the table is undone at once, and its own changes are none of others.
         let mut call = s.opens(SocketAddr::new(t.addresses[0], 80))?;
         for line in ["flush table inet meshd_policy\n", "delete table inet meshd_policy\n"] {
@@ -275,7 +275,8 @@ fn labels_that_are_told_while_an_endpoint_comes_hold_when_it_is_there() {
                 });
                 attached.join().expect("it ends").and(described)
             })?;
-            ensure!(t.pings(mesh.member("a")?.addr4.into())?, "it is there");
+            let node = mesh.member("a")?.addr4.into();
+            wait::until(DEADLINE, "it is there", || t.pings(node).unwrap_or(false))?;
             ensure!(!s.asks(&t, true, Service::Tcp(80))?, "{n}: it is judged by what was told before");
         }
         Ok(())

@@ -7,8 +7,10 @@ use meshd_registry::{Event, LeaseId, LeaseLost};
 
 use super::backend::{Backend, PREFIX, key, next_change, soon};
 
-/// The shortest that etcd grants with its usual election times.
-const TTL: Duration = Duration::from_secs(2);
+/// Twice the shortest that etcd grants with its usual election times: a busy machine may hold up a renewal.
+const TTL: Duration = Duration::from_secs(4);
+/// Longer than that, in seconds.
+const LONGER_S: i64 = 6;
 
 pub async fn keys_vanish_with_an_expired_lease(backend: &mut impl Backend) {
     let registry = backend.registry().await;
@@ -137,7 +139,7 @@ pub async fn a_number_taken_by_a_stranger_keeps_nobody_out(backend: &mut impl Ba
 /// Waits for a lease that nobody renews, taken now: by then, one of [`TTL`] had to be renewed, too.
 async fn leases_that_nobody_renews_are_over(backend: &mut impl Backend) {
     let mut raw = backend.raw().await;
-    let marker = raw.lease_grant(4, None).await.expect("grant").id();
+    let marker = raw.lease_grant(LONGER_S, None).await.expect("grant").id();
     let marked = raw.put(key("marker"), "1", Some(PutOptions::new().with_lease(marker))).await.expect("put");
     let from = marked.header().expect("header").revision().unsigned_abs() + 1;
     let mut watch = backend.registry().await.watch(key("marker"), meshd_registry::Rev::new(from));

@@ -1,5 +1,6 @@
 //! A state directory on a disk without room.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -68,7 +69,7 @@ fn a_member_whose_disk_is_full_keeps_its_tunnels_and_says_so() {
         mesh.everyone_reaches_all()?;
         let before = identity(&b)?;
         let ballast = fill(&b)?;
-        let stored = files(&b.state_dir())?;
+        let stored = wait::until_some(DEADLINE, "nothing is being written", || written(&b))?;
 
         let newcomer = c.meshd("")?;
         mesh.join(&c, newcomer)?;
@@ -162,8 +163,21 @@ fn a_steward_whose_disk_is_full_goes_on_and_recovers() {
 pub fn fill(host: &Host) -> Result<PathBuf> {
     let path = host.state_dir().join("ballast");
     let mut file = File::options().create_new(true).append(true).mode(0o600).open(&path)?;
-    while file.write_all(&[0xba; 4096]).is_ok() {}
+    // A file that is being replaced gives room back.
+    wait::until(DEADLINE, "the disk is full", || {
+        let mut was_full = true;
+        while file.write_all(&[0xba; 4096]).is_ok() {
+            was_full = false;
+        }
+        was_full && written(host).is_some()
+    })?;
     Ok(path)
+}
+
+/// What a host has in files, if none of them is being replaced.
+fn written(host: &Host) -> Option<BTreeMap<PathBuf, Vec<u8>>> {
+    let is_new = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "new");
+    files(&host.state_dir()).ok().filter(|files| !files.keys().any(is_new))
 }
 
 fn uptime(host: &Host) -> Result<u64> {

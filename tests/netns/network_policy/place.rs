@@ -79,7 +79,6 @@ impl Place {
     /// Opens a connection.
     pub fn opens(&self, to: SocketAddr) -> Result<Connection> {
         let stream = self.namespace.run(|| TcpStream::connect_timeout(&to, PATIENCE))??;
-        stream.set_read_timeout(Some(PATIENCE))?;
         Ok(Connection(stream))
     }
 
@@ -105,8 +104,15 @@ pub struct Connection(TcpStream);
 impl Connection {
     /// Whether it is answered once more.
     pub fn answers(&mut self) -> bool {
+        self.answers_within(PATIENCE)
+    }
+
+    /// The same for one that must, however busy the machine is.
+    pub fn answers_within(&mut self, patience: Duration) -> bool {
         let mut bytes = [0; 1];
-        self.0.write_all(b"x").is_ok() && self.0.read_exact(&mut bytes).is_ok()
+        self.0.set_read_timeout(Some(patience)).is_ok()
+            && self.0.write_all(b"x").is_ok()
+            && self.0.read_exact(&mut bytes).is_ok()
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use mesh_lab::story;
+use mesh_lab::{story, wait};
 
 use crate::direct::{Network, Sandbox};
 use crate::pools::Pools;
@@ -37,7 +37,9 @@ fn what_the_runtime_forgot_is_collected_and_what_others_have_is_not() {
                 sandboxes.iter().map(|sandbox| network.add(sandbox)).collect::<Result<_>>()?;
             for address in addresses.iter().flatten() {
                 mesh.member("a")?.reaches(DEADLINE, address)?;
-                ensure!(traces::status(&a, &at, &["-x", address])? == "NOERROR", "{address} has a name");
+                wait::until(DEADLINE, "the address has a name", || {
+                    traces::status(&a, &at, &["-x", address]).is_ok_and(|status| status == "NOERROR")
+                })?;
             }
             let links = traces::on_host(&b)?.len();
 
