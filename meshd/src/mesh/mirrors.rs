@@ -1,7 +1,8 @@
 //! Copies of the logs of other organisations, at their stewards: what to ask whom, and when.
 //!
-//! How far a log has come, it shows to its witness; its organisation's state says so, and what nodes pass on. Each is asked by one
-//! call at a time: as long as there is more, and ever less often while witnesses have not cosigned what there is.
+//! How far a log has come, it shows to its witness; its organisation's state says so, and what nodes pass on. Each is
+//! asked by one call at a time: as long as there is more, and ever less often while witnesses have not cosigned what
+//! there is.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -20,7 +21,7 @@ use crate::role::steward::{CopyTerms, NotCopied};
 /// Rest of a log that has no more: what comes in the meantime comes in one go.
 const REST: Duration = Duration::from_secs(10);
 
-/// Calls at a time, of all logs: each may bring some megabytes.
+/// Calls at a time, of all logs: each brings up to a megabyte.
 const CALLS_MAX: usize = 2;
 
 /// Where this steward is with the copy of each log.

@@ -139,7 +139,7 @@ impl Mirror {
         let note = Note::from_bytes(&page.checkpoint).map_err(|_| NotCopied::Checkpoint)?;
         let keys = CheckpointKeys { log: terms.log_keys.clone(), witnesses: Vec::new() };
         let head = keys.verify(&note, origin).map_err(|_| NotCopied::Checkpoint)?.checkpoint.head;
-        let note = keys.without_strangers(&note, origin);
+        let note = note.signed_alone_by(&origin.to_string(), &terms.log_keys);
         let rows: Vec<Row> = page.rows.into_iter().map(|row| with_its_record(&origin.mesh, row)).collect();
         self.judge(&rows, &note, head)?;
         leave_room(self.files.dir(), DISK_LEFT_BYTES)?;
@@ -202,10 +202,11 @@ impl Mirror {
             }
             let mut kept = before.clone().unwrap_or_else(|| note.clone());
             // The first that a key has made counts.
-            for signature in
-                note.signatures().iter().filter(|one| !kept.has_one_of_key(one)).cloned().collect::<Vec<_>>()
-            {
-                kept.add(signature).map_err(|source| self.files.bad_further(head.size, source))?;
+            for signature in note.signatures() {
+                if !kept.has_one_of_key(signature) {
+                    let added = kept.add(signature.clone());
+                    added.map_err(|source| self.files.bad_further(head.size, source))?;
+                }
             }
             if before.as_ref() == Some(&kept) {
                 continue;
